@@ -1,0 +1,163 @@
+package report
+
+import (
+	"strconv"
+	"time"
+	"unicode"
+
+	"maas-netmon/parser"
+	"maas-netmon/tracker"
+)
+
+// Widths of the columns of AppendText, in characters.
+const (
+	kindWidth = len("REFRESHED")
+	addrWidth = len("255.255.255.255")
+	vlanWidth = len("4095.4095")
+	nameWidth = 15 // IFNAMSIZ less the final zero, netdevice(7)
+)
+
+// Colours of the events: what is new is green, what may be a takeover is red and
+// bold, what merely goes on is faint (ECMA-48 8.3.117).
+const (
+	colourNew       = "\x1b[32m"
+	colourMoved     = "\x1b[1;31m"
+	colourRefreshed = "\x1b[2m"
+	colourOff       = "\x1b[0m"
+)
+
+// AppendText appends an event to dst as one line of aligned columns for people to
+// read, its newline included, and returns the result: time in UTC, event, protocol
+// address, hardware address, VLAN IDs (outer.inner if there are two, - if there is
+// none), the name of the interface unless it is empty, and for [tracker.Moved]
+// the previous hardware address. colour says whether a terminal shows it, and
+// colours the word for the event.
+func AppendText(dst []byte, e *tracker.Event, ifname string, colour bool) []byte {
+	dst = time.Unix(e.Time, 0).UTC().AppendFormat(dst, "2006-01-02T15:04:05Z  ")
+
+	start := len(dst)
+	if colour {
+		dst = append(dst, colourOf(e.Kind)...)
+		start = len(dst)
+	}
+	dst = append(dst, e.Kind.String()...)
+	width := len(dst) - start
+	if colour {
+		dst = append(dst, colourOff...)
+	}
+	dst = appendSpaces(dst, kindWidth-width+2)
+
+	start = len(dst)
+	dst = e.Addr.AppendTo(dst)
+	dst = appendSpaces(dst, addrWidth-(len(dst)-start)+2)
+	dst = e.MAC.AppendTo(dst)
+	dst = append(dst, "  vlan "...)
+
+	start = len(dst)
+	if e.VID == 0 {
+		dst = append(dst, '-')
+	} else {
+		dst = strconv.AppendUint(dst, uint64(e.VID), 10)
+	}
+	if e.InnerVID != 0 {
+		dst = append(dst, '.')
+		dst = strconv.AppendUint(dst, uint64(e.InnerVID), 10)
+	}
+	width = len(dst) - start
+	if ifname != "" {
+		dst = appendSpaces(dst, vlanWidth-width+2)
+		start = len(dst)
+		dst = appendName(dst, ifname)
+		width = len(dst) - start
+	}
+	if e.Kind == tracker.Moved {
+		if ifname != "" {
+			dst = appendSpaces(dst, nameWidth-width+2)
+		} else {
+			dst = appendSpaces(dst, vlanWidth-width+2)
+		}
+		dst = append(dst, "was "...)
+		dst = e.PreviousMAC.AppendTo(dst)
+	}
+	return append(dst, '\n')
+}
+
+func colourOf(k tracker.Kind) string {
+	switch k {
+	case tracker.New:
+		return colourNew
+	case tracker.Moved:
+		return colourMoved
+	default:
+		return colourRefreshed
+	}
+}
+
+// appendName appends the name of an interface, in quotes if it has a character in
+// it that a terminal might not show as it is, or might obey.
+func appendName(dst []byte, name string) []byte {
+	for _, r := range name {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar || r == '"' || r == '\\' {
+			return strconv.AppendQuote(dst, name)
+		}
+	}
+	return append(dst, name...)
+}
+
+func appendSpaces(dst []byte, n int) []byte {
+	for range n {
+		dst = append(dst, ' ')
+	}
+	return dst
+}
+
+// AppendPacket appends an ARP packet, seen at a time in seconds since the Unix
+// epoch, to dst as the block of lines that `observe-arp -v` printed for it, the
+// empty line at its end included, and returns the result. The time is that of the
+// zone. An inner VLAN ID has no place in that layout and is left out.
+func AppendPacket(dst []byte, arp *parser.ARP, seconds int64, zone *time.Location) []byte {
+	dst = append(dst, "ARP observed at "...)
+	dst = time.Unix(seconds, 0).In(zone).AppendFormat(dst, time.DateTime)
+	dst = append(dst, ":\n"...)
+	if arp.VID != 0 {
+		dst = append(dst, "   802.1q VLAN ID (VID): "...)
+		dst = strconv.AppendUint(dst, uint64(arp.VID), 10)
+		dst = append(dst, " (0x"...)
+		dst = appendHex(dst, arp.VID, 3)
+		dst = append(dst, ")\n"...)
+	}
+	dst = append(dst, "        Ethernet source: "...)
+	dst = arp.EthernetSource.AppendTo(dst)
+	dst = append(dst, "\n   Ethernet destination: "...)
+	dst = arp.EthernetDestination.AppendTo(dst)
+	// Package parser decodes nothing else than IPv4 over Ethernet.
+	dst = append(dst, "\n          Hardware type: 0x0001"+
+		"\n          Protocol type: 0x0800"+
+		"\nHardware address length: 6"+
+		"\nProtocol address length: 4"+
+		"\n              Operation: "...)
+	dst = strconv.AppendUint(dst, uint64(arp.Operation), 10)
+	switch arp.Operation {
+	case parser.OperationRequest:
+		dst = append(dst, " (request)"...)
+	case parser.OperationReply:
+		dst = append(dst, " (reply)"...)
+	}
+	dst = append(dst, "\nSender hardware address: "...)
+	dst = arp.SenderHardware.AppendTo(dst)
+	dst = append(dst, "\nSender protocol address: "...)
+	dst = arp.SenderProtocol.AppendTo(dst)
+	dst = append(dst, "\nTarget hardware address: "...)
+	dst = arp.TargetHardware.AppendTo(dst)
+	dst = append(dst, "\nTarget protocol address: "...)
+	dst = arp.TargetProtocol.AppendTo(dst)
+	return append(dst, "\n\n"...)
+}
+
+// appendHex appends the lowest digits of v in hexadecimal.
+func appendHex(dst []byte, v uint16, digits int) []byte {
+	for i := digits - 1; i >= 0; i-- {
+		dst = append(dst, "0123456789abcdef"[v>>(4*i)&0xf])
+	}
+	return dst
+}
