@@ -1,0 +1,65 @@
+// Package capture delivers the ARP frames of network interfaces from AF_PACKET
+// sockets (packet(7)).
+//
+// It has two halves, for two processes. [Open], in open.go, runs in the
+// monitor: it needs CAP_NET_RAW for the one socket(2) call and nothing after
+// it. [Reader], in reader.go, runs in the confined parser process: it maps the
+// ring of each socket it was handed and reads frames out of it without a system
+// call a frame.
+//
+// The package knows link-layer headers, EtherTypes, VLAN metadata, kernel
+// timestamps and drop counts. It does not know what an ARP packet means, who
+// holds which privilege, or where the frames go.
+//
+// # The ring
+//
+// Each socket has a TPACKET_V2 ring of [RingFrames] slots of 128 bytes, 1.25 MiB
+// in all. It holds a burst of that many frames while the reader does
+// not run; what comes on top is dropped and counted by the kernel. TPACKET_V3
+// costs a little less CPU under load, but shows nothing before a block retires:
+// half of all frames would wait for a millisecond or more, and a timer would tick
+// for ever.
+package capture
+
+// Lengths of the headers that a frame of interest can have, in bytes.
+const (
+	etherHeaderLen = 14 // IEEE 802.3 3.2: destination, source, EtherType
+	vlanTagLen     = 4  // IEEE 802.1Q 9.4: TPID and TCI
+	arpPacketLen   = 28 // RFC 826, for Ethernet and IPv4
+
+	// Snaplen is the number of bytes kept of each frame: an ARP packet for
+	// Ethernet and IPv4 behind two in-line VLAN tags. What follows is padding.
+	Snaplen = etherHeaderLen + 2*vlanTagLen + arpPacketLen
+)
+
+// EtherTypes and TPIDs, in host byte order.
+const (
+	etherTypeARP = 0x0806
+	tpid8021Q    = 0x8100 // IEEE 802.1Q C-TAG
+	tpid8021AD   = 0x88a8 // IEEE 802.1Q S-TAG, formerly 802.1ad
+	tpidQinQ     = 0x9100 // stacked tags before 802.1ad
+)
+
+// Geometry of a ring. A slot holds a tpacket2_hdr (32 bytes), a sockaddr_ll (20
+// bytes) and the frame; the kernel puts the network header at the next multiple
+// of 16 that leaves room for 16 bytes of link-layer header, so the frame starts
+// at byte 66 and 62 bytes of it fit (tpacket_rcv in net/packet/af_packet.c).
+const (
+	slotLen       = 128
+	blockLen      = 1 << 16
+	blocks        = 20
+	slotsPerBlock = blockLen / slotLen
+	ringLen       = blocks * blockLen
+
+	// RingFrames is the number of frames that the ring of one socket holds.
+	RingFrames = blocks * slotsPerBlock
+
+	slotMacOffset = 66
+)
+
+// The frame of interest must fit into a slot, and the blocks must be filled by
+// whole slots, or slots would not follow one another in the mapping.
+var (
+	_ [slotLen - slotMacOffset - Snaplen]struct{}
+	_ [-(blockLen % slotLen)]struct{}
+)

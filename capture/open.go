@@ -1,0 +1,133 @@
+// This file runs in the monitor, the process that has CAP_NET_RAW for a moment.
+
+package capture
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotEthernet is returned for an interface whose frames have no Ethernet
+// header, like a tun device.
+var ErrNotEthernet = errors.New("not an Ethernet interface")
+
+// A Socket is a packet socket with a locked filter and a ring. Not safe for
+// concurrent use.
+type Socket struct {
+	conn *packet.Conn
+}
+
+// Open makes a packet socket with its filter, which is locked, and its ring. It
+// needs CAP_NET_RAW in the effective set, for socket(2). The socket receives
+// nothing before [Socket.Bind]: mdlayher/packet binds it to the interface with
+// protocol 0, which the kernel takes as "not yet".
+//
+// An interface that is not Ethernet gives [ErrNotEthernet]; a missing capability
+// an error that is [unix.EPERM]; an interface that went away one that is
+// [unix.ENODEV].
+func Open(ifi *net.Interface) (*Socket, error) {
+	filter, err := Filter()
+	if err != nil {
+		return nil, fmt.Errorf("assemble filter: %w", err)
+	}
+	conn, err := packet.Listen(ifi, packet.Raw, 0, &packet.Config{Filter: filter})
+	if err != nil {
+		// packet's *net.OpError says "listen packet 02:..:05: "; what matters is below.
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err
+		}
+		return nil, fmt.Errorf("open packet socket: %w", err)
+	}
+	s := &Socket{conn: conn}
+	if err := s.control(prepare); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// prepare locks the filter of a socket that is bound to an interface but does
+// not receive, checks the kind of interface, and makes the ring.
+func prepare(fd int) error {
+	// From here on nobody, this process included, can detach, replace or widen
+	// the filter (socket(7), SO_LOCK_FILTER).
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1); err != nil {
+		return fmt.Errorf("lock filter: %w", err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return fmt.Errorf("look at packet socket: %w", err)
+	}
+	if ll, ok := name.(*unix.SockaddrLinklayer); !ok || !Ethernet(ll.Hatype) {
+		return ErrNotEthernet
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2); err != nil {
+		return fmt.Errorf("choose TPACKET_V2: %w", err)
+	}
+	if err := unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{
+		Block_size: blockLen,
+		Block_nr:   blocks,
+		Frame_size: slotLen,
+		Frame_nr:   RingFrames,
+	}); err != nil {
+		return fmt.Errorf("make ring: %w", err)
+	}
+	return nil
+}
+
+// Ethernet reports whether an interface of that ARPHRD_ type
+// (include/uapi/linux/if_arp.h) delivers frames with an Ethernet header.
+// Loopback does: its addresses are zero.
+func Ethernet(hardwareType uint16) bool {
+	return hardwareType == unix.ARPHRD_ETHER || hardwareType == unix.ARPHRD_LOOPBACK
+}
+
+// Bind starts the flow of frames from the interface with that index, and is also
+// how a socket moves to the interface that came back under a new index: ring,
+// filter and lock stay. It needs no capability (packet(7); only socket(2) asks
+// for CAP_NET_RAW). An interface that is down is bound all the same, and frames
+// flow when it comes up.
+func (s *Socket) Bind(ifindex int) error {
+	return s.control(func(fd int) error {
+		err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: ifindex})
+		if err != nil {
+			return fmt.Errorf("bind packet socket: %w", err)
+		}
+		return nil
+	})
+}
+
+// FD returns the socket's descriptor, to be handed to a [Reader] elsewhere. It
+// is valid as long as the Socket is.
+func (s *Socket) FD() (int, error) {
+	number := -1
+	err := s.control(func(fd int) error {
+		number = fd
+		return nil
+	})
+	return number, err
+}
+
+// control runs f on the descriptor.
+func (s *Socket) control(f func(fd int) error) error {
+	raw, err := s.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := raw.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
+}
+
+// htons returns v in network byte order, as sockaddr_ll has it.
+func htons(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"log/slog"
+	"time"
+
+	"maas-netmon/capture"
+	"maas-netmon/linkmon"
+)
+
+// linkState is what the user was last told of an interface.
+type linkState struct {
+	known   bool
+	away    bool // no interface of that name, or none that can be watched
+	down    bool
+	carrier bool
+}
+
+// change follows what became of an interface: says it once, and binds the socket of
+// a watched name to the interface that has the name now. The socket, its ring and
+// the parser's mapping stay.
+func (m *monitor) change(l linkmon.Link) {
+	for i, w := range m.watched {
+		s := &m.states[i]
+		log := slog.With("interface", w.name)
+		switch {
+		case l.Name == w.name && !l.Gone:
+			m.present(w, s, l, log)
+		case l.Index == w.index && !s.away:
+			// Deleted, moved to another namespace, or renamed.
+			s.away = true
+			log.Warn("interface is gone, waiting for it")
+		}
+	}
+}
+
+// present handles word of an interface that has the name of a watched one.
+func (m *monitor) present(w *watch, s *linkState, l linkmon.Link, log *slog.Logger) {
+	if l.Index != w.index || s.away {
+		if !capture.Ethernet(l.Type) {
+			if !s.away {
+				log.Warn("interface is gone, waiting for it")
+			}
+			if l.Index != w.index {
+				log.Warn("interface is back, but is not Ethernet: waiting for another")
+			}
+			s.away, w.index = true, l.Index
+			return
+		}
+		if err := w.socket.Bind(l.Index); err != nil {
+			// Gone again; the kernel will say so.
+			log.Warn("interface is back, but cannot be bound", "err", err)
+			return
+		}
+		w.index = l.Index
+		*s = linkState{}
+		log.Info("interface is back")
+	}
+	down, carrier := !l.Up, l.Running
+	switch {
+	case down && (!s.known || !s.down):
+		log.Warn("interface is down")
+	case !down && !carrier && (!s.known || s.down || s.carrier):
+		log.Warn("interface has no carrier")
+	case !down && carrier && s.known && (s.down || !s.carrier):
+		log.Info("interface is up")
+	}
+	s.known, s.down, s.carrier = true, down, carrier
+}
+
+// loss remembers when a loss on an interface was last reported, so that it is said
+// once a minute at the most.
+type loss struct {
+	dropped, evicted uint64 // not yet reported
+	last             time.Time
+}
+
+// report logs what was lost between two readings of the counters.
+func (l *loss) report(name string, before, after counters) {
+	l.dropped += after.dropped - before.dropped
+	l.evicted += after.evicted - before.evicted
+	if l.dropped == 0 && l.evicted == 0 || !l.last.IsZero() && time.Since(l.last) < complaintInterval {
+		return
+	}
+	l.last = time.Now()
+	if l.dropped > 0 {
+		slog.Warn("frames lost, the ring was full", "interface", name, "dropped", l.dropped)
+	}
+	if l.evicted > 0 {
+		slog.Warn("bindings forgotten, the table is full", "evicted", l.evicted)
+	}
+	l.dropped, l.evicted = 0, 0
+}

@@ -1,0 +1,535 @@
+// This file runs in the monitor, the process that has CAP_NET_RAW for a moment. It is
+// in the order of things: prepare is all that runs before the last privilege is
+// gone.
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
+
+	"maas-netmon/capture"
+	"maas-netmon/linkmon"
+	"maas-netmon/privsep"
+	"maas-netmon/sandbox"
+)
+
+// runMonitor is the monitor from its start to its end.
+func runMonitor(o options, env environment) error {
+	if err := privsep.CheckStdout(); err != nil {
+		return err
+	}
+	signals := catchSignals()
+
+	watched, err := prepare(o)
+	if err != nil {
+		return err
+	}
+	// From here on nobody has a privilege.
+
+	links, err := linkmon.Open()
+	if err != nil {
+		return err
+	}
+	manager, err := dialManager(env.notifySocket)
+	if err != nil {
+		// A service manager that cannot be told is its own problem.
+		slog.Warn("no notifications to the service manager", "err", err)
+	}
+	child, err := privsep.Launch(o.parserArgs())
+	if err != nil {
+		return launchError(err)
+	}
+	m := newMonitor(watched, links, manager, child, signals)
+	err = m.run()
+	return m.end(err)
+}
+
+// watch is one INTERFACE of the command line and its socket.
+type watch struct {
+	name   string
+	socket *capture.Socket
+	index  int
+}
+
+// prepare does what needs a privilege and then gives every privilege up, whether it
+// succeeded or not. Capabilities are in the effective set only for the calls
+// that need them.
+func prepare(o options) ([]*watch, error) {
+	if err := sandbox.Hide(); err != nil {
+		return nil, unconfined(err)
+	}
+	if err := sandbox.Lower(); err != nil {
+		return nil, unconfined(err)
+	}
+	if err := privsep.CloseStray(); err != nil {
+		return nil, unconfined(err)
+	}
+	become, err := chooseUser(o.user)
+	if err != nil {
+		return nil, err
+	}
+	watched, err := openSockets(o.interfaces)
+	if err != nil {
+		return nil, err
+	}
+	if become != nil {
+		if err := privsep.Become(become.uid, become.gid); err != nil {
+			return nil, &failure{exitConfinement, err,
+				"started as root, it needs CAP_SETUID and CAP_SETGID too; or start it as another user with cap_net_raw"}
+		}
+	}
+	if err := sandbox.Drop(); err != nil {
+		return nil, unconfined(err)
+	}
+	if become != nil {
+		if err := privsep.CannotReturn(); err != nil {
+			return nil, unconfined(err)
+		}
+	}
+	return watched, nil
+}
+
+// openSockets opens a packet socket for each of the named interfaces. It is the one
+// thing that CAP_NET_RAW is used for.
+func openSockets(names []string) ([]*watch, error) {
+	var found []*net.Interface
+	for _, name := range names {
+		ifi, err := net.InterfaceByName(name)
+		if err != nil {
+			// net says "route ip+net: no such network interface".
+			var op *net.OpError
+			if errors.As(err, &op) {
+				err = op.Err
+			}
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		found = append(found, ifi)
+	}
+	var watched []*watch
+	err := sandbox.With(cap.NET_RAW, func() error {
+		for i, ifi := range found {
+			socket, err := capture.Open(ifi)
+			if err != nil {
+				return fmt.Errorf("%s: %w", names[i], err)
+			}
+			watched = append(watched, &watch{names[i], socket, ifi.Index})
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, sandbox.ErrNoCapability) || errors.Is(err, unix.EPERM):
+		exe, exeErr := os.Executable()
+		if exeErr != nil {
+			exe = "/usr/sbin/maas-netmon"
+		}
+		return nil, &failure{exitFailure, errors.New("CAP_NET_RAW is missing: no packet socket can be opened"),
+			"sudo setcap cap_net_raw=p " + exe}
+	case errors.Is(err, capture.ErrNotEthernet):
+		return nil, &failure{status: exitNotEthernet, err: err}
+	}
+	return watched, err
+}
+
+// catchSignals has the signals that end the program delivered to a channel. SIGHUP
+// stays ignored if it was, as nohup(1) wants it.
+func catchSignals() <-chan os.Signal {
+	c := make(chan os.Signal, 4)
+	signal.Notify(c, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT)
+	if !signal.Ignored(unix.SIGHUP) {
+		signal.Notify(c, unix.SIGHUP)
+	}
+	signal.Ignore(unix.SIGPIPE)
+	return c
+}
+
+// dialManager connects to the service manager's socket (sd_notify(3)), or returns nil
+// where there is none. Connected before the confinement, it needs no
+// socket(2) behind it, which a library that dials for each word would.
+func dialManager(address string) (*net.UnixConn, error) {
+	if address == "" {
+		return nil, nil
+	}
+	return net.DialUnix("unixgram", nil, &net.UnixAddr{Name: address, Net: "unixgram"})
+}
+
+// launchError explains why the program's own executable could not be started.
+func launchError(err error) error {
+	f := &failure{status: exitConfinement, err: err}
+	if errors.Is(err, unix.EACCES) {
+		f.hint = fmt.Sprintf("user %d must be able to execute the program's file", os.Getuid())
+	}
+	return f
+}
+
+const (
+	// heartbeat is how often the parser is asked for its counters.
+	heartbeat = 5 * time.Second
+	// silenceLimit is how many heartbeats in a row it may leave unanswered.
+	silenceLimit = 6
+	// stopLimit is how long the parser has for what is in the ring when the
+	// program ends. With stallLimit it keeps the end within a second.
+	stopLimit = 800 * time.Millisecond
+	// complaintInterval is how often a loss is reported at the most.
+	complaintInterval = time.Minute
+)
+
+// errStopped ends the monitor when a signal asks for it: exit status 0.
+var errStopped = errors.New("stopped by a signal")
+
+// monitor is the state of the monitor once the parser has been started.
+type monitor struct {
+	watched []*watch
+	links   *linkmon.Monitor
+	manager *net.UnixConn // nil without a service manager
+	child   *privsep.Child
+	signals <-chan os.Signal
+
+	messages chan received
+	changes  chan changed
+
+	pending  int // answers still to come
+	silent   int // heartbeats in a row without all answers
+	counters []counters
+	losses   []loss
+	states   []linkState
+}
+
+// received is a message of the parser, or why there is none any more.
+type received struct {
+	privsep.Message
+	err error
+}
+
+// changed is what the kernel said of interfaces, or why it says nothing any more.
+type changed struct {
+	links []linkmon.Link
+	err   error
+}
+
+func newMonitor(watched []*watch, links *linkmon.Monitor, manager *net.UnixConn,
+	child *privsep.Child, signals <-chan os.Signal) *monitor {
+	return &monitor{
+		watched: watched, links: links, manager: manager, child: child, signals: signals,
+		messages: make(chan received), changes: make(chan changed),
+		counters: make([]counters, len(watched)),
+		losses:   make([]loss, len(watched)),
+		states:   make([]linkState, len(watched)),
+	}
+}
+
+// run sees the parser confined, gives it the sockets, confines this process and
+// watches over both until a signal or the parser ends it.
+func (m *monitor) run() error {
+	go func() {
+		for {
+			message, err := m.child.Receive(-1)
+			m.messages <- received{message, err}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	hello, err := m.await(privsep.Hello)
+	if err != nil {
+		return err
+	}
+	// What it says of itself is not enough: the kernel is asked.
+	if err := sandbox.Inspect(m.child.Pid()); err != nil {
+		return unconfined(fmt.Errorf("the parser is not confined: %w", err))
+	}
+	if err := m.handOver(); err != nil {
+		return err
+	}
+	layers, err := m.confine()
+	if err != nil {
+		return unconfined(err)
+	}
+	if _, err := m.await(privsep.Ready); err != nil {
+		return err
+	}
+	m.announce(layersOf(hello), layers)
+	return m.serve()
+}
+
+// await waits for a message of the parser at the start.
+func (m *monitor) await(want privsep.Type) (privsep.Message, error) {
+	timeout := time.NewTimer(handshakeTimeout)
+	defer timeout.Stop()
+	select {
+	case <-m.signals:
+		return privsep.Message{}, errStopped
+	case r := <-m.messages:
+		if r.err == nil && r.Type != want {
+			r.err = unexpected(r.Message)
+		}
+		return r.Message, r.err
+	case <-timeout.C:
+		return privsep.Message{}, fmt.Errorf("the parser did not say %v within %v", want, handshakeTimeout)
+	}
+}
+
+// unexpected is the error for a message at the wrong time, which only a parser that is
+// not itself any more can send.
+func unexpected(m privsep.Message) error {
+	return fmt.Errorf("%w: unexpected %v %d", privsep.ErrMessage, m.Type, m.Index)
+}
+
+// handOver starts the flow of frames into the sockets, without a capability, and gives
+// the parser a descriptor of each.
+func (m *monitor) handOver() error {
+	for i, w := range m.watched {
+		if err := w.socket.Bind(w.index); err != nil && !errors.Is(err, unix.ENODEV) {
+			return fmt.Errorf("%s: %w", w.name, err)
+		} // gone in the meantime: linkmon will tell when it is back
+		fd, err := w.socket.FD()
+		if err != nil {
+			return err
+		}
+		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket, Index: uint16(i)}, fd); err != nil {
+			return err
+		}
+	}
+	return m.child.Send(privsep.Message{Type: privsep.Start})
+}
+
+// confine is the monitor's own confinement. It keeps what the rest of this file uses.
+func (m *monitor) confine() (sandbox.Layers, error) {
+	control := m.child.FD()
+	netlink, err := m.links.FD()
+	if err != nil {
+		return sandbox.Layers{}, err
+	}
+	g := sandbox.Grant{
+		Write:   []int{unix.Stderr, control},
+		Receive: []int{control, netlink},
+		Send:    []int{netlink},
+		Child:   m.child.PidFD(),
+	}
+	if m.manager != nil {
+		raw, err := m.manager.SyscallConn()
+		if err == nil {
+			err = raw.Control(func(fd uintptr) { g.Write = append(g.Write, int(fd)) })
+		}
+		if err != nil {
+			return sandbox.Layers{}, err
+		}
+	}
+	for _, w := range m.watched {
+		fd, err := w.socket.FD()
+		if err != nil {
+			return sandbox.Layers{}, err
+		}
+		g.Bind = append(g.Bind, fd)
+	}
+	return sandbox.Monitor(g)
+}
+
+// announce says that both processes are confined and the parser reads.
+func (m *monitor) announce(parser, self sandbox.Layers) {
+	var names []string
+	for _, w := range m.watched {
+		names = append(names, w.name)
+	}
+	slog.Info("watching", "interfaces", names, "parser", m.child.Pid(),
+		"landlock", parser.Landlock, "mdwe", parser.MDWE)
+	for _, l := range []struct {
+		process string
+		sandbox.Layers
+	}{{"parser", parser}, {"monitor", self}} {
+		if l.Landlock == 0 {
+			slog.Warn("this kernel has no Landlock", "process", l.process)
+		}
+		if !l.MDWE {
+			slog.Warn("this kernel has no PR_SET_MDWE", "process", l.process)
+		}
+	}
+	m.notify("READY=1")
+}
+
+// notify tells the service manager something.
+func (m *monitor) notify(state string) {
+	if m.manager == nil {
+		return
+	}
+	if _, err := m.manager.Write([]byte(state)); err != nil {
+		slog.Warn("cannot notify the service manager", "err", err)
+	}
+}
+
+// serve is the rest of the monitor's life: signals, the kernel's word on interfaces,
+// heartbeats.
+func (m *monitor) serve() error {
+	go func() {
+		for {
+			links, err := m.links.Receive()
+			m.changes <- changed{links, err}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	// What changed between opening the sockets and subscribing is in here too.
+	if err := m.links.Refresh(); err != nil {
+		return err
+	}
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for {
+		select {
+		case s := <-m.signals:
+			slog.Debug("stopping", "signal", s)
+			return errStopped
+		case r := <-m.messages:
+			if err := m.answer(r); err != nil {
+				return err
+			}
+		case c := <-m.changes:
+			if c.err != nil {
+				return c.err
+			}
+			for _, l := range c.links {
+				m.change(l)
+			}
+		case <-beat.C:
+			if err := m.beat(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// beat asks the parser for its counters. One that answered nothing for a while is
+// stuck, or stopped.
+func (m *monitor) beat() error {
+	if m.pending > 0 {
+		if m.silent++; m.silent >= silenceLimit {
+			return fmt.Errorf("the parser has not answered for %v", heartbeat*silenceLimit)
+		}
+		return nil
+	}
+	m.silent = 0
+	return m.ask()
+}
+
+// ask asks for the counters of each interface.
+func (m *monitor) ask() error {
+	for i := range m.watched {
+		err := m.child.Send(privsep.Message{Type: privsep.Ping, Index: uint16(i)})
+		if errors.Is(err, unix.EAGAIN) {
+			return nil // it does not read at the moment
+		}
+		if errors.Is(err, unix.EPIPE) {
+			return nil // it is gone: the end of its messages comes next
+		}
+		if err != nil {
+			return err
+		}
+		m.pending++
+	}
+	return nil
+}
+
+// answer takes what the parser said: the counters that it was asked for, in turn.
+func (m *monitor) answer(r received) error {
+	if r.err != nil {
+		return r.err
+	}
+	i := int(r.Index)
+	if r.Type != privsep.Pong || m.pending == 0 || i >= len(m.watched) {
+		return unexpected(r.Message)
+	}
+	m.pending--
+	c := countersOf(r.Message)
+	m.losses[i].report(m.watched[i].name, m.counters[i], c)
+	m.counters[i] = c
+	return nil
+}
+
+// end ends the parser, if it has not ended already, and turns what happened into the
+// program's exit status. cause is what ended run.
+func (m *monitor) end(cause error) error {
+	m.notify("STOPPING=1")
+	if errors.Is(cause, errStopped) {
+		cause = m.stop()
+	}
+	// The end of its messages means that the parser has ended, or is about to: then
+	// the way it did is what the user wants to know. Whatever else is wrong,
+	// it must not go on alone.
+	if !errors.Is(cause, io.EOF) {
+		m.child.Kill()
+	}
+	timer := time.AfterFunc(stopLimit, m.child.Kill)
+	status, err := m.child.Wait()
+	timer.Stop()
+	if err != nil {
+		return err
+	}
+	switch {
+	case errors.Is(cause, errStopped):
+		return nil
+	case errors.Is(cause, privsep.ErrMessage):
+		return unconfined(fmt.Errorf("the parser was killed: %w", cause))
+	case errors.Is(cause, io.EOF):
+		return parserEnded(status)
+	}
+	return cause
+}
+
+// stop has the parser finish what is there and reports the last counters. It returns
+// errStopped, or what went wrong.
+func (m *monitor) stop() error {
+	timeout := time.NewTimer(stopLimit)
+	defer timeout.Stop()
+	if err := m.child.Send(privsep.Message{Type: privsep.Stop}); err == nil {
+		_ = m.ask()
+	}
+	_ = m.child.CloseWrite()
+	for {
+		select {
+		case r := <-m.messages:
+			if errors.Is(r.err, io.EOF) {
+				m.summary()
+				return errStopped
+			}
+			if err := m.answer(r); err != nil {
+				return err
+			}
+		case <-timeout.C:
+			m.child.Kill()
+			slog.Warn("the parser did not end in time", "limit", stopLimit)
+			return errStopped
+		}
+	}
+}
+
+// summary logs the counters of each interface.
+func (m *monitor) summary() {
+	for i, w := range m.watched {
+		slog.Info("counters", append([]any{slog.String("interface", w.name)}, m.counters[i].attrs()...)...)
+	}
+}
+
+// parserEnded tells how a parser ended that nobody told to.
+func parserEnded(status unix.WaitStatus) error {
+	switch {
+	case status.Signaled() && status.Signal() == unix.SIGSYS:
+		return unconfined(errors.New("the parser was killed by seccomp: it made a system call that it may not make (SIGSYS)"))
+	case status.Signaled():
+		return fmt.Errorf("the parser was killed by %s", unix.SignalName(status.Signal()))
+	case status.ExitStatus() == exitOK:
+		return errors.New("the parser ended by itself")
+	case status.ExitStatus() == exitFailure || status.ExitStatus() == exitConfinement || status.ExitStatus() == exitUsage:
+		return errSaid(status.ExitStatus())
+	}
+	return fmt.Errorf("the parser ended with exit status %d", status.ExitStatus())
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+)
+
+const usage = `Usage: maas-netmon [OPTION]... INTERFACE...
+
+Watch the ARP traffic of network interfaces, VLAN-tagged frames included, and print
+one JSON object a line when a (VLAN, IPv4 address) is first seen (NEW), moves to
+another MAC (MOVED), or is seen again after a while (REFRESHED).
+
+Options:
+  --refresh DURATION  how long a binding stays quiet before REFRESHED (default 10m)
+  --max-bindings N    how many bindings are remembered, over all interfaces; the
+                      least recently seen goes first (default 262144)
+  --user NAME         when started as root: the user to become (default maas-netmon
+                      if there is one, else nobody)
+  --log-level LEVEL   debug, info, warn or error (default info, or what LOG_LEVEL
+                      in the environment says)
+  --version           print the version and exit
+  --help              print this help and exit
+
+Needs CAP_NET_RAW for an instant at the start: setcap cap_net_raw=p maas-netmon.
+
+Exit status:
+  0  ended by SIGTERM or SIGINT
+  1  run-time failure
+  2  wrong usage
+  4  not an Ethernet interface
+  5  confinement could not be set up, or was violated
+`
+
+const (
+	defaultRefresh     = 10 * time.Minute
+	defaultMaxBindings = 262144
+)
+
+// roleParser is the value of the option --role, which is not for users, with
+// which the monitor starts its other half.
+const roleParser = "parser"
+
+// options are the command line, of both processes.
+type options struct {
+	help, version bool
+	role          string
+	refresh       time.Duration
+	maxBindings   int
+	user          string
+	logLevel      slog.Level
+	interfaces    []string
+}
+
+// parseOptions reads the arguments, without the program's name. Options may stand
+// behind interfaces; "--" ends them.
+func parseOptions(args []string, logLevel slog.Level) (options, error) {
+	var o options
+	o.logLevel = logLevel
+	fs := flag.NewFlagSet("maas-netmon", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	fs.BoolVar(&o.version, "version", false, "")
+	fs.StringVar(&o.role, "role", "", "")
+	fs.DurationVar(&o.refresh, "refresh", defaultRefresh, "")
+	fs.IntVar(&o.maxBindings, "max-bindings", defaultMaxBindings, "")
+	fs.StringVar(&o.user, "user", "", "")
+	fs.Func("log-level", "", func(s string) (err error) {
+		o.logLevel, err = parseLevel(s)
+		return err
+	})
+	for {
+		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+			o.help = true
+			return o, nil
+		} else if err != nil {
+			return o, err
+		}
+		rest := fs.Args()
+		ended := len(args) > len(rest) && args[len(args)-len(rest)-1] == "--"
+		if ended || len(rest) == 0 {
+			o.interfaces = append(o.interfaces, rest...)
+			break
+		}
+		o.interfaces = append(o.interfaces, rest[0])
+		args = rest[1:]
+	}
+	if o.version {
+		return o, nil
+	}
+	return o, o.check()
+}
+
+// check refuses what no kernel can make sense of.
+func (o *options) check() error {
+	switch {
+	case o.role != "" && o.role != roleParser:
+		return fmt.Errorf("no such role: %q", o.role)
+	case o.refresh < time.Second:
+		return fmt.Errorf("invalid value %v for --refresh: want at least 1s", o.refresh)
+	case o.maxBindings < 1 || o.maxBindings > 1<<30:
+		return fmt.Errorf("invalid value %d for --max-bindings: want 1 to %d", o.maxBindings, 1<<30)
+	case len(o.interfaces) == 0:
+		return errors.New("no INTERFACE given")
+	}
+	for i, name := range o.interfaces {
+		if err := checkName(name); err != nil {
+			return err
+		}
+		if slices.Contains(o.interfaces[:i], name) {
+			return fmt.Errorf("%s: given twice", name)
+		}
+	}
+	return nil
+}
+
+// checkName refuses what the kernel does not take as the name of an interface
+// (dev_valid_name in net/core/dev.c).
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("the name of an interface is empty")
+	case len(name) >= unix.IFNAMSIZ:
+		return fmt.Errorf("%.32q: longer than the name of an interface can be (%d bytes)", name, unix.IFNAMSIZ-1)
+	case name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool {
+		return r == '/' || r == ':' || r == 0 || unicode.IsSpace(r)
+	}):
+		return fmt.Errorf("%q: not the name of an interface", name)
+	}
+	return nil
+}
+
+// parseLevel reads the name of a log level.
+func parseLevel(s string) (slog.Level, error) {
+	switch strings.ToLower(s) {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warn":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	}
+	return slog.LevelInfo, errors.New("want debug, info, warn or error")
+}
+
+// parserArgs returns the argument list of the parser for these options.
+func (o *options) parserArgs() []string {
+	args := []string{"maas-netmon", "--role", roleParser,
+		"--refresh", o.refresh.String(), "--max-bindings", fmt.Sprint(o.maxBindings), "--"}
+	return append(args, o.interfaces...)
+}

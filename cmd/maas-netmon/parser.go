@@ -1,0 +1,262 @@
+// This file runs in the parser, the process that never had a privilege.
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/capture"
+	"maas-netmon/parser"
+	"maas-netmon/privsep"
+	"maas-netmon/report"
+	"maas-netmon/sandbox"
+	"maas-netmon/tracker"
+)
+
+// handshakeTimeout is how long either process waits for the other at the start.
+const handshakeTimeout = 10 * time.Second
+
+// runParser is the parser from its start to its end: confine, say hello, be given
+// the sockets, read.
+func runParser(o options) error {
+	control, err := privsep.Inherit()
+	if err != nil {
+		return usageError(err)
+	}
+	// The monitor tells when to stop; a signal to the whole process group, as MAAS
+	// sends it, must not cut the last lines off.
+	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT,
+		unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
+	if err := privsep.SetName("maas-netmon"); err != nil {
+		return err
+	}
+	if err := privsep.DieWithParent(control); err != nil {
+		return err
+	}
+	out := newOutput(control.FD())
+
+	// Standard streams, control, one socket for each interface, and the two
+	// descriptors of the Go runtime's netpoller, which it makes when a
+	// standard stream does not block.
+	const others = 4 + 2
+	layers, err := sandbox.Parser(sandbox.Grant{
+		Write:   []int{unix.Stdout, unix.Stderr, control.FD()},
+		Receive: []int{control.FD()},
+		Limit:   others + len(o.interfaces),
+	})
+	if err != nil {
+		return unconfined(err)
+	}
+	if err := control.Send(helloMessage(layers)); err != nil {
+		return err
+	}
+
+	sockets, err := receiveSockets(control, len(o.interfaces))
+	if err != nil {
+		return err
+	}
+	p, err := newReading(o, control, out, sockets)
+	if err != nil {
+		return err
+	}
+	if err := control.Send(privsep.Message{Type: privsep.Ready}); err != nil {
+		return err
+	}
+	if err := p.loop(); err != nil {
+		return err
+	}
+	return p.finish()
+}
+
+// helloMessage says which of the optional layers are in force.
+func helloMessage(layers sandbox.Layers) privsep.Message {
+	m := privsep.Message{Type: privsep.Hello}
+	m.Values[0] = uint64(layers.Landlock)
+	if layers.MDWE {
+		m.Values[1] = 1
+	}
+	return m
+}
+
+// layersOf is the inverse of helloMessage.
+func layersOf(m privsep.Message) sandbox.Layers {
+	return sandbox.Layers{Landlock: int(m.Values[0]), MDWE: m.Values[1] == 1}
+}
+
+// receiveSockets waits for n sockets and the word to start.
+func receiveSockets(control *privsep.Conn, n int) ([]int, error) {
+	var sockets []int
+	for len(sockets) < n {
+		m, fd, err := control.ReceiveFD(handshakeTimeout)
+		if err != nil {
+			return nil, fmt.Errorf("receive socket: %w", err)
+		}
+		if m.Type != privsep.Socket || int(m.Index) != len(sockets) {
+			return nil, fmt.Errorf("receive socket %d: %w: %v %d", len(sockets), privsep.ErrMessage, m.Type, m.Index)
+		}
+		sockets = append(sockets, fd)
+	}
+	m, err := control.Receive(handshakeTimeout)
+	if err == nil && m.Type != privsep.Start {
+		err = fmt.Errorf("%w: %v instead of start", privsep.ErrMessage, m.Type)
+	}
+	return sockets, err
+}
+
+// reading is the state of the parser once it reads.
+type reading struct {
+	control  *privsep.Conn
+	reader   *capture.Reader
+	table    *tracker.Table
+	out      *output
+	names    []string         // for each source, what goes into the line; "" for a single one
+	refusals []refusals       // by source
+	events   [2]tracker.Event // room for those of one packet
+}
+
+// refusals counts the frames of one source that gave no packet, by cause.
+type refusals struct{ short, notARP, unsupported uint64 }
+
+func newReading(o options, control *privsep.Conn, out *output, sockets []int) (*reading, error) {
+	table, err := tracker.NewTable(tracker.Config{MaxBindings: o.maxBindings, Refresh: o.refresh})
+	if err != nil {
+		return nil, err
+	}
+	reader, err := capture.NewReader(sockets, control.FD())
+	if err != nil {
+		return nil, err
+	}
+	p := &reading{
+		control:  control,
+		reader:   reader,
+		table:    table,
+		out:      out,
+		names:    o.interfaces,
+		refusals: make([]refusals, len(sockets)),
+	}
+	if len(p.names) == 1 {
+		p.names = []string{""}
+	}
+	out.onControl = p.serve
+	return p, nil
+}
+
+// loop is the program's work: frame, packet, events, lines. It ends when the monitor
+// says so, or is gone.
+func (p *reading) loop() error {
+	for !p.out.hurry {
+		control, err := p.reader.Wait()
+		if err != nil {
+			return err
+		}
+		if err := p.drain(); err != nil {
+			return err
+		}
+		if control {
+			if err := p.serve(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// drain handles the frames that are there and writes their lines.
+func (p *reading) drain() error {
+	var f capture.Frame
+	for p.reader.Next(&f) {
+		p.handle(&f)
+		if len(p.out.buf) >= flushLen {
+			if err := p.out.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return p.out.flush()
+}
+
+// handle takes one frame to its lines, if it has any.
+func (p *reading) handle(f *capture.Frame) {
+	arp, err := parser.Parse(f.Data, parser.Tag{Present: f.Tagged, TPID: f.TPID, TCI: f.TCI})
+	if err != nil {
+		r := &p.refusals[f.Source]
+		switch err {
+		case parser.ErrShort:
+			r.short++
+		case parser.ErrNotARP:
+			r.notARP++
+		default:
+			r.unsupported++
+		}
+		return
+	}
+	events := p.table.Observe(p.events[:0], uint16(f.Source), f.Seconds, &arp)
+	for i := range events {
+		p.out.buf = report.AppendJSON(p.out.buf, &events[i], p.names[f.Source])
+	}
+}
+
+// serve reads one message of the monitor and answers it. When the parser has to
+// finish, because it was told so or the monitor is gone, the output is to hurry.
+func (p *reading) serve() error {
+	m, err := p.control.Receive(0)
+	switch {
+	case errors.Is(err, privsep.ErrTimeout):
+		return nil
+	case errors.Is(err, io.EOF):
+		p.out.hurry = true
+		return nil
+	case err != nil:
+		return err
+	case m.Type == privsep.Stop:
+		p.out.hurry = true
+		return nil
+	case m.Type == privsep.Ping && int(m.Index) < len(p.names):
+		return p.answer(m.Index)
+	}
+	return fmt.Errorf("%w: unexpected %v", privsep.ErrMessage, m.Type)
+}
+
+// answer sends the counters of an interface.
+func (p *reading) answer(index uint16) error {
+	s, err := p.reader.Stats(int(index))
+	if err != nil {
+		return err
+	}
+	r, t := p.refusals[index], p.table.Stats()
+	c := counters{
+		frames: s.Frames, dropped: s.Dropped,
+		short: r.short, notARP: r.notARP, unsupported: r.unsupported,
+		newBindings: t.New, moved: t.Moved, refreshed: t.Refreshed,
+		refused: t.Refused, ignored: t.Ignored, evicted: t.Evicted, bindings: uint64(t.Bindings),
+	}
+	err = p.control.Send(c.message(index))
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EPIPE) {
+		// A monitor that does not listen will ask again, or is gone.
+		return nil
+	}
+	return err
+}
+
+// finish handles what is still in the rings, at most a ring full of each interface,
+// and answers the monitor's last questions.
+func (p *reading) finish() error {
+	if err := p.drain(); err != nil {
+		return err
+	}
+	for {
+		m, err := p.control.Receive(-1)
+		if err != nil || m.Type != privsep.Ping || int(m.Index) >= len(p.names) {
+			return nil
+		}
+		if err := p.answer(m.Index); err != nil {
+			return err
+		}
+	}
+}

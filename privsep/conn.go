@@ -1,0 +1,169 @@
+package privsep
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrTimeout is returned by Receive when nothing came in time.
+var ErrTimeout = errors.New("no message in time")
+
+// A Conn is one end of the socket pair between monitor and parser: SOCK_SEQPACKET
+// (unix(7)), so that a message arrives whole or not at all, non-blocking, so that a
+// peer that does not read cannot stop the other. One goroutine may send while another
+// receives.
+type Conn struct {
+	fd int
+}
+
+// pair returns two connected ends, both close-on-exec.
+func pair() (a, b *Conn, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make socket pair: %w", err)
+	}
+	return &Conn{fds[0]}, &Conn{fds[1]}, nil
+}
+
+// ErrNotStarted is returned by Inherit when the process was not started by [Launch].
+var ErrNotStarted = errors.New("the parser is started by the program itself, not by hand")
+
+// Inherit returns the parser's end of the pair. It fails with [ErrNotStarted] unless
+// descriptor 3 is such a socket, made by the process that is our parent now.
+func Inherit() (*Conn, error) {
+	domain, err := unix.GetsockoptInt(controlFD, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil || domain != unix.AF_UNIX {
+		return nil, ErrNotStarted
+	}
+	kind, err := unix.GetsockoptInt(controlFD, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil || kind != unix.SOCK_SEQPACKET {
+		return nil, ErrNotStarted
+	}
+	unix.CloseOnExec(controlFD)
+	c := &Conn{controlFD}
+	return c, c.checkPeer()
+}
+
+// checkPeer fails unless the socket pair was made by the process that is our parent now.
+func (c *Conn) checkPeer() error {
+	peer, err := unix.GetsockoptUcred(c.fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil || int(peer.Pid) != os.Getppid() {
+		return ErrNotStarted
+	}
+	return nil
+}
+
+// FD returns the descriptor, for poll(2) and for a list of what is allowed.
+func (c *Conn) FD() int { return c.fd }
+
+// Send sends a message without blocking. A full buffer gives [unix.EAGAIN], a peer
+// that is gone [unix.EPIPE].
+func (c *Conn) Send(m Message) error {
+	_, err := unix.Write(c.fd, m.Encode())
+	if err != nil {
+		return fmt.Errorf("send %v: %w", m.Type, err)
+	}
+	return nil
+}
+
+// SendFD is Send for a message that carries a descriptor; the peer gets one of its own
+// for the same open file.
+func (c *Conn) SendFD(m Message, fd int) error {
+	err := unix.Sendmsg(c.fd, m.Encode(), unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL)
+	if err != nil {
+		return fmt.Errorf("send %v with descriptor: %w", m.Type, err)
+	}
+	return nil
+}
+
+// Receive waits at most timeout, or for ever when it is negative, for the next
+// message, which must not carry a descriptor. The peer's end gives [io.EOF], a
+// malformed message an error that wraps [ErrMessage], nothing in time [ErrTimeout].
+func (c *Conn) Receive(timeout time.Duration) (Message, error) {
+	// No room for control data: the kernel itself then discards descriptors that the
+	// peer may have sent, and says so with MSG_CTRUNC.
+	return c.receive(timeout, nil)
+}
+
+// ReceiveFD is Receive for a message that must carry exactly one descriptor, which
+// it returns close-on-exec.
+func (c *Conn) ReceiveFD(timeout time.Duration) (Message, int, error) {
+	control := make([]byte, unix.CmsgLen(4)) // room for one, not for two
+	m, err := c.receive(timeout, control)
+	if err != nil {
+		return Message{}, -1, err
+	}
+	header, data, _, err := unix.ParseOneSocketControlMessage(control)
+	if err != nil || header.Level != unix.SOL_SOCKET || header.Type != unix.SCM_RIGHTS {
+		return Message{}, -1, fmt.Errorf("%w: no descriptor with %v", ErrMessage, m.Type)
+	}
+	fds, err := unix.ParseUnixRights(&unix.SocketControlMessage{Header: header, Data: data})
+	if err != nil || len(fds) != 1 {
+		return Message{}, -1, fmt.Errorf("%w: want one descriptor with %v", ErrMessage, m.Type)
+	}
+	return m, fds[0], nil
+}
+
+// receive fills control completely or not at all.
+func (c *Conn) receive(timeout time.Duration, control []byte) (Message, error) {
+	if err := c.wait(timeout); err != nil {
+		return Message{}, err
+	}
+	// One byte more than a message, so that a longer one is seen to be longer.
+	var buf [MessageLen + 1]byte
+	n, controlLen, flags, _, err := unix.Recvmsg(c.fd, buf[:], control, unix.MSG_CMSG_CLOEXEC)
+	switch {
+	case err == unix.EAGAIN || err == unix.EINTR:
+		return Message{}, ErrTimeout
+	case err == unix.ECONNRESET:
+		return Message{}, io.EOF // the peer went without reading all of ours
+	case err != nil:
+		return Message{}, fmt.Errorf("receive: %w", err)
+	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
+		return Message{}, fmt.Errorf("%w: too long, or an unexpected descriptor", ErrMessage)
+	case n == 0:
+		return Message{}, io.EOF
+	case controlLen != len(control):
+		return Message{}, fmt.Errorf("%w: %d bytes of control data, want %d", ErrMessage, controlLen, len(control))
+	}
+	return Decode(buf[:n])
+}
+
+// wait waits until there is something to receive. A negative timeout waits for ever.
+func (c *Conn) wait(timeout time.Duration) error {
+	var deadline time.Time
+	if timeout >= 0 {
+		deadline = time.Now().Add(timeout)
+	}
+	for {
+		var limit *unix.Timespec
+		if timeout >= 0 {
+			t := unix.NsecToTimespec(int64(max(0, time.Until(deadline))))
+			limit = &t
+		}
+		n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}, limit, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return fmt.Errorf("wait for message: %w", err)
+		case n == 0:
+			return ErrTimeout
+		default:
+			return nil
+		}
+	}
+}
+
+// CloseWrite tells the peer that nothing more will come: its Receive gives [io.EOF]
+// when it has read what was sent before.
+func (c *Conn) CloseWrite() error {
+	return os.NewSyscallError("shutdown", unix.Shutdown(c.fd, unix.SHUT_WR))
+}
+
+// Close closes this end.
+func (c *Conn) Close() error { return os.NewSyscallError("close", unix.Close(c.fd)) }

@@ -1,0 +1,248 @@
+// Package sandbox says what a confined process is, and makes one.
+//
+// Two kinds of process use it. The monitor starts with CAP_NET_RAW: it raises it
+// with [With] for the one call that needs it, gives up every privilege with
+// [Drop], looks at the parser with [Inspect], and ends in [Monitor]. The parser
+// starts with nothing and calls [Parser] before it is given anything to read.
+//
+// Every layer holds for all threads, those made later included. Capabilities,
+// no_new_privs and seccomp are attributes of a thread on Linux, so a plain
+// system call would leave the other threads of the Go runtime as they are: the
+// first two go through libcap's psx, which runs the call on each thread, and
+// seccomp through SECCOMP_FILTER_FLAG_TSYNC. Dumpable and memory-deny-write-execute
+// belong to the address space, resource limits to the process.
+//
+// The package does not know what is being protected, who its caller is, or how the
+// processes talk. Nothing here is safe for concurrent use.
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/landlock-lsm/go-landlock/landlock"
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
+)
+
+// Layers tells which of the layers that a kernel may lack are in force. The others
+// (empty capabilities, no_new_privs, not dumpable, seccomp) are never optional.
+type Layers struct {
+	MDWE     bool // PR_SET_MDWE, since Linux 6.3
+	Landlock int  // the ABI that is enforced, 0 for none; since Linux 5.13
+}
+
+// A Grant names what a confined process may still use. Each descriptor is allowed by
+// its number and everything else refused, so a number that is not listed is out
+// of reach whatever it comes to refer to.
+type Grant struct {
+	// Write lists the descriptors that may be written. It must not name a packet
+	// socket: write(2) on one sends a frame.
+	Write []int
+	// Receive lists the sockets that may be received from with recvmsg(2).
+	Receive []int
+	// Send lists the sockets that may be sent to with sendmsg(2), which can carry
+	// descriptors. Monitor only.
+	Send []int
+	// Bind lists the sockets that may be bound anew. Monitor only.
+	Bind []int
+	// Child is the pidfd of the process that may be signalled. Monitor only.
+	Child int
+	// Limit is the number of descriptors that the process holds at most. Parser only.
+	Limit int
+}
+
+// ErrNoCapability is returned by With when the permitted set lacks the capability.
+var ErrNoCapability = errors.New("capability not permitted")
+
+// Lower empties the effective capability set on all threads and keeps the permitted
+// one: from here on a privilege is used only inside [With].
+func Lower() error {
+	set := cap.GetProc()
+	if err := set.ClearFlag(cap.Effective); err != nil {
+		return err
+	}
+	if err := set.SetProc(); err != nil {
+		return fmt.Errorf("lower capabilities: %w", err)
+	}
+	return nil
+}
+
+// With runs f with the capability v in the effective set, and with nothing else in
+// it. It returns [ErrNoCapability] without calling f when v is not permitted.
+func With(v cap.Value, f func() error) error {
+	set := cap.GetProc()
+	if ok, err := set.GetFlag(cap.Permitted, v); err != nil || !ok {
+		return fmt.Errorf("%w: %v", ErrNoCapability, v)
+	}
+	if err := set.SetFlag(cap.Effective, true, v); err != nil {
+		return err
+	}
+	if err := set.SetProc(); err != nil {
+		return fmt.Errorf("raise %v: %w", v, err)
+	}
+	return errors.Join(f(), Lower())
+}
+
+// Drop gives up every capability and sets no_new_privs, on all threads, for good.
+// Where CAP_SETPCAP is there (started as root), the bounding and ambient
+// sets are emptied too and the securebits locked, so that user 0 is nobody special
+// any more (capabilities(7)).
+func Drop() error {
+	setpcap, err := cap.GetProc().GetFlag(cap.Permitted, cap.SETPCAP)
+	if err != nil {
+		return err
+	}
+	if setpcap {
+		if err := cap.ModeNoPriv.Set(); err != nil {
+			return fmt.Errorf("drop bounding set: %w", err)
+		}
+	}
+	// An ambient capability goes with the permitted one; saying so costs nothing.
+	// The kernel refuses where the securebits just locked forbid the ambient set.
+	if err := cap.ResetAmbient(); err != nil && !setpcap {
+		return fmt.Errorf("drop ambient capabilities: %w", err)
+	}
+	if err := cap.NewSet().SetProc(); err != nil {
+		return fmt.Errorf("drop capabilities: %w", err)
+	}
+	// Without it the exec of a file that has a capability would give it back.
+	if _, err := cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("set no_new_privs: %w", err)
+	}
+	return nil
+}
+
+// Hide makes the process not dumpable: another process of the same user can then
+// neither take a descriptor out of it (pidfd_getfd(2)), nor trace it, nor read its
+// memory (PR_SET_DUMPABLE(2const)). An exec undoes it.
+func Hide() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("set not dumpable: %w", err)
+	}
+	return nil
+}
+
+// Parser confines the calling process, which needs no privilege for it, and gives
+// up: capabilities, files, sockets, new programs, other processes, executable
+// memory, and every system call that is not in the table in rules.go. What remains
+// is to use the granted descriptors. Parser must be called before the process is
+// given anything. An error leaves the process half confined: it must end.
+func Parser(g Grant) (Layers, error) {
+	var layers Layers
+	settle()
+
+	// First, so that from here on nobody can reach in.
+	if err := Hide(); err != nil {
+		return layers, err
+	}
+	for _, l := range []struct {
+		name     string
+		resource int
+		value    uint64
+	}{
+		{"RLIMIT_CORE", unix.RLIMIT_CORE, 0},
+		{"RLIMIT_MEMLOCK", unix.RLIMIT_MEMLOCK, 0},
+		{"RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(g.Limit)},
+	} {
+		// Only ever down: a lower limit set by the administrator stays.
+		var now unix.Rlimit
+		if err := unix.Getrlimit(l.resource, &now); err != nil {
+			return layers, fmt.Errorf("get %s: %w", l.name, err)
+		}
+		value := min(l.value, now.Max)
+		if err := unix.Setrlimit(l.resource, &unix.Rlimit{Cur: value, Max: value}); err != nil {
+			return layers, fmt.Errorf("set %s: %w", l.name, err)
+		}
+	}
+	if err := Drop(); err != nil {
+		return layers, err
+	}
+	if err := restrict(&layers); err != nil {
+		return layers, err
+	}
+	return layers, load(parserRules(g))
+}
+
+// Monitor confines the calling process for the rest of its life like [Parser] does,
+// by its own table. The privileges must be gone already (see [Drop]).
+func Monitor(g Grant) (Layers, error) {
+	var layers Layers
+	settle()
+	if err := Hide(); err != nil {
+		return layers, err
+	}
+	eventfds, err := findEventfds()
+	if err != nil {
+		return layers, err
+	}
+	if err := restrict(&layers); err != nil {
+		return layers, err
+	}
+	return layers, load(monitorRules(g, eventfds))
+}
+
+// findEventfds returns the descriptors of this process that are an eventfd: the Go
+// runtime has one to wake its netpoller, under a number that nobody knows before.
+func findEventfds() ([]int, error) {
+	const dir = "/proc/self/fd"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var found []int
+	for _, e := range entries {
+		// The descriptor that the directory itself was read by is gone by now.
+		if kind, err := os.Readlink(filepath.Join(dir, e.Name())); err != nil || kind != "anon_inode:[eventfd]" {
+			continue
+		}
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil {
+			return nil, fmt.Errorf("list descriptors: %w", err)
+		}
+		found = append(found, fd)
+	}
+	return found, nil
+}
+
+// restrict applies the layers that a kernel may lack, as far as it has them.
+func restrict(layers *Layers) error {
+	// No memory becomes executable that was not (PR_SET_MDWE(2const)).
+	switch err := unix.Prctl(unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0); err {
+	case nil:
+		layers.MDWE = true
+	case unix.EINVAL: // before Linux 6.3
+	default:
+		return fmt.Errorf("set memory-deny-write-execute: %w", err)
+	}
+
+	// Every right and scope that the kernel knows is handled, and no rule gives any
+	// of them back. Descriptors that are open already are not affected, so
+	// this comes last before seccomp: even /proc/self is out of reach behind it.
+	if err := landlock.V11.BestEffort().Restrict(); err != nil {
+		return fmt.Errorf("landlock: %w", err)
+	}
+	if abi, err := ll.LandlockGetABIVersion(); err == nil {
+		layers.Landlock = abi
+	}
+	return nil
+}
+
+// settle has the Go runtime and glibc do now what they would otherwise do lazily
+// with a system call that a confined process must not make.
+func settle() {
+	oneArena()
+	// time.Now().Zone() loads the zone from /etc/localtime.
+	_, _ = time.Now().Zone()
+	// Naming the number switches off the runtime's updater, which reads cgroup
+	// files and asks for the affinity mask from time to time.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	// The page size is asked for by mmap's helpers.
+	_ = os.Getpagesize()
+}
