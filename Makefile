@@ -1,0 +1,79 @@
+# maas-netmon. `make help` lists the targets.
+
+# The packager's to set.
+DESTDIR =
+PREFIX  = /usr
+VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
+
+# A Go that is too old to fetch its own successor is replaced by one in build/go: see
+# .ci/install-deps.
+GO = $(shell test -x build/go/bin/go && echo $(CURDIR)/build/go/bin/go || echo go)
+
+# osusergo, netgo: no plug-ins of the C library's name service in a process that has
+# a privilege.
+TAGS       = osusergo,netgo
+BUILDFLAGS = -trimpath -tags $(TAGS) -ldflags '-s -w -X main.version=$(VERSION)'
+SUDO       = $(shell test "$$(id -u)" = 0 || echo sudo)
+
+# Not in go.mod, which lists what is shipped.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# How long `make fuzz` runs each target.
+FUZZTIME = 10s
+
+# Those whose tests gain from the race detector. The others' tests drive the program
+# itself, whose sandbox allows no race detector.
+RACE_PACKAGES = ./capture ./cmd/... ./linkmon ./parser ./privsep ./report ./tracker
+
+.DEFAULT_GOAL = build
+.PHONY: help deps build run demo test check bench fuzz mutate cover install clean FORCE
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+deps: ## install the Debian packages that are missing (sudo only then)
+	@.ci/install-deps
+
+build: deps bin/maas-netmon ## build bin/maas-netmon
+
+bin/maas-netmon: FORCE
+	$(GO) build $(BUILDFLAGS) -o $@ ./cmd/maas-netmon
+
+run: build ## watch an interface: make run IFACE=eth0
+	@test -n "$(IFACE)" || { echo 'usage: make run IFACE=eth0' >&2; exit 2; }
+	$(SUDO) setcap cap_net_raw=p bin/maas-netmon
+	bin/maas-netmon $(IFACE)
+
+demo: build ## see it work: hosts that talk ARP in private network namespaces
+	$(GO) build -o bin/demo ./internal/demo
+	bin/demo bin/maas-netmon
+
+test: build ## run all tests, as root or, in user namespaces, as anyone
+	@mkdir -p build
+	@NETMON_BIN=$(CURDIR)/bin/maas-netmon .ci/go-test $(GO) test -count=1 -v -tags $(TAGS) ./...
+
+check: build ## format, vet, staticcheck, unit tests with the race detector
+	@test -z "$$(gofmt -l .)" || { echo 'not gofmt-clean:'; gofmt -l .; exit 1; }
+	$(GO) vet -tags $(TAGS) ./...
+	$(GO) run $(STATICCHECK) -tags $(TAGS) ./...
+	@mkdir -p build
+	@.ci/go-test $(GO) test -race -v -tags $(TAGS) $(RACE_PACKAGES)
+
+bench: deps ## run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz: deps ## run every fuzz target in turn: make fuzz FUZZTIME=30s
+	FUZZTIME=$(FUZZTIME) GO=$(GO) fuzz/run
+
+cover: deps ## test coverage over all packages: build/cover.html and a total
+	@mkdir -p build
+	$(GO) test -count=1 -tags $(TAGS) -coverpkg=./... -coverprofile=build/cover.out ./...
+	$(GO) tool cover -html=build/cover.out -o build/cover.html
+	$(GO) tool cover -func=build/cover.out | tail -n 1
+
+install: bin/maas-netmon ## install into DESTDIR; without one, give the file its capability too
+	install -D -m 0755 bin/maas-netmon $(DESTDIR)$(PREFIX)/sbin/maas-netmon
+	test -n "$(DESTDIR)" || setcap cap_net_raw=p $(PREFIX)/sbin/maas-netmon
+
+clean: ## remove what was built
+	rm -rf bin build
