@@ -1,27 +1,55 @@
 package tracker
 
 import (
+	"encoding/binary"
 	"hash/maphash"
+	"math/bits"
 
 	"maas-netmon/parser"
 )
 
-// key is what a binding is known by. It has no padding, so it is hashed as the
-// ten bytes it is.
+// key is what a binding is known by, in two numbers that fit into registers: put
+// together in memory out of its parts, it would have to be waited for.
 type key struct {
-	addr              parser.Addr
-	iface, vid, inner uint16
+	addr  uint64 // protocol address, VID and inner VID
+	iface uint16
 }
 
-// entry is one binding. Entries refer to one another by number, which half of
-// the memory that pointers take is enough for.
+func keyOf(addr parser.Addr, iface, vid, inner uint16) key {
+	return key{
+		addr: uint64(binary.BigEndian.Uint32(addr[:]))<<32 |
+			uint64(vid)<<16 |
+			uint64(inner),
+		iface: iface,
+	}
+}
+
+// entry is one binding: 32 bytes, so two fill a line of a processor cache. Entries
+// refer to one another by number: half of what pointers take, and nothing for
+// the garbage collector to follow.
 type entry struct {
-	key        key
+	addr       uint64 // as in key
+	iface      uint16
 	mac        parser.MAC
-	time       int64 // of the last event, in seconds since the Unix epoch
+	time       uint32 // of the last event, see storedTime
 	prev, next uint32
-	chain      uint32 // next entry of the same bucket, or none
-	protected  bool
+	chain      uint32 // next entry that its group has no slot for, or none, and isProtected
+}
+
+// isProtected is the bit of entry.chain that says which list the entry is in. No
+// entry has a number that large.
+const isProtected = 1 << 31
+
+func (e *entry) key() key {
+	return key{e.addr, e.iface}
+}
+
+func (e *entry) overflow() uint32 {
+	return e.chain &^ isProtected
+}
+
+func (e *entry) setOverflow(i uint32) {
+	e.chain = e.chain&isProtected | i
 }
 
 // The first two entries are no bindings but the ends of the two lists, each of
@@ -37,31 +65,51 @@ const (
 	none = probation
 )
 
-// Entries and buckets live in blocks. A block of entries is 40 KiB, which the
-// allocator hands out without waste.
-const (
-	blockBits = 10
-	blockLen  = 1 << blockBits
-	blockMask = blockLen - 1
+// group is a bucket of the index, as large as a line of a processor cache. A
+// slot is the number of an entry in the upper half and the hash of its key in the
+// lower, or zero. The last word is no slot: it is the number of the first of the
+// entries that found no slot free, or none.
+type group [8]uint64
 
-	// bucketsPerEntry makes chains short: nine in ten lookups meet one entry.
-	bucketsPerEntry = 2
+const overflow = len(group{}) - 1
+
+// A new group is made for this many new entries. Fewer would waste memory, more
+// would fill groups: at four, one or two entries in a hundred have no slot.
+const entriesPerGroup = 4
+
+// Entries and groups live in blocks, of 128 and 32 KiB, each of which is allocated
+// when it is first needed.
+const (
+	entryBits = 12
+	groupBits = 9
+)
+
+type (
+	entryBlock [1 << entryBits]entry
+	groupBlock [1 << groupBits]group
+
+	entryBlocks []*entryBlock
 )
 
 // store holds the entries, finds them by key and keeps them in order of use.
 //
-// The index is a hash table with chaining that grows by linear hashing (Litwin,
-// "Linear hashing: a new tool for file and table addressing", VLDB 1980): each
-// new entry adds buckets at the end, and each of these takes its share of the
-// entries of one older bucket. There is no moment at which everything is hashed
-// again, during which the ring of a socket would fill up.
+// The index is a hash table that grows by linear hashing (Litwin, "Linear
+// hashing: a new tool for file and table addressing", VLDB 1980): every few new
+// entries add a group at the end, and it takes its share of the entries of one
+// older group. So there is no moment at which everything is hashed again, during
+// which the ring of a socket would fill up.
+//
+// What a sighting costs in a large table is the time that memory takes to answer:
+// once for the group, once for the entry. The code between the two is kept short
+// and free of branches that a processor cannot foresee, so that it can fetch for
+// the next packet while it waits for this one.
 type store struct {
-	seed    maphash.Seed
-	entries []*[blockLen]entry
-	buckets []*[blockLen]uint32 // first entry of each chain, or none
+	secret  [4]uint64
+	entries entryBlocks
+	groups  []*groupBlock
 
-	bucketCount uint32
-	bucketMask  uint32 // the smallest 2^n-1 that has a bit for each bucket
+	groupCount uint32
+	groupMask  uint32 // the smallest 2^n-1 that has a bit for each group
 
 	used         uint32 // bindings in the table
 	limit        uint32 // bound of used
@@ -73,13 +121,16 @@ type store struct {
 // init makes an empty store.
 func (s *store) init(limit uint32, idle uint64) {
 	*s = store{
-		seed:         maphash.MakeSeed(),
-		entries:      []*[blockLen]entry{new([blockLen]entry)},
-		buckets:      []*[blockLen]uint32{new([blockLen]uint32)},
-		bucketCount:  1,
+		entries:      entryBlocks{new(entryBlock)},
+		groups:       []*groupBlock{new(groupBlock)},
+		groupCount:   1,
 		limit:        limit,
 		maxProtected: uint32(uint64(limit) * 4 / 5),
 		idle:         idle,
+	}
+	seed := maphash.MakeSeed()
+	for i := range s.secret {
+		s.secret[i] = maphash.Comparable(seed, i)
 	}
 	for _, end := range []uint32{probation, protected} {
 		e := s.at(end)
@@ -90,133 +141,203 @@ func (s *store) init(limit uint32, idle uint64) {
 // at returns the entry with a number. The pointer stays good for ever, its
 // meaning until the entry is evicted.
 func (s *store) at(i uint32) *entry {
-	return &s.entries[i>>blockBits][i&blockMask]
+	return s.entries.at(i)
 }
 
-func (s *store) hash(k key) uint64 {
-	return maphash.Comparable(s.seed, k)
+func (b entryBlocks) at(i uint32) *entry {
+	return &b[i>>entryBits][i%uint32(len(entryBlock{}))]
 }
 
-// bucket returns the head of the chain that a hash belongs to.
-func (s *store) bucket(h uint64) *uint32 {
-	b := uint32(h) & s.bucketMask
-	if b >= s.bucketCount {
+// hash returns a hash that cannot be foreseen without the secret: two multiply
+// and fold steps, as the Go runtime hashes on processors without AES. To call
+// hash/maphash here takes longer than all the rest of a sighting.
+func (s *store) hash(k key) uint32 {
+	hi, lo := bits.Mul64(k.addr^s.secret[0], uint64(k.iface)^s.secret[1])
+	hi, lo = bits.Mul64(hi^s.secret[2], lo^s.secret[3])
+	return uint32(hi ^ lo)
+}
+
+// group returns the group that a hash belongs to.
+func (s *store) group(h uint32) *group {
+	n := h & s.groupMask
+	if n >= s.groupCount {
 		// Not made yet: its entries are still where half the mask puts them.
-		b &= s.bucketMask >> 1
+		n &= s.groupMask >> 1
 	}
-	return &s.buckets[b>>blockBits][b&blockMask]
+	return s.groupAt(n)
+}
+
+func (s *store) groupAt(n uint32) *group {
+	return &s.groups[n>>groupBits][n%uint32(len(groupBlock{}))]
+}
+
+// equal is compiled to a comparison without a branch.
+func equal(slot uint64, h uint32) uint {
+	if uint32(slot) == h {
+		return 1
+	}
+	return 0
 }
 
 // find returns the entry with a key and its hash, or none.
-func (s *store) find(h uint64, k key) uint32 {
-	i := *s.bucket(h)
-	for i != none {
-		e := s.at(i)
-		if e.key == k {
-			break
+func (s *store) find(h uint32, k key) (uint32, *entry) {
+	g := s.group(h)
+	// A bit for each slot with this hash.
+	m := equal(g[0], h) | equal(g[1], h)<<1 | equal(g[2], h)<<2 | equal(g[3], h)<<3 |
+		equal(g[4], h)<<4 | equal(g[5], h)<<5 | equal(g[6], h)<<6
+	for ; m != 0; m &= m - 1 {
+		// An empty slot names the end of a list, whose key is that of the
+		// address 0.0.0.0, which no binding has.
+		i := uint32(g[bits.TrailingZeros(m)%len(g)] >> 32)
+		if e := s.at(i); e.addr == k.addr && e.iface == k.iface {
+			return i, e
 		}
-		i = e.chain
 	}
-	return i
+	for i := uint32(g[overflow]); i != none; {
+		e := s.at(i)
+		if e.key() == k {
+			return i, e
+		}
+		i = e.overflow()
+	}
+	return none, nil
+}
+
+// put makes an entry findable in its group.
+func (s *store) put(g *group, h, i uint32) {
+	for n, slot := range g[:overflow] {
+		if slot == 0 {
+			g[n] = uint64(i)<<32 | uint64(h)
+			return
+		}
+	}
+	s.at(i).setOverflow(uint32(g[overflow]))
+	g[overflow] = uint64(i)
+}
+
+// remove undoes put. The first entry without a slot gets the one set free.
+func (s *store) remove(i uint32) {
+	g := s.group(s.hash(s.at(i).key()))
+	for n, slot := range g[:overflow] {
+		if uint32(slot>>32) == i {
+			g[n] = 0
+			if first := uint32(g[overflow]); first != none {
+				g[overflow] = uint64(s.at(first).overflow())
+				s.put(g, s.hash(s.at(first).key()), first)
+			}
+			return
+		}
+	}
+	if uint32(g[overflow]) == i {
+		g[overflow] = uint64(s.at(i).overflow())
+		return
+	}
+	e := s.at(uint32(g[overflow]))
+	for e.overflow() != i {
+		e = s.at(e.overflow())
+	}
+	e.setOverflow(s.at(i).overflow())
 }
 
 // add makes an entry with a key that has none, evicting one if the store is
 // full. It returns the entry, of which the caller sets hardware address and time.
-func (s *store) add(h uint64, k key) (i uint32, evicted bool) {
+func (s *store) add(h uint32, k key) (i uint32, evicted bool) {
 	if s.used < s.limit {
-		i = s.grow()
+		i = firstBinding + s.used
+		s.used++
+		s.grow(i)
 	} else {
 		i = s.at(probation).prev
-		s.evict(i)
+		s.unlink(i)
+		s.remove(i)
 		evicted = true
 	}
 	e := s.at(i)
-	e.key = k
-	head := s.bucket(h)
-	e.chain, *head = *head, i
+	e.addr, e.iface = k.addr, k.iface
+	s.put(s.group(h), h, i)
 	s.pushFront(probation, i)
 	return i, evicted
 }
 
-// evict takes an entry of probation out of its list and its chain.
-func (s *store) evict(i uint32) {
-	s.unlink(i)
-	p := s.bucket(s.hash(s.at(i).key))
-	for *p != i {
-		p = &s.at(*p).chain
+// grow makes room for a new entry with a number that follows on the last one.
+func (s *store) grow(i uint32) {
+	if i%uint32(len(entryBlock{})) == 0 {
+		s.entries = append(s.entries, new(entryBlock))
 	}
-	*p = s.at(i).chain
-}
-
-// grow returns an entry never used before, and adds the buckets for it.
-func (s *store) grow() uint32 {
-	i := firstBinding + s.used
-	s.used++
-	if i&blockMask == 0 {
-		s.entries = append(s.entries, new([blockLen]entry))
-	}
-	for range bucketsPerEntry {
+	if i%entriesPerGroup == 0 {
 		s.split()
 	}
-	return i
 }
 
-// split adds one bucket and moves to it the entries that belong there, all of
-// which are in the bucket that has its number without the highest bit.
+// split adds one group and moves to it the entries that belong there, all of
+// which are in the group that has its number without the highest bit.
 func (s *store) split() {
-	b := s.bucketCount
-	if b > s.bucketMask {
-		s.bucketMask = s.bucketMask<<1 | 1
+	n := s.groupCount
+	if n > s.groupMask {
+		s.groupMask = s.groupMask<<1 | 1
 	}
-	if b&blockMask == 0 {
-		s.buckets = append(s.buckets, new([blockLen]uint32))
+	if n%uint32(len(groupBlock{})) == 0 {
+		s.groups = append(s.groups, new(groupBlock))
 	}
-	s.bucketCount++
+	s.groupCount++
 
-	from := b & (s.bucketMask >> 1)
-	p := &s.buckets[from>>blockBits][from&blockMask]
-	to := &s.buckets[b>>blockBits][b&blockMask]
-	for *p != none {
-		e := s.at(*p)
-		if uint32(s.hash(e.key))&s.bucketMask != b {
-			p = &e.chain
-			continue
+	g := s.groupAt(n & (s.groupMask >> 1))
+	old := *g
+	*g = group{}
+	for _, slot := range old[:overflow] {
+		if slot != 0 {
+			s.put(s.group(uint32(slot)), uint32(slot), uint32(slot>>32))
 		}
-		i := *p
-		*p = e.chain
-		e.chain, *to = *to, i
+	}
+	for i := uint32(old[overflow]); i != none; {
+		next := s.at(i).overflow()
+		h := s.hash(s.at(i).key())
+		s.put(s.group(h), h, i)
+		i = next
 	}
 }
 
 // seenAgain puts an entry where one belongs that a second packet has told of.
-func (s *store) seenAgain(i uint32, now int64) {
-	e := s.at(i)
+func (s *store) seenAgain(i uint32, e *entry, now uint32) {
 	list := protected
-	if !e.protected {
-		if s.protected >= s.maxProtected && !s.demote(now) {
-			list = probation
-		} else {
-			e.protected = true
+	if e.chain&isProtected == 0 {
+		if s.protected < s.maxProtected || s.demote(now) {
+			e.chain |= isProtected
 			s.protected++
+		} else {
+			list = probation
 		}
 	}
-	if s.at(list).next != i {
-		s.unlink(i)
-		s.pushFront(list, i)
+	s.moveToFront(list, i, e)
+}
+
+// moveToFront moves an entry to the front of a list, from wherever it is.
+func (s *store) moveToFront(list, i uint32, e *entry) {
+	b := s.entries
+	end := b.at(list)
+	first := end.next
+	if first == i {
+		return
 	}
+	prev, next := e.prev, e.next
+	b.at(prev).next = next
+	b.at(next).prev = prev
+	e.prev, e.next = list, first
+	b.at(first).prev = i
+	end.next = i
 }
 
 // demote sends the protected entry seen least recently back to probation, if it
 // has been idle for long enough. It reports whether it did.
-func (s *store) demote(now int64) bool {
+func (s *store) demote(now uint32) bool {
 	i := s.at(protected).prev
 	e := s.at(i)
-	if !e.protected || now < e.time || elapsed(e.time, now) < s.idle {
+	if e.chain&isProtected == 0 || uint64(now) < uint64(e.time)+s.idle {
 		return false
 	}
 	s.unlink(i)
 	s.pushFront(probation, i)
-	e.protected = false
+	e.chain &^= isProtected
 	s.protected--
 	return true
 }

@@ -42,7 +42,8 @@
 // # Memory
 //
 // The table grows with the number of bindings, one small block at a time, and
-// never beyond its bound; it never shrinks. A binding takes 48 bytes. No block
+// never beyond its bound; it never shrinks. A binding takes
+// 48 bytes. No block
 // has a pointer in it, so the garbage collector does not scan them. Nothing is
 // ever copied to grow: each observation takes constant time, also the one that
 // makes the table larger. Buckets are chosen by a hash with a random seed, so
@@ -50,7 +51,9 @@
 package tracker
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 
 	"maas-netmon/parser"
@@ -167,54 +170,89 @@ func (t *Table) Observe(dst []Event, iface uint16, seconds int64, arp *parser.AR
 		t.stats.Ignored++
 		return dst
 	}
-	k := key{addr: arp.SenderProtocol, iface: iface, vid: arp.VID, inner: arp.InnerVID}
-	dst, sender := t.observe(dst, k, arp.SenderHardware, seconds, none)
-	if arp.Operation == parser.OperationReply {
-		k.addr = arp.TargetProtocol
-		dst, _ = t.observe(dst, k, arp.TargetHardware, seconds, sender)
+	now := storedTime(seconds)
+	sender := none
+	if usable(&arp.SenderHardware, &arp.SenderProtocol) {
+		var kind Kind
+		k := keyOf(arp.SenderProtocol, iface, arp.VID, arp.InnerVID)
+		if sender, kind = t.observe(k, &arp.SenderHardware, now, none); kind != 0 {
+			dst = append(dst, t.record(kind, sender, &arp.SenderHardware, seconds))
+		}
+	} else {
+		t.stats.Refused++
+	}
+	if arp.Operation == parser.OperationRequest {
+		return dst
+	}
+	if usable(&arp.TargetHardware, &arp.TargetProtocol) {
+		k := keyOf(arp.TargetProtocol, iface, arp.VID, arp.InnerVID)
+		if target, kind := t.observe(k, &arp.TargetHardware, now, sender); kind != 0 {
+			dst = append(dst, t.record(kind, target, &arp.TargetHardware, seconds))
+		}
+	} else {
+		t.stats.Refused++
 	}
 	return dst
 }
 
-// observe takes in one binding. known is the entry that the same packet has
-// told of already, or none: to be told of twice by one packet is not to be seen
-// again. It returns the binding's entry, or none if the binding is refused.
-func (t *Table) observe(dst []Event, k key, mac parser.MAC, seconds int64, known uint32) ([]Event, uint32) {
-	if !usable(mac, k.addr) {
-		t.stats.Refused++
-		return dst, none
-	}
+// observe takes in one binding and returns its entry and what has happened to it,
+// 0 for nothing that gives an event. If something has, the caller must record
+// it. known is the entry that the same packet has told of already, or none: to be
+// told of twice by one packet is not to be seen again.
+func (t *Table) observe(k key, mac *parser.MAC, now, known uint32) (uint32, Kind) {
 	h := t.store.hash(k)
-	i := t.store.find(h, k)
+	i, e := t.store.find(h, k)
 	if i == none {
-		i, evicted := t.store.add(h, k)
-		e := t.store.at(i)
-		e.mac = mac
-		e.time = seconds
-		if evicted {
-			t.stats.Evicted++
-		}
-		t.stats.New++
-		return append(dst, k.event(New, mac, parser.MAC{}, seconds)), i
+		return t.learn(h, k), New
 	}
 	if i != known {
-		t.store.seenAgain(i, seconds)
+		t.store.seenAgain(i, e, now)
 	}
-	e := t.store.at(i)
 	switch {
-	case e.mac != mac:
-		dst = append(dst, k.event(Moved, mac, e.mac, seconds))
-		e.mac = mac
-		e.time = seconds
+	case e.mac != *mac:
+		return i, Moved
+	case now < e.time:
+		e.time = now
+	case uint64(now-e.time) >= t.refresh:
+		return i, Refreshed
+	}
+	return i, 0
+}
+
+// learn makes an entry for a binding that has none.
+func (t *Table) learn(h uint32, k key) uint32 {
+	i, evicted := t.store.add(h, k)
+	if evicted {
+		t.stats.Evicted++
+	}
+	return i
+}
+
+// record enters into an entry what has happened to its binding, counts it, and
+// returns the event.
+func (t *Table) record(kind Kind, i uint32, mac *parser.MAC, seconds int64) Event {
+	e := t.store.at(i)
+	event := Event{
+		Kind:      kind,
+		Interface: e.iface,
+		VID:       uint16(e.addr >> 16),
+		InnerVID:  uint16(e.addr),
+		MAC:       *mac,
+		Time:      seconds,
+	}
+	binary.BigEndian.PutUint32(event.Addr[:], uint32(e.addr>>32))
+	switch kind {
+	case New:
+		t.stats.New++
+	case Moved:
+		event.PreviousMAC = e.mac
 		t.stats.Moved++
-	case seconds < e.time:
-		e.time = seconds
-	case elapsed(e.time, seconds) >= t.refresh:
-		dst = append(dst, k.event(Refreshed, mac, parser.MAC{}, seconds))
-		e.time = seconds
+	case Refreshed:
 		t.stats.Refreshed++
 	}
-	return dst, i
+	e.mac = *mac
+	e.time = storedTime(seconds)
+	return event
 }
 
 // Stats returns the counters.
@@ -224,30 +262,16 @@ func (t *Table) Stats() Stats {
 	return s
 }
 
-// event returns an event of the binding with this key.
-func (k key) event(kind Kind, mac, previous parser.MAC, seconds int64) Event {
-	return Event{
-		Kind:        kind,
-		Interface:   k.iface,
-		VID:         k.vid,
-		InnerVID:    k.inner,
-		Addr:        k.addr,
-		MAC:         mac,
-		PreviousMAC: previous,
-		Time:        seconds,
-	}
-}
-
 // usable says whether a host can have this pair of addresses. The sender
 // protocol address of an ARP probe is 0.0.0.0 (RFC 5227 section 2.1.1), the
 // target hardware address of a request or an announcement often zero or that of
 // broadcast: neither is a binding.
-func usable(mac parser.MAC, addr parser.Addr) bool {
+func usable(mac *parser.MAC, addr *parser.Addr) bool {
 	const group = 1 // IEEE 802 8.2.2: the I/G bit
 	switch {
-	case mac[0]&group != 0, mac == parser.MAC{}:
+	case mac[0]&group != 0, *mac == parser.MAC{}:
 		return false
-	case addr == parser.Addr{}, addr == parser.Addr{255, 255, 255, 255}:
+	case *addr == parser.Addr{}, *addr == parser.Addr{255, 255, 255, 255}:
 		return false
 	case addr[0]>>4 == 224>>4: // multicast, RFC 5771
 		return false
@@ -257,8 +281,10 @@ func usable(mac parser.MAC, addr parser.Addr) bool {
 	return true
 }
 
-// elapsed returns the seconds from one time to a later one. They can be more
-// than an int64 holds.
-func elapsed(from, to int64) uint64 {
-	return uint64(to) - uint64(from)
+// storedTime returns a time in the form that entries keep. The clock of a frame
+// can say no other than 1970 to 2106 (struct tpacket2_hdr in
+// include/uapi/linux/if_packet.h); other times, which a file can hold, count as
+// the nearer end of these years.
+func storedTime(seconds int64) uint32 {
+	return uint32(min(max(seconds, 0), math.MaxUint32))
 }
