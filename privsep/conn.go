@@ -65,6 +65,9 @@ func (c *Conn) FD() int { return c.fd }
 // that is gone [unix.EPIPE].
 func (c *Conn) Send(m Message) error {
 	_, err := unix.Write(c.fd, m.Encode())
+	if err == unix.ECONNRESET {
+		err = unix.EPIPE // told once, where the peer left something unread
+	}
 	if err != nil {
 		return fmt.Errorf("send %v: %w", m.Type, err)
 	}

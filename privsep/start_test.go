@@ -1,0 +1,306 @@
+package privsep
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// childFlag makes the test binary play the parser, or something that is not one.
+const childFlag = "--privsep-test="
+
+func TestMain(m *testing.M) {
+	runtime.LockOSThread()
+	if len(os.Args) == 2 {
+		if role, ok := strings.CutPrefix(os.Args[1], childFlag); ok {
+			os.Exit(child(role))
+		}
+	}
+	// As CloseStray does first; its own test has it do the rest.
+	if err := unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// child is the other process. It reports in Values, or on standard error by hand.
+func child(role string) int {
+	switch role {
+	case "parser":
+		c, err := Inherit()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 10
+		}
+		if err := DieWithParent(c); err != nil {
+			return 11
+		}
+		if err := SetName("a-name-of-a-process"); err != nil {
+			return 12
+		}
+		m := Message{Type: Hello}
+		m.Values[0] = uint64(len(os.Environ()))
+		m.Values[1] = uint64(len(descriptors()))
+		if err := c.Send(m); err != nil {
+			return 14
+		}
+		// Until the monitor goes.
+		if _, err := c.Receive(-1); err != nil {
+			return 0
+		}
+		return 15
+	case "monitor":
+		// Starts a parser and waits to be killed.
+		c, err := Launch([]string{"test", childFlag + "parser"})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 20
+		}
+		if _, err := c.Receive(soon); err != nil {
+			return 21
+		}
+		fmt.Println(c.Pid())
+		select {}
+	case "stray":
+		if err := CloseStray(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 30
+		}
+		for _, d := range descriptors()[3:] {
+			// The netpoller's, made for the directory that CloseStray reads.
+			if !strings.Contains(d, "anon_inode:[event") {
+				fmt.Println(d)
+			}
+		}
+		return 0
+	case "by hand":
+		if _, err := Inherit(); !errors.Is(err, ErrNotStarted) {
+			fmt.Println(err)
+			return 40
+		}
+		return 0
+	case "stdout":
+		if err := CheckStdout(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 50
+		}
+		return 0
+	}
+	return 99
+}
+
+// descriptors lists what is open, without opening anything, and without what the Go
+// runtime of a test binary has open: the files of its cgroup's CPU limit.
+func descriptors() []string {
+	var found []string
+	for fd := range 128 {
+		kind, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+		if err == nil && !strings.HasPrefix(kind, "/sys/fs/cgroup/") {
+			found = append(found, fmt.Sprintf("%d is %s", fd, kind))
+		}
+	}
+	return found
+}
+
+// startParser starts the test binary as the parser.
+func startParser(t *testing.T) *Child {
+	t.Helper()
+	c, err := Launch([]string{"test", childFlag + "parser"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestLaunch(t *testing.T) {
+	// The descriptor must not get into the child, whatever its number.
+	r, _ := pipe(t)
+	if _, err := unix.FcntlInt(uintptr(r), unix.F_DUPFD_CLOEXEC, 40); err != nil {
+		t.Fatal(err)
+	}
+	c := startParser(t)
+	defer c.Close()
+	m, err := c.Receive(soon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Values[0] != 0 {
+		t.Errorf("%d variables in the environment, want none", m.Values[0])
+	}
+	if m.Values[1] != 4 {
+		t.Errorf("%d descriptors, want standard input, output, error and the control socket", m.Values[1])
+	}
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", c.Pid()))
+	if want := "a-name-of-a-pro\n"; err != nil || string(comm) != want {
+		t.Errorf("name is %q, %v, want %q", comm, err, want)
+	}
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if status, err := c.Wait(); err != nil || !status.Exited() || status.ExitStatus() != 0 {
+		t.Errorf("ended with %v, %v, want exit status 0", status, err)
+	}
+	c.Kill() // of one that has ended does nothing
+}
+
+func TestKill(t *testing.T) {
+	c := startParser(t)
+	defer c.Close()
+	if _, err := c.Receive(soon); err != nil {
+		t.Fatal(err)
+	}
+	c.Kill()
+	if status, err := c.Wait(); err != nil || !status.Signaled() || status.Signal() != unix.SIGKILL {
+		t.Errorf("ended with %v, %v, want SIGKILL", status, err)
+	}
+}
+
+func TestChildDiesWithParent(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	monitor := exec.Command(exe, childFlag+"monitor")
+	monitor.Stderr = os.Stderr
+	stdout, err := monitor.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := monitor.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	_, scanErr := fmt.Fscan(stdout, &pid)
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err := monitor.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = monitor.Wait()
+	if scanErr != nil || err != nil {
+		t.Fatal(scanErr, err)
+	}
+	defer unix.Close(pidfd)
+	// A pidfd is readable once its process has ended.
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(soon.Milliseconds()))
+	if n != 1 || err != nil {
+		t.Errorf("the parser outlives its monitor: %d, %v", n, err)
+	}
+}
+
+// runChild runs the test binary in a role and returns what it printed.
+func runChild(t *testing.T, role string, alter func(*exec.Cmd)) string {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, childFlag+role)
+	alter(cmd)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Sprintf("%s%v", out, err)
+	}
+	return string(out)
+}
+
+func TestCloseStray(t *testing.T) {
+	secret, err := os.Open("/etc/passwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer secret.Close()
+	for _, c := range []struct {
+		name  string
+		files []*os.File
+	}{
+		{"none", nil},
+		{"one", []*os.File{secret}},
+		{"many", slices.Repeat([]*os.File{secret}, 20)},
+	} {
+		if got := runChild(t, "stray", func(cmd *exec.Cmd) { cmd.ExtraFiles = c.files }); got != "" {
+			t.Errorf("%s: still open: %s", c.name, got)
+		}
+	}
+}
+
+func TestInheritByHand(t *testing.T) {
+	file, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	stranger := func(kind int) *os.File {
+		fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(fds[1])
+		return os.NewFile(uintptr(fds[0]), "stranger")
+	}
+	stream := stranger(unix.SOCK_STREAM)
+	defer stream.Close()
+	for _, c := range []struct {
+		name  string
+		files []*os.File
+	}{
+		{"nothing", nil},
+		{"a file", []*os.File{file}},
+		{"a stream socket", []*os.File{stream}},
+	} {
+		if got := runChild(t, "by hand", func(cmd *exec.Cmd) { cmd.ExtraFiles = c.files }); got != "" {
+			t.Errorf("%s: %s", c.name, got)
+		}
+	}
+	// A socket of the right kind whose maker is not the parent: through a shell.
+	right := stranger(unix.SOCK_SEQPACKET)
+	defer right.Close()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/bin/sh", "-c", `"$0" "$1"; exit $?`, exe, childFlag+"by hand")
+	cmd.ExtraFiles = []*os.File{right}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("a socket of somebody else: %s%v", out, err)
+	}
+}
+
+func TestCheckStdout(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ redirect, want string }{
+		{"", ""},
+		{">/dev/null", ""},
+		{">&-", "standard output is closed\nexit status 50"},
+		{"1</dev/null", "standard output is not open for writing\nexit status 50"},
+	} {
+		cmd := exec.Command("/bin/sh", "-c", `exec "$0" "$1" `+c.redirect, exe, childFlag+"stdout")
+		out, err := cmd.CombinedOutput()
+		got := string(out)
+		if err != nil {
+			got += err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%q: got %q, want %q", c.redirect, got, c.want)
+		}
+	}
+}
+
+func TestMapped(t *testing.T) {
+	if ok, err := Mapped(os.Getuid()); !ok || err != nil {
+		t.Errorf("our own user: %v, %v", ok, err)
+	}
+	// (uid_t)-1 is nobody's in any namespace (user_namespaces(7)).
+	if ok, err := Mapped(1<<32 - 1); ok || err != nil {
+		t.Errorf("user -1: %v, %v", ok, err)
+	}
+}
