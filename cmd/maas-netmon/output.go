@@ -27,6 +27,7 @@ var errStalled = errors.New("standard output: its reader does not read; the last
 // system calls, without an os.File between: the parser's sandbox has no
 // netpoller.
 type output struct {
+	fd   int
 	buf  []byte
 	file bool // a regular file: never makes its writer wait
 	// hurry makes flush wait for stallLimit at most instead of for ever.
@@ -37,15 +38,16 @@ type output struct {
 	controlFD int
 }
 
-// newOutput must be called before the confinement.
-func newOutput(controlFD int) *output {
+// newOutput returns the output for a descriptor. It must be called before the confinement.
+func newOutput(fd, controlFD int) *output {
 	o := &output{
+		fd: fd,
 		// Room for the line that goes over the limit.
 		buf:       make([]byte, 0, flushLen+1024),
 		controlFD: controlFD,
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(unix.Stdout, &st); err == nil {
+	if err := unix.Fstat(fd, &st); err == nil {
 		o.file = st.Mode&unix.S_IFMT == unix.S_IFREG
 	}
 	return o
@@ -75,7 +77,7 @@ func (o *output) flush() error {
 			}
 			n = chunk(rest)
 		}
-		n, err := unix.Write(unix.Stdout, rest[:n])
+		n, err := unix.Write(o.fd, rest[:n])
 		if err == unix.EAGAIN || err == unix.EINTR {
 			continue
 		}
@@ -105,7 +107,7 @@ func chunk(b []byte) int {
 // the deadline it returns [errStalled].
 func (o *output) wait(deadline time.Time) (bool, error) {
 	polls := [...]unix.PollFd{
-		{Fd: int32(unix.Stdout), Events: unix.POLLOUT},
+		{Fd: int32(o.fd), Events: unix.POLLOUT},
 		{Fd: int32(o.controlFD), Events: unix.POLLIN},
 	}
 	n := len(polls)

@@ -39,7 +39,7 @@ func runParser(o options) error {
 	if err := privsep.DieWithParent(control); err != nil {
 		return err
 	}
-	out := newOutput(control.FD())
+	out := newOutput(unix.Stdout, control.FD())
 
 	// Standard streams, control, one socket for each interface, and the two
 	// descriptors of the Go runtime's netpoller, which it makes when a
