@@ -60,9 +60,10 @@ var futexOps = []int{
 var madvises = []int{4, 8, 14, 15, 25, 102, 103}
 
 // runtimeRules are what any Go program with cgo needs to run, collect garbage and
-// make threads on Linux, with everything lazy already done by settle. Measured by
+// make threads on Linux, with everything lazy already done by settle. eventfds are
+// the netpoller's. Measured by
 // running both processes under the filter: CONTRIBUTING tells how to add to it.
-func runtimeRules() []rule {
+func runtimeRules(eventfds []int) []rule {
 	anonymous := uint64(unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED |
 		unix.MAP_NORESERVE | unix.MAP_STACK | unix.MAP_DROPPABLE)
 	rules := []rule{
@@ -94,18 +95,21 @@ func runtimeRules() []rule {
 		with("exit", "glibc: a thread ends"),
 		with("exit_group", "the end"),
 	}
+	rules = append(rules,
+		with("epoll_pwait", "netpoller, which all timers go through, the heap scavenger's too"))
+	rules = append(rules, each("write", "netpoller's wake-up", 0, eventfds)...)
+	rules = append(rules, each("read", "netpoller's wake-up", 0, eventfds)...)
 	rules = append(rules, each("futex", "runtime, glibc: locks", 1, futexOps)...)
 	return append(rules, each("madvise", "runtime, glibc: memory", 2, madvises)...)
 }
 
 // parserRules is the whole of what the parser can ask of the kernel.
-func parserRules(g Grant) []rule {
-	rules := runtimeRules()
+func parserRules(g Grant, eventfds []int) []rule {
+	rules := runtimeRules(eventfds)
 	rules = append(rules, each("write", "lines, errors, answers to the monitor", 0, g.Write)...)
 	rules = append(rules, each("recvmsg", "the monitor's messages", 0, g.Receive)...)
 	return append(rules,
 		with("ppoll", "sleeps until there are frames"),
-		with("epoll_pwait", "runtime: looks at its netpoller, which it has when a standard stream does not block"),
 		with("mmap", "a socket's ring, once",
 			is(2, unix.PROT_READ|unix.PROT_WRITE), is(3, unix.MAP_SHARED), is(5, 0)),
 		with("getsockopt", "frames the kernel dropped", is(1, unix.SOL_PACKET), is(2, unix.PACKET_STATISTICS)),
@@ -114,20 +118,16 @@ func parserRules(g Grant) []rule {
 }
 
 // monitorRules is the same for the monitor once the parser runs: sockets that are bound
-// anew, netlink from the kernel, numbers from the parser. eventfds are the
-// Go netpoller's own.
+// anew, netlink from the kernel, numbers from the parser.
 func monitorRules(g Grant, eventfds []int) []rule {
-	rules := runtimeRules()
+	rules := runtimeRules(eventfds)
 	rules = append(rules, each("write", "log, the parser, the service manager", 0, g.Write)...)
-	rules = append(rules, each("write", "netpoller's wake-up", 0, eventfds)...)
-	rules = append(rules, each("read", "netpoller's wake-up", 0, eventfds)...)
 	rules = append(rules, each("recvmsg", "the parser's numbers, netlink", 0, g.Receive)...)
 	rules = append(rules, each("sendmsg", "the parser's descriptors, netlink", 0, g.Send)...)
 	rules = append(rules, each("bind", "moves a packet socket to the interface that came back", 0, g.Bind)...)
 	return append(rules,
 		with("ppoll", "waits for the parser's message"),
-		with("epoll_pwait", "netpoller"),
-		with("epoll_ctl", "netpoller"),
+		with("epoll_ctl", "netpoller: a descriptor is closed"),
 		with("close", "at the end"),
 		with("shutdown", "tells the parser that it is over"),
 		with("getsockopt", "a socket's error", is(1, unix.SOL_SOCKET), is(2, unix.SO_ERROR)),

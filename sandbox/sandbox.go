@@ -54,12 +54,16 @@ type Grant struct {
 	Bind []int
 	// Child is the pidfd of the process that may be signalled. Monitor only.
 	Child int
-	// Limit is the number of descriptors that the process holds at most. Parser only.
+	// Limit is the number of descriptors that the process holds at most, those of the
+	// Go runtime, which are two, not counted. Parser only.
 	Limit int
 }
 
 // ErrNoCapability is returned by With when the permitted set lacks the capability.
 var ErrNoCapability = errors.New("capability not permitted")
+
+// runtimeDescriptors is how many the netpoller has: an epoll instance and an eventfd.
+const runtimeDescriptors = 2
 
 // Lower empties the effective capability set on all threads and keeps the permitted
 // one: from here on a privilege is used only inside [With].
@@ -149,7 +153,7 @@ func Parser(g Grant) (Layers, error) {
 	}{
 		{"RLIMIT_CORE", unix.RLIMIT_CORE, 0},
 		{"RLIMIT_MEMLOCK", unix.RLIMIT_MEMLOCK, 0},
-		{"RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(g.Limit)},
+		{"RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(g.Limit) + runtimeDescriptors},
 	} {
 		// Only ever down: a lower limit set by the administrator stays.
 		var now unix.Rlimit
@@ -164,10 +168,14 @@ func Parser(g Grant) (Layers, error) {
 	if err := Drop(); err != nil {
 		return layers, err
 	}
+	eventfds, err := findEventfds()
+	if err != nil {
+		return layers, err
+	}
 	if err := restrict(&layers); err != nil {
 		return layers, err
 	}
-	return layers, load(parserRules(g))
+	return layers, load(parserRules(g, eventfds))
 }
 
 // Monitor confines the calling process for the rest of its life like [Parser] does,
@@ -238,6 +246,9 @@ func restrict(layers *Layers) error {
 // with a system call that a confined process must not make.
 func settle() {
 	oneArena()
+	// The first timer makes the netpoller, with an epoll instance and an eventfd: be
+	// it the heap scavenger's, seconds after the first large collection.
+	time.AfterFunc(time.Hour, func() {}).Stop()
 	// time.Now().Zone() loads the zone from /etc/localtime.
 	_, _ = time.Now().Zone()
 	// Naming the number switches off the runtime's updater, which reads cgroup

@@ -41,10 +41,7 @@ func runParser(o options) error {
 	}
 	out := newOutput(unix.Stdout, control.FD())
 
-	// Standard streams, control, one socket for each interface, and the two
-	// descriptors of the Go runtime's netpoller, which it makes when a
-	// standard stream does not block.
-	const others = 4 + 2
+	const others = 4 // standard streams and control
 	layers, err := sandbox.Parser(sandbox.Grant{
 		Write:   []int{unix.Stdout, unix.Stderr, control.FD()},
 		Receive: []int{control.FD()},

@@ -1,0 +1,343 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
+)
+
+// roleFlag makes the test binary play a process that is confined, or claims to be.
+const roleFlag = "--sandbox-test="
+
+func TestMain(m *testing.M) {
+	runtime.LockOSThread()
+	if len(os.Args) == 2 {
+		if role, ok := strings.CutPrefix(os.Args[1], roleFlag); ok {
+			os.Exit(play(role))
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// done is what a confined process says after it did what it was told to. Only with
+// it is an exit status of 0 a success.
+const done = "done"
+
+// play is the other process.
+func play(role string) int {
+	if name, ok := strings.CutPrefix(role, "act "); ok {
+		return playAct(name)
+	}
+	if name, ok := strings.CutPrefix(role, "lie "); ok {
+		return playLie(name)
+	}
+	if pid, ok := strings.CutPrefix(role, "inspect "); ok {
+		return playInspector(pid)
+	}
+	fmt.Fprintf(os.Stderr, "no such role: %q\n", role)
+	return 99
+}
+
+// confine is what the real parser calls, with standard output and error to write.
+func confine() {
+	if _, err := Parser(Grant{Write: []int{1, 2}, Limit: 8}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(98)
+	}
+}
+
+// say writes a word to standard output without an os.File, like the real parser.
+func say(word string) { _, _ = unix.Write(1, []byte(word)) }
+
+// An act is something that a confined process tries.
+type act struct {
+	name string
+	// want is the signal that kills the process, or 0 when the act must be possible.
+	want syscall.Signal
+	do   func()
+}
+
+var acts = []act{
+	{"nothing", 0, func() {}},
+	{"collections", 0, func() {
+		for range 20 {
+			_ = make([]byte, 1<<20)
+			runtime.GC()
+		}
+	}},
+	{"timers", 0, func() {
+		for range 100 {
+			<-time.After(time.Millisecond)
+		}
+	}},
+	{"threads", 0, func() {
+		// Each holds a thread of its own, and takes it along when it ends.
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				runtime.LockOSThread()
+				_ = unix.Gettid()
+			})
+		}
+		wg.Wait()
+	}},
+	{"recovered fault", 0, func() {
+		defer func() { _ = recover() }()
+		var p *int
+		*p = 1
+	}},
+	{"open", syscall.SIGSYS, func() { _, _ = unix.Open("/etc/passwd", unix.O_RDONLY, 0) }},
+	{"socket", syscall.SIGSYS, func() { _, _ = unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0) }},
+	{"packet socket", syscall.SIGSYS, func() { _, _ = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0) }},
+	{"exec", syscall.SIGSYS, func() { _ = unix.Exec("/bin/true", []string{"true"}, nil) }},
+	{"fork", syscall.SIGSYS, func() { _, _, _ = unix.RawSyscall(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0) }},
+	{"kill parent", syscall.SIGSYS, func() { _ = unix.Kill(os.Getppid(), 0) }},
+	{"signal to another process", syscall.SIGSYS, func() { _ = unix.Tgkill(1, 1, 0) }},
+	{"write elsewhere", syscall.SIGSYS, func() { _, _ = unix.Write(63, []byte("x")) }},
+	{"write with high bits", syscall.SIGSYS, func() {
+		_, _, _ = unix.Syscall(unix.SYS_WRITE, 1|1<<32, 0, 0)
+	}},
+	{"dup", syscall.SIGSYS, func() { _, _ = unix.Dup(0) }},
+	{"executable mmap", syscall.SIGSYS, func() {
+		_, _ = unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANON)
+	}},
+	{"executable mprotect", syscall.SIGSYS, func() {
+		b, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON)
+		if err == nil {
+			_ = unix.Mprotect(b, unix.PROT_READ|unix.PROT_EXEC)
+		}
+	}},
+	{"ptrace", syscall.SIGSYS, func() { _ = unix.PtraceAttach(os.Getppid()) }},
+	{"dumpable", syscall.SIGSYS, func() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) }},
+	{"user namespace", syscall.SIGSYS, func() { _ = unix.Unshare(unix.CLONE_NEWUSER) }},
+	{"setsockopt", syscall.SIGSYS, func() { _ = unix.SetsockoptInt(0, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) }},
+}
+
+// playAct confines the process and tries an act, from the main thread or, where the
+// name ends in a star, from a thread that was made afterwards.
+func playAct(name string) int {
+	name, fresh := strings.CutSuffix(name, "*")
+	for _, a := range acts {
+		if a.name != name {
+			continue
+		}
+		confine()
+		if fresh {
+			ended := make(chan bool)
+			go func() {
+				runtime.LockOSThread()
+				a.do()
+				close(ended)
+			}()
+			<-ended
+		} else {
+			a.do()
+		}
+		say(done)
+		return 0
+	}
+	return 99
+}
+
+// command returns the test binary in a role.
+func command(t *testing.T, role string) *exec.Cmd {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, roleFlag+role)
+	cmd.Env = []string{"GODEBUG=containermaxprocs=0,updatemaxprocs=0"} // as the program says in its main package
+	return cmd
+}
+
+func TestConfined(t *testing.T) {
+	for _, a := range acts {
+		for _, thread := range []string{"", "*"} {
+			t.Run(a.name+thread, func(t *testing.T) {
+				t.Parallel()
+				cmd := command(t, "act "+a.name+thread)
+				var stderr strings.Builder
+				cmd.Stderr = &stderr
+				out, err := cmd.Output()
+				if a.want == 0 {
+					if err != nil || string(out) != done {
+						t.Fatalf("got %q, %v, want to see it done; standard error: %s", out, err, &stderr)
+					}
+					return
+				}
+				var exit *exec.ExitError
+				if !errors.As(err, &exit) {
+					t.Fatalf("got %q, %v, want %v", out, err, a.want)
+				}
+				status := exit.Sys().(syscall.WaitStatus)
+				if !status.Signaled() || status.Signal() != a.want || len(out) != 0 {
+					t.Errorf("got %q, %v, want %v and no word; standard error: %s", out, err, a.want, &stderr)
+				}
+			})
+		}
+	}
+}
+
+// A lie is a process that says that it is confined and lacks something.
+type lie struct {
+	name string
+	want string // what Inspect must name; "" for a process that does not lie
+	do   func() error
+}
+
+var lies = []lie{
+	{"confined", "", func() error { confine(); return nil }},
+	{"nothing", "NoNewPrivs", func() error { return errors.Join(Hide(), cap.NewSet().SetProc()) }},
+	{"capabilities", "CapPrm", func() error { // in a user namespace that gives it all
+		return errors.Join(Hide(), unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+	}},
+	{"no seccomp", "Seccomp", func() error { return errors.Join(Hide(), Drop()) }},
+	// /proc/PID/status, which speaks of the main thread, is as it should be.
+	{"seccomp on the main thread alone", "Seccomp", func() error {
+		return errors.Join(Hide(), Drop(), filterThisThread())
+	}},
+	{"no_new_privs on the main thread alone", "NoNewPrivs", func() error {
+		return errors.Join(Hide(), cap.NewSet().SetProc(), unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), filterThisThread())
+	}},
+	{"dumpable", "dumpable", func() error {
+		return errors.Join(Drop(), load(parserRules(Grant{Write: []int{1, 2}}, nil)))
+	}},
+}
+
+// filterThisThread installs a filter that allows everything on the calling thread.
+func filterThisThread() error {
+	const allow = 0x7fff0000 // SECCOMP_RET_ALLOW
+	filter := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: allow}}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0)
+}
+
+// playLie lies, says so, and waits to be looked at and killed.
+func playLie(name string) int {
+	for _, l := range lies {
+		if l.name != name {
+			continue
+		}
+		if err := l.do(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 97
+		}
+		say(done)
+		for {
+			_ = unix.Nanosleep(&unix.Timespec{Sec: 3600}, nil)
+		}
+	}
+	return 99
+}
+
+// playInspector looks at a process without a privilege, as the monitor does, and
+// prints what it finds.
+func playInspector(pid string) int {
+	n, err := strconv.Atoi(pid)
+	if err == nil {
+		err = Drop()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 96
+	}
+	if err := Inspect(n); err != nil {
+		say(err.Error())
+		return 0
+	}
+	say(done)
+	return 0
+}
+
+func TestInspect(t *testing.T) {
+	for _, l := range lies {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			liar := command(t, "lie "+l.name)
+			if l.name == "capabilities" {
+				liar.SysProcAttr = &syscall.SysProcAttr{
+					Cloneflags:  syscall.CLONE_NEWUSER,
+					UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+				}
+			}
+			liar.Stderr = os.Stderr
+			stdout, err := liar.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := liar.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				_ = liar.Process.Kill()
+				_ = liar.Wait()
+			}()
+			word := make([]byte, len(done))
+			if _, err := io.ReadFull(stdout, word); err != nil {
+				t.Fatal(err)
+			}
+			got, err := command(t, fmt.Sprintf("inspect %d", liar.Process.Pid)).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case l.want == "" && string(got) != done:
+				t.Errorf("refused: %s", got)
+			case l.want != "" && !strings.Contains(string(got), l.want):
+				t.Errorf("got %q, want it to name %q", got, l.want)
+			}
+		})
+	}
+}
+
+func TestInspectNobody(t *testing.T) {
+	// A process that is not there, the number being above any pid_max.
+	if err := Inspect(1 << 30); err == nil {
+		t.Error("a process that does not exist passes for confined")
+	}
+}
+
+// A field that the kernel does not show is as bad as a wrong one.
+func TestCheckStatus(t *testing.T) {
+	good := func() status {
+		return status{
+			"Uid": "1 1 1 1", "Gid": "2 2 2 2", "Groups": "",
+			"CapInh": "0000000000000000", "CapPrm": "0000000000000000",
+			"CapEff": "0000000000000000", "CapAmb": "0000000000000000",
+			"NoNewPrivs": "1", "Seccomp": "2",
+		}
+	}
+	if err := good().check(good()); err != nil {
+		t.Fatalf("refused: %v", err)
+	}
+	for name, bad := range map[string]string{
+		"Uid": "1 0 1 1", "Gid": "2 2 0 2", "Groups": "0",
+		"CapInh": "0000000000002000", "CapPrm": "0000000000002000",
+		"CapEff": "0000000000002000", "CapAmb": "0000000000002000",
+		"NoNewPrivs": "0", "Seccomp": "1",
+	} {
+		s := good()
+		s[name] = bad
+		if err := s.check(good()); err == nil {
+			t.Errorf("%s %q passes", name, bad)
+		}
+		delete(s, name)
+		if err := s.check(good()); err == nil {
+			t.Errorf("without %s it passes", name)
+		}
+	}
+}
