@@ -146,24 +146,11 @@ func Parser(g Grant) (Layers, error) {
 	if err := Hide(); err != nil {
 		return layers, err
 	}
-	for _, l := range []struct {
-		name     string
-		resource int
-		value    uint64
-	}{
-		{"RLIMIT_CORE", unix.RLIMIT_CORE, 0},
-		{"RLIMIT_MEMLOCK", unix.RLIMIT_MEMLOCK, 0},
-		{"RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(g.Limit) + runtimeDescriptors},
-	} {
-		// Only ever down: a lower limit set by the administrator stays.
-		var now unix.Rlimit
-		if err := unix.Getrlimit(l.resource, &now); err != nil {
-			return layers, fmt.Errorf("get %s: %w", l.name, err)
-		}
-		value := min(l.value, now.Max)
-		if err := unix.Setrlimit(l.resource, &unix.Rlimit{Cur: value, Max: value}); err != nil {
-			return layers, fmt.Errorf("set %s: %w", l.name, err)
-		}
+	if err := limit("RLIMIT_CORE", unix.RLIMIT_CORE, 0); err != nil {
+		return layers, err
+	}
+	if err := limit("RLIMIT_MEMLOCK", unix.RLIMIT_MEMLOCK, 0); err != nil {
+		return layers, err
 	}
 	if err := Drop(); err != nil {
 		return layers, err
@@ -175,7 +162,25 @@ func Parser(g Grant) (Layers, error) {
 	if err := restrict(&layers); err != nil {
 		return layers, err
 	}
+	// Landlock has needed two for a moment.
+	if err := limit("RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(g.Limit)+runtimeDescriptors); err != nil {
+		return layers, err
+	}
 	return layers, load(parserRules(g, eventfds))
+}
+
+// limit sets both limits of a resource (getrlimit(2)), or leaves a lower one that the
+// administrator has set.
+func limit(name string, resource int, value uint64) error {
+	var now unix.Rlimit
+	if err := unix.Getrlimit(resource, &now); err != nil {
+		return fmt.Errorf("get %s: %w", name, err)
+	}
+	value = min(value, now.Max)
+	if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value}); err != nil {
+		return fmt.Errorf("set %s: %w", name, err)
+	}
+	return nil
 }
 
 // Monitor confines the calling process for the rest of its life like [Parser] does,
@@ -230,9 +235,10 @@ func restrict(layers *Layers) error {
 		return fmt.Errorf("set memory-deny-write-execute: %w", err)
 	}
 
-	// Every right and scope that the kernel knows is handled, and no rule gives any
-	// of them back. Descriptors that are open already are not affected, so
-	// this comes last before seccomp: even /proc/self is out of reach behind it.
+	// Every right and scope that the kernel knows is handled, and no rule of ours
+	// gives any of them back. (Before ABI 8 go-landlock itself adds one: to list
+	// /proc/PID/task, our own threads, which psx does while it applies the
+	// domain to each.) Descriptors that are open already are not affected.
 	if err := landlock.V11.BestEffort().Restrict(); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
