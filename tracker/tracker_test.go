@@ -1,0 +1,488 @@
+package tracker_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"maas-netmon/parser"
+	"maas-netmon/parser/parsertest"
+	"maas-netmon/tracker"
+	"maas-netmon/tracker/trackertest"
+)
+
+// Hardware addresses of the scripts.
+var (
+	macA = parser.MAC{0x02, 0xaa, 0, 0, 0, 5}
+	macB = parser.MAC{0x02, 0xbb, 0, 0, 0, 5}
+	macC = parser.MAC{0x02, 0xcc, 0, 0, 0, 5}
+)
+
+func newTable(tb testing.TB, bound int, refresh time.Duration) *tracker.Table {
+	tb.Helper()
+	table, err := tracker.NewTable(tracker.Config{MaxBindings: bound, Refresh: refresh})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return table
+}
+
+// claim returns a request that tells of one binding, of the host 10.0.0.n.
+func claim(n byte, mac parser.MAC) parser.ARP {
+	return parser.ARP{Operation: 1, SenderHardware: mac, SenderProtocol: parser.Addr{10, 0, 0, n}}
+}
+
+// show writes an event in a short form: NEW 5 aa, MOVED 5 aa>bb.
+func show(e tracker.Event) string {
+	s := fmt.Sprintf("%v %d ", e.Kind, e.Addr[3])
+	if e.PreviousMAC != (parser.MAC{}) {
+		s += fmt.Sprintf("%02x>", e.PreviousMAC[1])
+	}
+	return s + fmt.Sprintf("%02x", e.MAC[1])
+}
+
+// TestScripts: each step is a sighting at a time, and the event that follows.
+func TestScripts(t *testing.T) {
+	type step struct {
+		time int64
+		host byte
+		mac  parser.MAC
+		want string
+	}
+	const start = 1_795_228_118
+	for _, test := range []struct {
+		name  string
+		steps []step
+	}{
+		{"seen again soon", []step{
+			{start, 5, macA, "NEW 5 aa"},
+			{start, 5, macA, ""},
+			{start + 1, 5, macA, ""},
+			{start + 599, 5, macA, ""},
+		}},
+		{"refreshed after ten minutes, not before", []step{
+			{start, 5, macA, "NEW 5 aa"},
+			{start + 599, 5, macA, ""},
+			{start + 600, 5, macA, "REFRESHED 5 aa"},
+			{start + 1199, 5, macA, ""},
+			{start + 1200, 5, macA, "REFRESHED 5 aa"},
+			{start + 9999, 5, macA, "REFRESHED 5 aa"},
+		}},
+		{"a sighting without an event does not put off the next one", []step{
+			{start, 5, macA, "NEW 5 aa"},
+			{start + 300, 5, macA, ""},
+			{start + 599, 5, macA, ""},
+			{start + 600, 5, macA, "REFRESHED 5 aa"},
+		}},
+		{"moved, there and back, in the same second", []step{
+			{start, 5, macA, "NEW 5 aa"},
+			{start, 5, macB, "MOVED 5 aa>bb"},
+			{start, 5, macA, "MOVED 5 bb>aa"},
+			{start, 5, macA, ""},
+		}},
+		{"a move is an event like any other for the refresh", []step{
+			{start, 5, macA, "NEW 5 aa"},
+			{start + 500, 5, macB, "MOVED 5 aa>bb"},
+			{start + 600, 5, macB, ""},
+			{start + 1099, 5, macB, ""},
+			{start + 1100, 5, macB, "REFRESHED 5 bb"},
+		}},
+		{"moved after ten minutes is moved, not refreshed", []step{
+			{start, 5, macA, "NEW 5 aa"},
+			{start + 600, 5, macB, "MOVED 5 aa>bb"},
+		}},
+		{"previous address is the last one, not the first", []step{
+			{start, 5, macA, "NEW 5 aa"},
+			{start + 1, 5, macB, "MOVED 5 aa>bb"},
+			{start + 2, 5, macC, "MOVED 5 bb>cc"},
+		}},
+		{"clock goes backwards: silently set back", []step{
+			{start, 5, macA, "NEW 5 aa"},
+			{start - 3600, 5, macA, ""},
+			{start - 3001, 5, macA, ""},
+			{start - 3000, 5, macA, "REFRESHED 5 aa"},
+		}},
+		{"moved while the clock goes backwards", []step{
+			{start, 5, macA, "NEW 5 aa"},
+			{start - 3600, 5, macB, "MOVED 5 aa>bb"},
+			{start - 3000, 5, macB, "REFRESHED 5 bb"},
+		}},
+		{"hosts do not mix", []step{
+			{start, 5, macA, "NEW 5 aa"},
+			{start, 6, macA, "NEW 6 aa"},
+			{start + 1, 5, macB, "MOVED 5 aa>bb"},
+			{start + 1, 6, macA, ""},
+		}},
+		{"times that do not fit into 32 bits", []step{
+			{math.MinInt64, 5, macA, "NEW 5 aa"},
+			{599, 5, macA, ""},
+			{600, 5, macA, "REFRESHED 5 aa"},
+			{math.MaxInt64, 5, macA, "REFRESHED 5 aa"},
+			{math.MaxUint32, 5, macA, ""},
+			{math.MaxInt64, 5, macB, "MOVED 5 aa>bb"},
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			table := newTable(t, 10, 10*time.Minute)
+			for i, s := range test.steps {
+				arp := claim(s.host, s.mac)
+				var got []string
+				for _, e := range table.Observe(nil, 0, s.time, &arp) {
+					got = append(got, show(e))
+					if e.Time != s.time {
+						t.Errorf("step %d: time %d, want %d", i, e.Time, s.time)
+					}
+				}
+				if diff := cmp.Diff(s.want, strings.Join(got, ", ")); diff != "" {
+					t.Errorf("step %d: -want +got:\n%s", i, diff)
+				}
+			}
+		})
+	}
+}
+
+// TestVectors: the bindings that the vectors say a frame tells of are those that
+// an empty table learns.
+func TestVectors(t *testing.T) {
+	vectors, err := parsertest.Load("../parser/testdata/frames")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range vectors {
+		if v.Err != nil {
+			continue
+		}
+		t.Run(v.Name, func(t *testing.T) {
+			var want []tracker.Event
+			seen := make(map[parser.Addr]parser.MAC)
+			for _, b := range v.Bindings {
+				e := tracker.Event{Kind: tracker.New, Interface: 3, VID: v.ARP.VID, InnerVID: v.ARP.InnerVID, Addr: b.Addr, MAC: b.MAC, Time: 7}
+				if before, ok := seen[b.Addr]; ok {
+					e.Kind, e.PreviousMAC = tracker.Moved, before
+				}
+				if seen[b.Addr] != b.MAC {
+					want = append(want, e)
+				}
+				seen[b.Addr] = b.MAC
+			}
+			table := newTable(t, 10, 10*time.Minute)
+			arp := v.ARP
+			if diff := cmp.Diff(want, table.Observe(nil, 3, 7, &arp)); diff != "" {
+				t.Errorf("%s: -want +got:\n%s", v.Comment, diff)
+			}
+			if arp != v.ARP {
+				t.Error("packet modified")
+			}
+			stats := table.Stats()
+			if stats.Refused != uint64(v.Refused) {
+				t.Errorf("refused %d, want %d", stats.Refused, v.Refused)
+			}
+			if want := arp.Operation != 1 && arp.Operation != 2; stats.Ignored == 1 != want {
+				t.Errorf("ignored %d", stats.Ignored)
+			}
+			if stats.Bindings != len(seen) {
+				t.Errorf("%d bindings, want %d", stats.Bindings, len(seen))
+			}
+		})
+	}
+}
+
+// Every part of the key keeps bindings apart.
+func TestKey(t *testing.T) {
+	table := newTable(t, 10, time.Hour)
+	base := claim(5, macA)
+	vid, inner, both, addr := base, base, base, base
+	vid.VID = 100
+	inner.InnerVID = 100
+	both.VID, both.InnerVID = 100, 100
+	addr.SenderProtocol[0]++
+	for i, p := range []struct {
+		iface uint16
+		arp   parser.ARP
+	}{{0, base}, {1, base}, {256, base}, {0, vid}, {0, inner}, {0, both}, {0, addr}} {
+		events := table.Observe(nil, p.iface, 0, &p.arp)
+		want := []tracker.Event{{Kind: tracker.New, Interface: p.iface, VID: p.arp.VID, InnerVID: p.arp.InnerVID, Addr: p.arp.SenderProtocol, MAC: macA}}
+		if diff := cmp.Diff(want, events); diff != "" {
+			t.Errorf("binding %d: -want +got:\n%s", i, diff)
+		}
+		if again := table.Observe(nil, p.iface, 0, &p.arp); len(again) != 0 {
+			t.Errorf("binding %d: seen again: %v", i, again)
+		}
+	}
+}
+
+func TestRefreshRounding(t *testing.T) {
+	for _, test := range []struct {
+		refresh time.Duration
+		quiet   int64 // seconds after which there is no event
+		event   int64 // and after which there is one
+	}{
+		{0, -1, 0},
+		{1, 0, 1},
+		{time.Second, 0, 1},
+		{1500 * time.Millisecond, 1, 2},
+		{time.Hour + 1, 3600, 3601},
+		{math.MaxInt64, math.MaxUint32, -1},
+	} {
+		t.Run(test.refresh.String(), func(t *testing.T) {
+			table := newTable(t, 10, test.refresh)
+			arp := claim(5, macA)
+			table.Observe(nil, 0, 0, &arp)
+			if test.quiet >= 0 {
+				if events := table.Observe(nil, 0, test.quiet, &arp); len(events) != 0 {
+					t.Errorf("after %d s: %v", test.quiet, events)
+				}
+			}
+			if test.event >= 0 {
+				events := table.Observe(nil, 0, test.event, &arp)
+				if len(events) != 1 || events[0].Kind != tracker.Refreshed {
+					t.Errorf("after %d s: %v, want REFRESHED", test.event, events)
+				}
+			}
+		})
+	}
+}
+
+func TestConfig(t *testing.T) {
+	for _, test := range []struct {
+		config tracker.Config
+		want   string
+	}{
+		{tracker.Config{MaxBindings: 0}, "bound of the table of bindings: 0 is not in 1 to 1073741824"},
+		{tracker.Config{MaxBindings: -1}, "bound of the table of bindings: -1 is not in 1 to 1073741824"},
+		{tracker.Config{MaxBindings: tracker.MaxBindings + 1}, "bound of the table of bindings: 1073741825 is not in 1 to 1073741824"},
+		{tracker.Config{MaxBindings: 1, Refresh: -1}, "refresh interval: -1ns is negative"},
+	} {
+		table, err := tracker.NewTable(test.config)
+		if table != nil || err == nil || err.Error() != test.want {
+			t.Errorf("%+v: %v, error %v, want %s", test.config, table, err, test.want)
+		}
+	}
+	newTable(t, 1, 0)
+	newTable(t, tracker.MaxBindings, 0)
+}
+
+func TestKindString(t *testing.T) {
+	for k, want := range map[tracker.Kind]string{
+		0: "Kind(0)", tracker.New: "NEW", tracker.Moved: "MOVED", tracker.Refreshed: "REFRESHED", 4: "Kind(4)",
+	} {
+		if got := k.String(); got != want {
+			t.Errorf("%d: %s, want %s", k, got, want)
+		}
+	}
+}
+
+// In a full table, the binding seen least recently goes first, and is new when it
+// comes back, without the address that it had before.
+func TestEviction(t *testing.T) {
+	table := newTable(t, 3, time.Hour)
+	for i, s := range []struct {
+		host byte
+		mac  parser.MAC
+		want string
+	}{
+		{1, macA, "NEW 1 aa"},
+		{2, macA, "NEW 2 aa"},
+		{3, macA, "NEW 3 aa"},
+		{1, macA, ""},
+		{4, macA, "NEW 4 aa"}, // 2 goes
+		{3, macA, ""},
+		{1, macA, ""},
+		{2, macB, "NEW 2 bb"}, // 4 goes
+		{1, macA, ""},
+		{3, macA, ""},
+		{4, macA, "NEW 4 aa"}, // 2 goes
+	} {
+		arp := claim(s.host, s.mac)
+		got := ""
+		for _, e := range table.Observe(nil, 0, 0, &arp) {
+			got += show(e)
+		}
+		if got != s.want {
+			t.Errorf("step %d: %q, want %q", i, got, s.want)
+		}
+	}
+	want := tracker.Stats{New: 6, Evicted: 3, Bindings: 3}
+	if diff := cmp.Diff(want, table.Stats()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// flood tells a table of n invented bindings, each in so many packets.
+func flood(table *tracker.Table, from, n, packets int, seconds int64) {
+	for i := range n {
+		arp := request(1<<20 + from + i)
+		for range packets {
+			table.Observe(nil, 0, seconds, &arp)
+		}
+	}
+}
+
+// A flood of invented addresses does not evict hosts that were seen twice before
+// it, so a takeover during the flood is seen.
+func TestFloodDoesNotHideATakeover(t *testing.T) {
+	const bound, hosts, day = 1000, 800, 24 * 60 * 60
+	for _, packets := range []int{1, 2, 5} {
+		t.Run(fmt.Sprintf("%d packets an address", packets), func(t *testing.T) {
+			table := newTable(t, bound, 10*time.Minute)
+			for range 2 {
+				for n := range hosts {
+					arp := request(n)
+					table.Observe(nil, 0, 0, &arp)
+				}
+			}
+			flood(table, 0, 20*bound, packets, 1)
+			flood(table, 20*bound, 20*bound, packets, day) // no host has been heard of since
+			for n := range hosts {
+				arp := request(n)
+				arp.SenderHardware[1]++
+				events := table.Observe(nil, 0, day, &arp)
+				if len(events) != 1 || events[0].Kind != tracker.Moved {
+					t.Fatalf("host %d: %v, want MOVED", n, events)
+				}
+			}
+			if got := table.Stats().Bindings; got != bound {
+				t.Errorf("%d bindings, want %d", got, bound)
+			}
+		})
+	}
+}
+
+// To be told of twice by one packet is not to be seen again: such packets do not
+// fill the protected segment.
+func TestFloodOfRepliesIsNoSecondSighting(t *testing.T) {
+	const bound = 1000
+	table := newTable(t, bound, 10*time.Minute)
+	for i := range 20 * bound {
+		arp := request(1<<20 + i)
+		arp.Operation = parser.OperationReply
+		arp.TargetHardware, arp.TargetProtocol = arp.SenderHardware, arp.SenderProtocol
+		table.Observe(nil, 0, 0, &arp)
+	}
+	host := claim(5, macA)
+	table.Observe(nil, 0, 0, &host)
+	table.Observe(nil, 0, 0, &host)
+	flood(table, 50*bound, 20*bound, 1, 0)
+	moved := claim(5, macB)
+	events := table.Observe(nil, 0, 0, &moved)
+	if len(events) != 1 || events[0].Kind != tracker.Moved {
+		t.Errorf("%v, want MOVED", events)
+	}
+}
+
+// Protected bindings of which nothing is heard for a day give way to others that
+// are seen twice.
+func TestProtectionEnds(t *testing.T) {
+	const bound, day = 10, 24 * 60 * 60
+	table := newTable(t, bound, 10*time.Minute)
+	flood(table, 0, bound, 2, 0)
+	end := int64(day + 600)
+	flood(table, 100, 8, 2, end)
+	flood(table, 200, bound, 1, end)
+	for i := range 8 {
+		arp := request(1<<20 + 100 + i)
+		if events := table.Observe(nil, 0, end, &arp); len(events) != 0 {
+			t.Errorf("binding %d: %v", i, events)
+		}
+	}
+}
+
+// A random script gives the same events as the model, at bounds from one up.
+func TestAgainstModel(t *testing.T) {
+	for _, bound := range []int{1, 2, 3, 4, 5, 16, 100} {
+		t.Run(fmt.Sprint(bound), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(uint64(bound), 0))
+			table := newTable(t, bound, 10*time.Minute)
+			model := trackertest.NewModel(bound, 600)
+			now := int64(1_000_000)
+			for i := range 20_000 {
+				switch r.IntN(50) {
+				case 0:
+					now += r.Int64N(100_000)
+				case 1:
+					now -= r.Int64N(1_000)
+				}
+				arp := parser.ARP{
+					VID:            uint16(r.IntN(2)),
+					Operation:      uint16(1 + r.IntN(20)/9),
+					SenderHardware: parser.MAC{0x02, byte(r.IntN(8) / 7)},
+					SenderProtocol: parser.Addr{10, 0, 0, byte(r.IntN(2*bound + 2))},
+					TargetHardware: parser.MAC{0x02, byte(r.IntN(8) / 7)},
+					TargetProtocol: parser.Addr{10, 0, 0, byte(r.IntN(2*bound + 2))},
+				}
+				iface := uint16(r.IntN(2))
+				want := model.Observe(iface, now, arp)
+				if diff := cmp.Diff(want, table.Observe(nil, iface, now, &arp)); diff != "" {
+					t.Fatalf("packet %d: -want +got:\n%s", i, diff)
+				}
+				if got := table.Stats(); got != model.Stats() || got.Bindings > bound {
+					t.Fatalf("packet %d: %+v, want %+v", i, got, model.Stats())
+				}
+			}
+		})
+	}
+}
+
+// A table large enough for many blocks finds everything that is in it, and
+// nothing else, while it grows and while it evicts.
+func TestLargeTable(t *testing.T) {
+	const bound = 50_000
+	table := newTable(t, bound, time.Hour)
+	for n := range 2 * bound {
+		arp := request(n)
+		if events := table.Observe(nil, 0, 0, &arp); len(events) != 1 || events[0].Kind != tracker.New {
+			t.Fatalf("binding %d: %v, want NEW", n, events)
+		}
+	}
+	want := tracker.Stats{New: 2 * bound, Evicted: bound, Bindings: bound}
+	for n := range bound {
+		arp := request(bound + n)
+		if events := table.Observe(nil, 0, 0, &arp); len(events) != 0 || table.Stats() != want {
+			t.Fatalf("binding %d: %v, %+v", n, events, table.Stats())
+		}
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	table, arps := filled(t, 1000)
+	events := make([]tracker.Event, 0, 2)
+	i := 0
+	for name, change := range map[string]func(*parser.ARP){
+		"known": func(*parser.ARP) {},
+		"moved": func(arp *parser.ARP) { arp.SenderHardware[1]++ },
+		"new":   func(arp *parser.ARP) { arp.VID++ },
+	} {
+		if n := testing.AllocsPerRun(500, func() {
+			change(&arps[i%1000])
+			events = table.Observe(events[:0], 0, 0, &arps[i%1000])
+			i++
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+// The heap that a full table takes.
+func TestMemory(t *testing.T) {
+	const bound = 1 << 18
+	before := liveHeap()
+	table := newTable(t, bound, time.Hour)
+	if empty := liveHeap() - before; empty > 1<<20 {
+		t.Errorf("an empty table takes %d bytes", empty)
+	}
+	for n := range 2 * bound {
+		arp := request(n)
+		table.Observe(nil, 0, 0, &arp)
+	}
+	if got := float64(liveHeap()-before) / bound; got > 64 {
+		t.Errorf("%.1f bytes a binding, want 64 at the most", got)
+	}
+	if table.Stats().Bindings != bound {
+		t.Errorf("%d bindings, want %d", table.Stats().Bindings, bound)
+	}
+}
