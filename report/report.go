@@ -58,7 +58,6 @@ func AppendJSON(dst []byte, e *tracker.Event, ifname string) []byte {
 
 // appendJSONString appends s as a JSON string (RFC 8259 section 7). A byte that
 // is not part of valid UTF-8 becomes U+FFFD, as encoding/json has it.
-
 func appendJSONString(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')

@@ -1,0 +1,247 @@
+package report_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"maas-netmon/parser"
+	"maas-netmon/parser/parsertest"
+	"maas-netmon/report"
+	"maas-netmon/tracker"
+)
+
+var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
+
+// golden compares what was written with a file of testdata.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s: -want +got:\n%s", name, diff)
+	}
+}
+
+var (
+	macA = parser.MAC{0x02, 0xaa, 0, 0, 0, 5}
+	macB = parser.MAC{0x02, 0xcc, 0, 0, 0, 5}
+)
+
+// events are one of each kind that a line can have, with the name of an interface.
+var events = []struct {
+	tracker.Event
+	ifname string
+}{
+	{tracker.Event{Kind: tracker.New, Addr: parser.Addr{10, 0, 0, 5}, MAC: macA, Time: 1795228118}, ""},
+	{tracker.Event{Kind: tracker.Moved, VID: 100, Addr: parser.Addr{10, 0, 0, 5}, MAC: macB, PreviousMAC: macA, Time: 1795228122}, ""},
+	{tracker.Event{Kind: tracker.Refreshed, VID: 4095, Addr: parser.Addr{192, 168, 100, 200}, MAC: macA, Time: 1795228722}, ""},
+	{tracker.Event{Kind: tracker.New, VID: 200, InnerVID: 100, Addr: parser.Addr{10, 0, 0, 6}, MAC: macA, Time: 1795228723}, ""},
+	{tracker.Event{Kind: tracker.New, Interface: 1, Addr: parser.Addr{10, 0, 0, 5}, MAC: macA, Time: 1795228724}, "eth0"},
+	{tracker.Event{Kind: tracker.Moved, Interface: 1, VID: 4095, InnerVID: 4095, Addr: parser.Addr{255, 255, 255, 254}, MAC: macB, PreviousMAC: macA, Time: 1795228725}, "enp0s31f6np0-15"},
+	{tracker.Event{Kind: tracker.Moved, Interface: 1, Addr: parser.Addr{10, 0, 0, 5}, MAC: macB, PreviousMAC: macA, Time: 1795228726}, "eth0"},
+	{tracker.Event{Kind: tracker.Moved, Addr: parser.Addr{10, 0, 0, 5}, MAC: macA, PreviousMAC: macB, Time: 1795228727}, ""},
+	{tracker.Event{Kind: tracker.New, Addr: parser.Addr{1, 2, 3, 4}, MAC: macA, Time: 0}, ""},
+	{tracker.Event{Kind: tracker.New, Addr: parser.Addr{1, 2, 3, 4}, MAC: macA, Time: -1}, ""},
+	{tracker.Event{Kind: tracker.New, Addr: parser.Addr{1, 2, 3, 4}, MAC: macA, Time: math.MaxUint32}, "a\"b\\c\x1b\x7f\té"},
+}
+
+func TestJSONGolden(t *testing.T) {
+	var got []byte
+	for _, e := range events {
+		got = report.AppendJSON(got, &e.Event, e.ifname)
+	}
+	golden(t, "events.json", got)
+}
+
+func TestTextGolden(t *testing.T) {
+	var plain, coloured []byte
+	for _, e := range events {
+		plain = report.AppendText(plain, &e.Event, e.ifname, false)
+		coloured = report.AppendText(coloured, &e.Event, e.ifname, true)
+	}
+	golden(t, "events.txt", plain)
+	golden(t, "events-coloured.txt", coloured)
+}
+
+func TestPacketGolden(t *testing.T) {
+	vectors, err := parsertest.Load("../parser/testdata/frames")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []byte
+	for _, v := range vectors {
+		switch v.Name {
+		case "request", "reply", "operation-zero", "operation-largest", "tag-inline-8100", "tag-vid-largest", "tag-priority-stripped", "tag-two-inline":
+			got = append(got, v.Name+"\n"...)
+			got = report.AppendPacket(got, &v.ARP, 1470159914, time.UTC)
+		}
+	}
+	golden(t, "packets.txt", got)
+}
+
+// The time of a packet is that of the zone.
+func TestPacketZone(t *testing.T) {
+	zone := time.FixedZone("", -4*60*60)
+	got := report.AppendPacket(nil, &parser.ARP{}, 1470159914, zone)
+	want := "ARP observed at 2016-08-02 13:45:14:\n"
+	if !bytes.HasPrefix(got, []byte(want)) {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// line is what a program sees in a line. The order of its fields is that of the
+// keys.
+type line struct {
+	IP          string  `json:"ip"`
+	MAC         string  `json:"mac"`
+	PreviousMAC string  `json:"previous_mac,omitempty"`
+	Time        int64   `json:"time"`
+	Event       string  `json:"event"`
+	VID         *uint16 `json:"vid"`
+	InnerVID    uint16  `json:"inner_vid,omitempty"`
+	Interface   string  `json:"interface,omitempty"`
+}
+
+// encode writes an event down by way of encoding/json.
+func encode(t *testing.T, e tracker.Event, ifname string) string {
+	t.Helper()
+	l := line{IP: e.Addr.String(), MAC: e.MAC.String(), Time: e.Time, Event: e.Kind.String(), InnerVID: e.InnerVID, Interface: ifname}
+	if e.Kind == tracker.Moved {
+		l.PreviousMAC = e.PreviousMAC.String()
+	}
+	if e.VID != 0 {
+		l.VID = &e.VID
+	}
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(l); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// decode reads a line as a program would.
+func decode(t *testing.T, text string) line {
+	t.Helper()
+	var l line
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&l); err != nil {
+		t.Fatalf("%q: %v", text, err)
+	}
+	return l
+}
+
+func TestJSONAsEncodingJSON(t *testing.T) {
+	for _, e := range events[:len(events)-1] { // the last has a name that can be written in two ways
+		got := string(report.AppendJSON(nil, &e.Event, e.ifname))
+		if diff := cmp.Diff(encode(t, e.Event, e.ifname), got); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	}
+}
+
+// Each byte that the name of an interface can have, alone and within a name, is
+// read back as if encoding/json had written it.
+func TestJSONNames(t *testing.T) {
+	e := events[0].Event
+	for c := range 256 {
+		for _, name := range []string{string([]byte{byte(c)}), "e" + string([]byte{byte(c)}) + "0", string([]byte{0xe2, 0x80, byte(c)})} {
+			got := report.AppendJSON(nil, &e, name)
+			if bytes.IndexByte(got, '\n') != len(got)-1 || !utf8.Valid(got) {
+				t.Errorf("%q: not one line of UTF-8: %q", name, got)
+			}
+			if diff := cmp.Diff(decode(t, encode(t, e, name)), decode(t, string(got))); diff != "" {
+				t.Errorf("%q: -want +got:\n%s", name, diff)
+			}
+		}
+	}
+}
+
+// No name can make a terminal do anything.
+func TestTextNames(t *testing.T) {
+	e := events[0].Event
+	for c := range 256 {
+		got := report.AppendText(nil, &e, "e"+string([]byte{byte(c)})+"0", false)
+		if bytes.ContainsFunc(got[:len(got)-1], func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError }) {
+			t.Errorf("byte %#x reaches the terminal: %q", c, got)
+		}
+		if got[len(got)-1] != '\n' {
+			t.Errorf("byte %#x: no newline: %q", c, got)
+		}
+	}
+}
+
+func TestAppends(t *testing.T) {
+	e := events[5]
+	for name, got := range map[string]string{
+		"JSON":   string(report.AppendJSON([]byte("before"), &e.Event, e.ifname)),
+		"text":   string(report.AppendText([]byte("before"), &e.Event, e.ifname, true)),
+		"packet": string(report.AppendPacket([]byte("before"), &parser.ARP{}, 0, time.UTC)),
+	} {
+		if !strings.HasPrefix(got, "before") || strings.Count(got, "before") != 1 {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	buf := make([]byte, 0, 4096)
+	zone := time.FixedZone("", 3600)
+	for _, e := range events {
+		if n := testing.AllocsPerRun(10, func() {
+			buf = report.AppendJSON(buf[:0], &e.Event, e.ifname)
+			buf = report.AppendText(buf[:0], &e.Event, e.ifname, true)
+			buf = report.AppendPacket(buf[:0], &parser.ARP{VID: 100}, e.Time, zone)
+		}); n != 0 {
+			t.Errorf("%v: %v allocations", e, n)
+		}
+	}
+}
+
+func BenchmarkAppendJSON(b *testing.B) {
+	for name, e := range map[string]int{"new": 0, "moved": 1, "interface": 4} {
+		b.Run(name, func(b *testing.B) {
+			buf := make([]byte, 0, 4096)
+			b.ReportAllocs()
+			for b.Loop() {
+				buf = report.AppendJSON(buf[:0], &events[e].Event, events[e].ifname)
+			}
+		})
+	}
+}
+
+func BenchmarkAppendText(b *testing.B) {
+	buf := make([]byte, 0, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = report.AppendText(buf[:0], &events[1].Event, "", true)
+	}
+}
+
+func BenchmarkAppendPacket(b *testing.B) {
+	buf := make([]byte, 0, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = report.AppendPacket(buf[:0], &parser.ARP{VID: 100, Operation: 1}, 1470159914, time.UTC)
+	}
+}
