@@ -91,15 +91,16 @@ func NewReader(sockets []int, control int) (*Reader, error) {
 // sleeps for a millisecond, and lets them gather in the ring.
 func (r *Reader) Wait() (control bool, err error) {
 	r.release()
-	polls, timeout := r.polls, (*unix.Timespec)(nil)
 	if r.drained > 1 {
-		polls, timeout = r.polls[:1], &unix.Timespec{Nsec: int64(busyPause)}
+		r.drained = 0
+		return r.pause(), nil
 	}
 	r.drained = 0
+	polls := r.polls
 	for i := range polls {
 		polls[i].Revents = 0
 	}
-	if _, err := unix.Ppoll(polls, timeout, nil); err != nil && err != unix.EINTR {
+	if _, err := unix.Ppoll(polls, nil, nil); err != nil && err != unix.EINTR {
 		return false, fmt.Errorf("wait for frames: %w", err)
 	}
 	for i := 1; i < len(polls); i++ {
@@ -112,6 +113,20 @@ func (r *Reader) Wait() (control bool, err error) {
 		}
 	}
 	return polls[0].Revents != 0, nil
+}
+
+// pause sleeps for busyPause, or until the control descriptor is readable, which it
+// reports. It keeps its turn on the processor's Go scheduler meanwhile (a raw
+// system call): giving it away and getting it back, with the hand-overs between
+// threads that go with it, costs more than all the frames of the drain. A
+// collection of garbage may have to wait for a millisecond.
+func (r *Reader) pause() bool {
+	control := &r.polls[0]
+	control.Revents = 0
+	timeout := unix.Timespec{Nsec: int64(busyPause)}
+	_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(control)), 1,
+		uintptr(unsafe.Pointer(&timeout)), 0, 0, 0)
+	return control.Revents != 0
 }
 
 // Next gives the next frame, or reports false when the drain is over: all rings
