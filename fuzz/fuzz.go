@@ -1,0 +1,197 @@
+// Package fuzz holds the fuzz targets of the whole project, what they are checked
+// against, and their seeds. It uses exported API only.
+//
+// Each target is a test that takes one slice of bytes and states the property that
+// must hold for all slices. The seeds are made of the frames that the tests of
+// package parser describe, of captures of real traffic in testdata/captures, and
+// of what Go keeps in testdata/fuzz: each input that ever failed, under a name that
+// says why.
+//
+// fuzz/run runs all targets in turn; oss-fuzz has what OSS-Fuzz needs to run them.
+package fuzz
+
+import (
+	"encoding/binary"
+
+	"maas-netmon/parser"
+	"maas-netmon/parser/parsertest"
+)
+
+// tagLen is the number of bytes that a tag takes in front of the frame in an
+// input: whether there is one, its TPID and its TCI.
+const tagLen = 5
+
+// encodeFrame returns the input that stands for a frame and its tag.
+func encodeFrame(frame []byte, tag parser.Tag) []byte {
+	b := make([]byte, tagLen, tagLen+len(frame))
+	if tag.Present {
+		b[0] = 1
+	}
+	binary.BigEndian.PutUint16(b[1:], tag.TPID)
+	binary.BigEndian.PutUint16(b[3:], tag.TCI)
+	return append(b, frame...)
+}
+
+// decodeFrame returns the frame and the tag that an input stands for.
+func decodeFrame(b []byte) (frame []byte, tag parser.Tag, ok bool) {
+	if len(b) < tagLen {
+		return nil, parser.Tag{}, false
+	}
+	tag = parser.Tag{
+		Present: b[0]&1 != 0,
+		TPID:    binary.BigEndian.Uint16(b[1:]),
+		TCI:     binary.BigEndian.Uint16(b[3:]),
+	}
+	return b[tagLen:], tag, true
+}
+
+// reference decodes a frame as parser.Parse does, in small steps and with nothing
+// in common with it: it takes the frame apart into tags and what is behind them,
+// and looks at what it has got afterwards.
+func reference(frame []byte, tag parser.Tag) (parser.ARP, error) {
+	cut := func(n int) []byte {
+		b := frame[:n]
+		frame = frame[n:]
+		return b
+	}
+	if len(frame) < 14 {
+		return parser.ARP{}, parser.ErrShort
+	}
+	var arp parser.ARP
+	copy(arp.EthernetDestination[:], cut(6))
+	copy(arp.EthernetSource[:], cut(6))
+	etherType := string(cut(2))
+
+	var tcis []int
+	if tag.Present {
+		tcis = append(tcis, int(tag.TCI))
+	}
+	for etherType == "\x81\x00" || etherType == "\x88\xa8" || etherType == "\x91\x00" {
+		if len(tcis) == 2 {
+			return parser.ARP{}, parser.ErrUnsupported
+		}
+		if len(frame) < 4 {
+			return parser.ARP{}, parser.ErrShort
+		}
+		tcis = append(tcis, int(binary.BigEndian.Uint16(cut(2))))
+		etherType = string(cut(2))
+	}
+	if etherType != "\x08\x06" {
+		return parser.ARP{}, parser.ErrNotARP
+	}
+	if len(frame) < 28 {
+		return parser.ARP{}, parser.ErrShort
+	}
+	if string(cut(6)) != "\x00\x01\x08\x00\x06\x04" {
+		return parser.ARP{}, parser.ErrUnsupported
+	}
+	arp.Operation = binary.BigEndian.Uint16(cut(2))
+	copy(arp.SenderHardware[:], cut(6))
+	copy(arp.SenderProtocol[:], cut(4))
+	copy(arp.TargetHardware[:], cut(6))
+	copy(arp.TargetProtocol[:], cut(4))
+
+	var vids []uint16
+	for _, tci := range tcis {
+		if tci%4096 != 0 {
+			vids = append(vids, uint16(tci%4096))
+		}
+	}
+	if len(vids) > 0 {
+		arp.VID = vids[0]
+	}
+	if len(vids) > 1 {
+		arp.InnerVID = vids[1]
+	}
+	return arp, nil
+}
+
+// A step of a script for a table is this many bytes: one to choose the time, one
+// for the interface, the VLANs and the operation, and one for each address.
+const stepLen = 6
+
+// step is a packet and when it is seen.
+type step struct {
+	iface   uint16
+	seconds int64
+	arp     parser.ARP
+}
+
+// decodeScript returns the bound, the refresh interval in seconds and the steps
+// that an input stands for. Few addresses make for many meetings.
+func decodeScript(b []byte) (bound int, refresh int64, steps []step) {
+	if len(b) < 2 {
+		return 1, 0, nil
+	}
+	bound = int(b[0])%20 + 1
+	refresh = []int64{0, 1, 60, 600}[b[1]%4]
+	now := int64(1_000_000)
+	for b = b[2:]; len(b) >= stepLen; b = b[stepLen:] {
+		switch b[0] % 8 {
+		case 0:
+			now += int64(b[0]) * int64(b[0]) * 4
+		case 1:
+			now -= int64(b[0])
+		case 2:
+			now++
+		case 3:
+			now += refresh
+		}
+		steps = append(steps, step{
+			iface:   uint16(b[1] & 1),
+			seconds: now,
+			arp: parser.ARP{
+				VID:            uint16(b[1] >> 1 & 1),
+				InnerVID:       uint16(b[1] >> 2 & 1),
+				Operation:      uint16(b[1] >> 3 % 4),
+				SenderHardware: scriptMAC(b[2]),
+				SenderProtocol: scriptAddr(b[3]),
+				TargetHardware: scriptMAC(b[4]),
+				TargetProtocol: scriptAddr(b[5]),
+			},
+		})
+	}
+	return bound, refresh, steps
+}
+
+// scriptMAC returns one of few hardware addresses, among them zero and a group's.
+func scriptMAC(b byte) parser.MAC {
+	switch b % 8 {
+	case 0:
+		return parser.MAC{}
+	case 1:
+		return parser.MAC{0x01, 0, 0x5e, 0, 0, b}
+	default:
+		return parser.MAC{0x02, 0, 0, 0, 0, b % 8}
+	}
+}
+
+// scriptAddr returns one of few protocol addresses, among them some that no host
+// has.
+func scriptAddr(b byte) parser.Addr {
+	switch b % 64 {
+	case 0:
+		return parser.Addr{}
+	case 1:
+		return parser.Addr{255, 255, 255, 255}
+	case 2:
+		return parser.Addr{127, 0, 0, b}
+	case 3:
+		return parser.Addr{224 + b>>4, 0, 0, b}
+	default:
+		return parser.Addr{10, 0, 0, b % 64}
+	}
+}
+
+// vectorInputs returns the frames that the tests of package parser describe.
+func vectorInputs() ([][]byte, error) {
+	vectors, err := parsertest.Load("../parser/testdata/frames")
+	if err != nil {
+		return nil, err
+	}
+	var inputs [][]byte
+	for _, v := range vectors {
+		inputs = append(inputs, encodeFrame(v.Frame, v.Tag))
+	}
+	return inputs, nil
+}

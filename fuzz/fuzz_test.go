@@ -1,0 +1,352 @@
+package fuzz
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"golang.org/x/net/bpf"
+
+	"maas-netmon/capture"
+	"maas-netmon/parser"
+	"maas-netmon/privsep"
+	"maas-netmon/report"
+	"maas-netmon/tracker"
+	"maas-netmon/tracker/trackertest"
+)
+
+// FuzzParse: Parse gives either a packet or one of three errors and then the zero
+// packet, exactly as the reference decoder does. It leaves the frame alone,
+// allocates nothing, looks at no byte behind MaxLen and does not mind what follows
+// the packet. What gopacket makes of the same frame is the same packet.
+func FuzzParse(f *testing.F) {
+	addSeeds(f, "FuzzParse")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		frame, tag, ok := decodeFrame(data)
+		if !ok {
+			return
+		}
+		// Clip, so that reading behind the end would be seen.
+		frame = slices.Clip(slices.Clone(frame))
+		before := slices.Clone(frame)
+		arp, err := parser.Parse(frame, tag)
+
+		wantARP, wantErr := reference(before, tag)
+		if arp != wantARP || err != wantErr {
+			t.Fatalf("%+v, %v, want %+v, %v", arp, err, wantARP, wantErr)
+		}
+		if err != nil && arp != (parser.ARP{}) {
+			t.Errorf("error %v and a packet: %+v", err, arp)
+		}
+		if !bytes.Equal(frame, before) {
+			t.Error("frame modified")
+		}
+		if n := testing.AllocsPerRun(1, func() { _, _ = parser.Parse(frame, tag) }); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+		if len(frame) > parser.MaxLen {
+			if a, e := parser.Parse(frame[:parser.MaxLen:parser.MaxLen], tag); a != arp || e != err {
+				t.Errorf("first %d bytes: %+v, %v, want %+v, %v", parser.MaxLen, a, e, arp, err)
+			}
+		}
+		if err == nil {
+			padded := append(frame, "\x08\x06\x00\x01padding\xff"...)
+			if a, e := parser.Parse(padded, tag); a != arp || e != nil {
+				t.Errorf("padded: %+v, %v, want %+v", a, e, arp)
+			}
+			if !tag.Present {
+				compareWithGopacket(t, before, arp)
+			}
+		}
+	})
+}
+
+// compareWithGopacket checks a packet against what gopacket says. It does not know
+// the TPID 0x9100, and takes a frame apart further than its packet.
+func compareWithGopacket(t *testing.T, frame []byte, arp parser.ARP) {
+	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.NoCopy)
+	got, ok := p.Layer(layers.LayerTypeARP).(*layers.ARP)
+	if !ok {
+		first := binary.BigEndian.Uint16(frame[12:])
+		second := binary.BigEndian.Uint16(frame[16:])
+		if first != 0x9100 && (first == 0x0806 || second != 0x9100) {
+			t.Errorf("gopacket finds no ARP packet in %x: %v", frame, p.ErrorLayer())
+		}
+		return
+	}
+	var vids []uint16
+	for _, l := range p.Layers() {
+		if tag, ok := l.(*layers.Dot1Q); ok && tag.VLANIdentifier != 0 {
+			vids = append(vids, tag.VLANIdentifier)
+		}
+	}
+	eth := p.Layer(layers.LayerTypeEthernet).(*layers.Ethernet)
+	vids = append(vids, 0, 0)
+	want := parser.ARP{
+		EthernetDestination: parser.MAC(eth.DstMAC),
+		EthernetSource:      parser.MAC(eth.SrcMAC),
+		VID:                 vids[0],
+		InnerVID:            vids[1],
+		Operation:           got.Operation,
+		SenderHardware:      parser.MAC(got.SourceHwAddress),
+		SenderProtocol:      parser.Addr(got.SourceProtAddress),
+		TargetHardware:      parser.MAC(got.DstHwAddress),
+		TargetProtocol:      parser.Addr(got.DstProtAddress),
+	}
+	if diff := cmp.Diff(want, arp); diff != "" {
+		t.Errorf("-gopacket +parser:\n%s", diff)
+	}
+}
+
+// FuzzFilter: the program that the kernel runs keeps every frame that the parser
+// makes a packet of, and enough of it; and it keeps none that is not ARP.
+func FuzzFilter(f *testing.F) {
+	addSeeds(f, "FuzzFilter")
+	raw, err := capture.Filter()
+	if err != nil {
+		f.Fatal(err)
+	}
+	program, all := bpf.Disassemble(raw)
+	if !all {
+		f.Fatal("the filter has instructions that cannot be decoded")
+	}
+	vm, err := bpf.NewVM(program)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		frame, tag, ok := decodeFrame(data)
+		if !ok {
+			return
+		}
+		n, err := vm.Run(frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := frame[:min(n, len(frame))]
+		arp, err := parser.Parse(frame, tag)
+		if n == 0 && err == nil {
+			t.Errorf("the filter drops %x, of which the parser makes %+v", frame, arp)
+		}
+		if n > 0 {
+			if err == parser.ErrNotARP {
+				t.Errorf("the filter keeps %x, which is not ARP", frame)
+			}
+			if a, e := parser.Parse(kept, tag); a != arp || e != err {
+				t.Errorf("the filter keeps %d bytes, of which the parser makes %+v, %v instead of %+v, %v", n, a, e, arp, err)
+			}
+		}
+	})
+}
+
+// FuzzTracker: for every script, a table gives the events and the counters of the
+// model, and is never larger than its bound.
+func FuzzTracker(f *testing.F) {
+	addSeeds(f, "FuzzTracker")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		bound, refresh, steps := decodeScript(data)
+		table, err := tracker.NewTable(tracker.Config{MaxBindings: bound, Refresh: time.Duration(refresh) * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		model := trackertest.NewModel(bound, refresh)
+		var events []tracker.Event
+		for i, s := range steps {
+			events = table.Observe(events[:0], s.iface, s.seconds, &s.arp)
+			want := model.Observe(s.iface, s.seconds, s.arp)
+			if !slices.Equal(events, want) {
+				t.Fatalf("step %d: -want +got:\n%s", i, cmp.Diff(want, events))
+			}
+			if got := table.Stats(); got != model.Stats() || got.Bindings > bound {
+				t.Fatalf("step %d: %+v, want %+v", i, got, model.Stats())
+			}
+		}
+	})
+}
+
+// FuzzFrameToLine: whatever the frame, what comes out of it is at most two lines,
+// each of them about addresses that are in the frame, and only from a frame that
+// is a request or a reply.
+func FuzzFrameToLine(f *testing.F) {
+	addSeeds(f, "FuzzFrameToLine")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		frame, tag, ok := decodeFrame(data)
+		if !ok {
+			return
+		}
+		arp, err := parser.Parse(frame, tag)
+		if err != nil {
+			return
+		}
+		table, err := tracker.NewTable(tracker.Config{MaxBindings: 4, Refresh: 10 * time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		events := table.Observe(nil, 0, 1795228118, &arp)
+		if most := map[uint16]int{1: 1, 2: 2}[arp.Operation]; len(events) > most {
+			t.Errorf("operation %d gives %v", arp.Operation, events)
+		}
+		var out []byte
+		for i := range events {
+			out = report.AppendJSON(out, &events[i], "")
+		}
+		for text := range bytes.Lines(out) {
+			var line struct{ IP, MAC string }
+			if err := json.Unmarshal(text, &line); err != nil {
+				t.Fatalf("%q: %v", text, err)
+			}
+			var addr parser.Addr
+			var mac parser.MAC
+			if _, err := fmt.Sscanf(line.IP, "%d.%d.%d.%d", &addr[0], &addr[1], &addr[2], &addr[3]); err != nil {
+				t.Fatalf("%q: %v", text, err)
+			}
+			if _, err := fmt.Sscanf(line.MAC, "%x:%x:%x:%x:%x:%x", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]); err != nil {
+				t.Fatalf("%q: %v", text, err)
+			}
+			if !bytes.Contains(frame, slices.Concat(mac[:], addr[:])) {
+				t.Errorf("%s is not in %x", text, frame)
+			}
+			if mac == (parser.MAC{}) || mac[0]&1 != 0 || addr == (parser.Addr{}) || addr[0] == 127 || addr[0] >= 224 && addr[0] < 240 {
+				t.Errorf("%s is no host's", text)
+			}
+		}
+		if text := string(report.AppendPacket(nil, &arp, 0, time.UTC)); !strings.HasSuffix(text, "\n\n") || strings.Count(text, "\n\n") != 1 {
+			t.Errorf("%q is not one block of lines", text)
+		}
+	})
+}
+
+// FuzzReport: each event is one line of valid UTF-8, a JSON object with the keys of
+// the schema in their order, and reads back as the event that it was. As text it is
+// one line too, and no name makes a terminal do anything.
+func FuzzReport(f *testing.F) {
+	addSeeds(f, "FuzzReport")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		const fixed = 29
+		if len(data) < fixed {
+			return
+		}
+		e := tracker.Event{
+			Kind:        tracker.New + tracker.Kind(data[0]%3),
+			VID:         binary.BigEndian.Uint16(data[1:]),
+			InnerVID:    binary.BigEndian.Uint16(data[3:]),
+			Addr:        parser.Addr(data[5:]),
+			MAC:         parser.MAC(data[9:]),
+			PreviousMAC: parser.MAC(data[15:]),
+			Time:        int64(binary.BigEndian.Uint64(data[21:])),
+		}
+		ifname := string(data[fixed:])
+
+		want := line{IP: e.Addr.String(), MAC: e.MAC.String(), Time: e.Time, Event: e.Kind.String(), InnerVID: e.InnerVID, Interface: strings.ToValidUTF8(ifname, "")}
+		if !utf8.ValidString(ifname) {
+			want.Interface = string([]rune(ifname)) // each invalid byte is one U+FFFD
+		}
+		if e.Kind == tracker.Moved {
+			want.PreviousMAC = e.PreviousMAC.String()
+		}
+		if e.VID != 0 {
+			want.VID = &e.VID
+		}
+		text := report.AppendJSON(nil, &e, ifname)
+		if bytes.IndexByte(text, '\n') != len(text)-1 || !utf8.Valid(text) {
+			t.Fatalf("not one line of UTF-8: %q", text)
+		}
+		var got line
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&got); err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%q: -want +got:\n%s", text, diff)
+		}
+		if keys := keysOf(t, text); !slices.Equal(keys, wantKeys(&e, ifname)) {
+			t.Errorf("%q: keys %v, want %v", text, keys, wantKeys(&e, ifname))
+		}
+		human := string(report.AppendText(nil, &e, ifname, false))
+		if strings.IndexByte(human, '\n') != len(human)-1 {
+			t.Errorf("not one line: %q", human)
+		}
+		for _, r := range strings.TrimSuffix(human, "\n") {
+			if !unicode.IsPrint(r) || r == utf8.RuneError {
+				t.Errorf("%q in %q", r, human)
+			}
+		}
+	})
+}
+
+// line is what a program sees in a line.
+type line struct {
+	IP          string  `json:"ip"`
+	MAC         string  `json:"mac"`
+	PreviousMAC string  `json:"previous_mac"`
+	Time        int64   `json:"time"`
+	Event       string  `json:"event"`
+	VID         *uint16 `json:"vid"`
+	InnerVID    uint16  `json:"inner_vid"`
+	Interface   string  `json:"interface"`
+}
+
+// keysOf returns the keys of a JSON object of scalars in the order they have.
+func keysOf(t *testing.T, text []byte) []string {
+	var keys []string
+	d := json.NewDecoder(bytes.NewReader(text))
+	for i := 0; ; i++ {
+		token, err := d.Token()
+		if err != nil {
+			return keys
+		}
+		// After the opening brace, keys and values take turns.
+		if key, ok := token.(string); ok && i%2 == 1 {
+			keys = append(keys, key)
+		}
+	}
+}
+
+// wantKeys returns the keys that the line of an event has.
+func wantKeys(e *tracker.Event, ifname string) []string {
+	keys := []string{"ip", "mac"}
+	if e.Kind == tracker.Moved {
+		keys = append(keys, "previous_mac")
+	}
+	keys = append(keys, "time", "event", "vid")
+	if e.InnerVID != 0 {
+		keys = append(keys, "inner_vid")
+	}
+	if ifname != "" {
+		keys = append(keys, "interface")
+	}
+	return keys
+}
+
+// FuzzMessage: Decode refuses with ErrMessage and the zero message, or gives a
+// message whose encoding is exactly what was decoded.
+func FuzzMessage(f *testing.F) {
+	addSeeds(f, "FuzzMessage")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := privsep.Decode(data)
+		if err != nil {
+			if !errors.Is(err, privsep.ErrMessage) || m != (privsep.Message{}) {
+				t.Errorf("error %v, message %+v", err, m)
+			}
+			return
+		}
+		if !bytes.Equal(m.Encode(), data) {
+			t.Errorf("%+v encodes to %x, was %x", m, m.Encode(), data)
+		}
+		if m.Type.String() == privsep.Type(0).String() {
+			t.Errorf("message of invalid type %d", m.Type)
+		}
+	})
+}

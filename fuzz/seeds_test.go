@@ -1,0 +1,217 @@
+package fuzz
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/gopacket/gopacket/pcapgo"
+
+	"maas-netmon/parser"
+	"maas-netmon/privsep"
+)
+
+// targets are all fuzz targets, with what makes their seeds and how many that has
+// to be at least. Fewer would mean that files have moved away.
+var targets = []struct {
+	name  string
+	seeds func() ([][]byte, error)
+	least int
+}{
+	{"FuzzParse", frameSeeds, 130},
+	{"FuzzFilter", frameSeeds, 130},
+	{"FuzzFrameToLine", frameSeeds, 130},
+	{"FuzzTracker", scriptSeeds, 80},
+	{"FuzzReport", eventSeeds, 33},
+	{"FuzzMessage", messageSeeds, 21},
+}
+
+// addSeeds gives a target its seeds. Where there are none, as on the machines of
+// OSS-Fuzz, the target runs without; that they are there elsewhere is what
+// TestSeeds is for.
+func addSeeds(f *testing.F, name string) {
+	for _, target := range targets {
+		if target.name != name {
+			continue
+		}
+		seeds, err := target.seeds()
+		if errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, seed := range seeds {
+			f.Add(seed)
+		}
+		return
+	}
+	f.Fatalf("%s has no seeds", name)
+}
+
+var writeSeeds = flag.String("write-seeds", "", "directory to write the seeds to, one directory a target")
+
+func TestSeeds(t *testing.T) {
+	for _, target := range targets {
+		t.Run(target.name, func(t *testing.T) {
+			seeds, err := target.seeds()
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.SortFunc(seeds, bytes.Compare)
+			seeds = slices.CompactFunc(seeds, bytes.Equal)
+			if len(seeds) < target.least {
+				t.Errorf("%d seeds, want %d at least", len(seeds), target.least)
+			}
+			if *writeSeeds == "" {
+				return
+			}
+			dir := filepath.Join(*writeSeeds, target.name)
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for i, seed := range seeds {
+				if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%03d", i)), seed, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// Every fuzz target of the package is in the table above, and each directory of
+// kept inputs belongs to one.
+func TestTargetsAreKnown(t *testing.T) {
+	var known, found []string
+	for _, target := range targets {
+		known = append(known, target.name)
+	}
+	paths, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`).FindAllSubmatch(text, -1) {
+			found = append(found, string(m[1]))
+		}
+	}
+	slices.Sort(known)
+	slices.Sort(found)
+	if !slices.Equal(known, found) {
+		t.Errorf("known targets %v, there are %v", known, found)
+	}
+	dirs, err := filepath.Glob("testdata/fuzz/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		if !slices.Contains(known, filepath.Base(dir)) {
+			t.Errorf("%s belongs to no target", dir)
+		}
+	}
+}
+
+// frameSeeds are the frames of the vectors and of the captures.
+func frameSeeds() ([][]byte, error) {
+	seeds, err := vectorInputs()
+	if err != nil {
+		return nil, err
+	}
+	captures, err := filepath.Glob("testdata/captures/*.pcap")
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range captures {
+		frames, err := readCapture(path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		for _, frame := range frames {
+			seeds = append(seeds, encodeFrame(frame, parser.Tag{}))
+		}
+	}
+	return seeds, nil
+}
+
+func readCapture(path string) ([][]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	r, err := pcapgo.NewReader(file)
+	if err != nil {
+		return nil, err
+	}
+	var frames [][]byte
+	for {
+		frame, _, err := r.ReadPacketData()
+		if err == io.EOF {
+			return frames, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		frames = append(frames, frame)
+	}
+}
+
+// scriptSeeds are random scripts, always the same, at all bounds.
+func scriptSeeds() ([][]byte, error) {
+	var seeds [][]byte
+	r := rand.New(rand.NewPCG(4, 2))
+	for bound := range 20 {
+		for refresh := range 4 {
+			seed := []byte{byte(bound), byte(refresh)}
+			for range stepLen * (10 + 5*bound) {
+				seed = append(seed, byte(r.Uint32()))
+			}
+			seeds = append(seeds, seed)
+		}
+	}
+	return seeds, nil
+}
+
+// eventSeeds are events of each kind with names that need care.
+func eventSeeds() ([][]byte, error) {
+	var seeds [][]byte
+	for _, name := range []string{"", "eth0", "enp0s31f6np0-15", `"`, `\`, "\n", "\x1b[2J", "é", "\xff", "\xe2\x80\xa8", "</script>"} {
+		for kind := range 3 {
+			seed := []byte{byte(kind), 0, 100, 0, 200, 10, 0, 0, 5, 2, 0xaa, 0, 0, 0, 5, 2, 0xbb, 0, 0, 0, 5, 0, 0, 0, 0, 0x6b, 0, 0xee, 0x16}
+			seeds = append(seeds, append(seed, name...))
+		}
+	}
+	return seeds, nil
+}
+
+// messageSeeds are a message of each type, and what is nearly one.
+func messageSeeds() ([][]byte, error) {
+	var seeds [][]byte
+	for t := range 10 {
+		m := privsep.Message{Type: privsep.Type(t), Index: uint16(t)}
+		for i := range m.Values {
+			m.Values[i] = uint64(t) << i
+		}
+		seeds = append(seeds, m.Encode())
+	}
+	good := seeds[1]
+	seeds = append(seeds, good[:len(good)-1], append(slices.Clone(good), 0), nil)
+	for i := range 8 {
+		bad := slices.Clone(good)
+		bad[i]++
+		seeds = append(seeds, bad)
+	}
+	return seeds, nil
+}
