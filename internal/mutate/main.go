@@ -1,0 +1,121 @@
+// Command mutate shows that the tests of parser, tracker and report are worth
+// something: it breaks each rule of the code once, as listed in mutants.go, and
+// sees whether a test fails.
+//
+//	go run ./internal/mutate            all of them
+//	go run ./internal/mutate PATTERN    those whose rule or file contains PATTERN
+//
+// It never writes to the work tree: the broken file is handed to the go command as
+// an overlay. It prints a line a mutant and exits with status 1 if one of them
+// survives, or if a mutant no longer fits the code.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// mutant is one way to break the code: the only occurrence of old in a file
+// becomes new, and so a rule no longer holds.
+type mutant struct {
+	rule     string
+	file     string
+	old, new string
+}
+
+// packages are those whose tests have to notice.
+var packages = []string{"./parser", "./tracker", "./report", "./fuzz"}
+
+func main() {
+	pattern := strings.Join(os.Args[1:], " ")
+	if err := run(pattern); err != nil {
+		fmt.Fprintln(os.Stderr, "mutate:", err)
+		os.Exit(1)
+	}
+}
+
+func run(pattern string) error {
+	dir, err := os.MkdirTemp("", "mutate")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+
+	if out, err := test(dir, nil); err != nil {
+		return fmt.Errorf("the tests fail without a mutant: %w\n%s", err, out)
+	}
+	var tried, survived int
+	for _, m := range mutants {
+		if !strings.Contains(m.rule+" "+m.file, pattern) {
+			continue
+		}
+		tried++
+		killer, err := kill(dir, m)
+		if err != nil {
+			return fmt.Errorf("%s: %s: %w", m.file, m.rule, err)
+		}
+		if killer == "" {
+			survived++
+			killer = "SURVIVED"
+		}
+		fmt.Printf("%-20s %-64s %s\n", m.file, m.rule, killer)
+	}
+	fmt.Printf("%d mutants, %d survived\n", tried, survived)
+	if survived > 0 {
+		return fmt.Errorf("no test fails for %d mutants", survived)
+	}
+	return nil
+}
+
+// kill tests a mutant and returns the name of the first test that fails, or
+// nothing if none does.
+func kill(dir string, m mutant) (string, error) {
+	text, err := os.ReadFile(m.file)
+	if err != nil {
+		return "", err
+	}
+	if n := strings.Count(string(text), m.old); n != 1 {
+		return "", fmt.Errorf("found %d times instead of once: %s", n, m.old)
+	}
+	broken := filepath.Join(dir, "broken.go")
+	if err := os.WriteFile(broken, []byte(strings.Replace(string(text), m.old, m.new, 1)), 0o600); err != nil {
+		return "", err
+	}
+	file, err := filepath.Abs(m.file)
+	if err != nil {
+		return "", err
+	}
+	out, err := test(dir, map[string]string{file: broken})
+	if err == nil {
+		return "", nil
+	}
+	if strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]") {
+		return "", fmt.Errorf("does not compile:\n%s", out)
+	}
+	for _, pattern := range []string{`--- FAIL: (\S+)`, `(?m)^(panic: .*|fatal error: .*)$`} {
+		if match := regexp.MustCompile(pattern).FindStringSubmatch(out); match != nil {
+			return match[1], nil
+		}
+	}
+	return "", fmt.Errorf("neither passes nor fails: %w\n%s", err, out)
+}
+
+// test runs the tests with some files replaced.
+func test(dir string, replace map[string]string) (string, error) {
+	overlay := filepath.Join(dir, "overlay.json")
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(overlay, text, 0o600); err != nil {
+		return "", err
+	}
+	args := append([]string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-failfast", "-timeout=2m"}, packages...)
+	out, err := exec.Command("go", args...).CombinedOutput()
+	return string(out), err
+}
