@@ -249,9 +249,11 @@ func restrict(layers *Layers) error {
 }
 
 // settle has the Go runtime and glibc do now what they would otherwise do lazily
-// with a system call that a confined process must not make.
+// with a system call that a confined process must not make, and has faults end the
+// process.
 func settle() {
 	oneArena()
+	dieOfFaults()
 	// The first timer makes the netpoller, with an epoll instance and an eventfd: be
 	// it the heap scavenger's, seconds after the first large collection.
 	time.AfterFunc(time.Hour, func() {}).Stop()

@@ -94,11 +94,16 @@ var acts = []act{
 		}
 		wg.Wait()
 	}},
-	{"recovered fault", 0, func() {
+	{"recovered panic", 0, func() {
+		defer func() { _ = recover() }()
+		panic("on purpose")
+	}},
+	{"fault", syscall.SIGSEGV, func() {
 		defer func() { _ = recover() }()
 		var p *int
 		*p = 1
 	}},
+	{"abort", syscall.SIGABRT, func() { _ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGABRT) }},
 	{"open", syscall.SIGSYS, func() { _, _ = unix.Open("/etc/passwd", unix.O_RDONLY, 0) }},
 	{"socket", syscall.SIGSYS, func() { _, _ = unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0) }},
 	{"packet socket", syscall.SIGSYS, func() { _, _ = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0) }},
@@ -184,8 +189,8 @@ func TestConfined(t *testing.T) {
 					t.Fatalf("got %q, %v, want %v", out, err, a.want)
 				}
 				status := exit.Sys().(syscall.WaitStatus)
-				if !status.Signaled() || status.Signal() != a.want || len(out) != 0 {
-					t.Errorf("got %q, %v, want %v and no word; standard error: %s", out, err, a.want, &stderr)
+				if !status.Signaled() || status.Signal() != a.want || len(out) != 0 || stderr.Len() != 0 {
+					t.Errorf("got %q, %v, want %v and not a word; standard error: %s", out, err, a.want, &stderr)
 				}
 			})
 		}

@@ -32,7 +32,7 @@ func runParser(o options) error {
 	// The monitor tells when to stop; a signal to the whole process group, as MAAS
 	// sends it, must not cut the last lines off.
 	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT,
-		unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
+		unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE, unix.SIGXFSZ)
 	if err := privsep.SetName("maas-netmon"); err != nil {
 		return err
 	}

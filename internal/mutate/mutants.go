@@ -82,7 +82,7 @@ var mutants = []mutant{
 	{"clock going backwards is not noticed", "tracker/tracker.go", "case now < e.time:\n\t\te.time = now", "case now < e.time:"},
 	{"clock going backwards refreshes", "tracker/tracker.go", "case now < e.time:\n\t\te.time = now", "case now < e.time:\n\t\treturn i, Refreshed"},
 	{"fraction of a second is cut off", "tracker/tracker.go", "if c.Refresh%time.Second != 0 {", "if false {"},
-	{"times are cut to 32 bits", "tracker/tracker.go", "min(max(seconds, 0), math.MaxUint32)", "seconds"},
+	{"times are cut to 32 bits", "tracker/tracker.go", "min(max(seconds, 0), math.MaxUint32)", "seconds & math.MaxUint32"},
 	{"time of the event is the stored one", "tracker/tracker.go", "Time:      seconds,", "Time:      int64(storedTime(seconds)),"},
 	{"kinds have other names", "tracker/tracker.go", `return "MOVED"`, `return "CHANGED"`},
 	{"bound of zero", "tracker/tracker.go", "if c.MaxBindings < 1 ||", "if c.MaxBindings < 0 ||"},

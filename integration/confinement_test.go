@@ -1,0 +1,191 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/testenv"
+)
+
+const nobody = 65534
+
+// noCapability is an empty set as the kernel shows it.
+const noCapability = "0000000000000000"
+
+// checkThreads looks at each thread of both processes from outside.
+func checkThreads(t *testing.T, p *testenv.Program, want map[string]string) {
+	t.Helper()
+	for name, pid := range map[string]int{"monitor": p.Pid(), "parser": p.Child(t)} {
+		threads := testenv.Status(t, pid)
+		if len(threads) < 2 {
+			t.Errorf("%s: %d thread, want several, as a Go program has", name, len(threads))
+		}
+		for _, thread := range threads {
+			for field, value := range want {
+				if thread[field] != value {
+					t.Errorf("%s, thread %s: %s is %q, want %q", name, thread["Pid"], field, thread[field], value)
+				}
+			}
+		}
+	}
+}
+
+func confined() map[string]string {
+	return map[string]string{
+		"CapInh": noCapability, "CapPrm": noCapability, "CapEff": noCapability, "CapAmb": noCapability,
+		"NoNewPrivs": "1", "Seccomp": "2",
+	}
+}
+
+func TestConfinedAsStarted(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	checkThreads(t, p, confined())
+	// Threads that the work has made are no better off.
+	sendFence(t, p, b.Port(t)).True(t)
+	checkThreads(t, p, confined())
+}
+
+// Started as root, it becomes another user and nothing of root is left.
+func TestStartedAsRoot(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	t.Parallel()
+	a, _ := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	want := confined()
+	want["CapBnd"] = noCapability
+	want["Uid"], want["Gid"] = "65534 65534 65534 65534", "65534 65534 65534 65534"
+	want["Groups"] = ""
+	checkThreads(t, p, want)
+
+	p = testenv.Watch(t, a.Namespace, testenv.Options{}, "--user", "daemon", a.Name)
+	want["Uid"], want["Gid"] = "1 1 1 1", "1 1 1 1"
+	checkThreads(t, p, want)
+}
+
+// The usual installation: a file capability, an ordinary user, and no more.
+func TestFileCapability(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	for _, capability := range []string{"cap_net_raw=p", "cap_net_raw=ep"} {
+		t.Run(capability, func(t *testing.T) {
+			t.Parallel()
+			a, b := rawPair(t)
+			path := testenv.CapableBinary(t, capability)
+			p := testenv.Watch(t, a.Namespace, testenv.Options{Path: path, UID: nobody}, a.Name)
+			want := confined()
+			want["Uid"], want["Gid"] = "65534 65534 65534 65534", "65534 65534 65534 65534"
+			checkThreads(t, p, want)
+			sendFence(t, p, b.Port(t)).True(t)
+
+			// Coming back needs no capability.
+			back := p.Log.Expect(testenv.Holds("interface is back"))
+			testenv.Must(t, a.IP("link", "del", a.Name))
+			a, b, err := testenv.Connect(a.Namespace, "va", testenv.MACA, b.Namespace, "vb", testenv.MACB)
+			testenv.Must(t, err)
+			back.True(t)
+			up := p.Log.Expect(testenv.Holds("interface is up"))
+			testenv.Must(t, a.Up())
+			testenv.Must(t, b.Up())
+			up.True(t)
+			seen := p.Lines.Expect(testenv.IP("10.0.0.77"))
+			testenv.Must(t, b.Port(t).Send(request(macC, "10.0.0.77").Bytes()))
+			seen.True(t)
+		})
+	}
+}
+
+// The parser holds what it needs and not one descriptor more, whatever the program was
+// started with.
+func TestDescriptors(t *testing.T) {
+	t.Parallel()
+	a, _ := rawPair(t)
+	p := testenv.Watch(t, a.Namespace,
+		testenv.Options{Shell: `exec 7</etc/passwd 8</etc/group 9</; exec "$0" "$@"`}, a.Name)
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Child(t)))
+	if errors.Is(err, os.ErrPermission) {
+		testenv.Require(t, testenv.Root) // to look into a process that is not dumpable
+	}
+	testenv.Must(t, err)
+	var got []string
+	for _, e := range entries {
+		kind, err := os.Readlink(filepath.Join(fmt.Sprintf("/proc/%d/fd", p.Child(t)), e.Name()))
+		testenv.Must(t, err)
+		kind, _, _ = strings.Cut(kind, ":[")
+		got = append(got, e.Name()+" "+kind)
+	}
+	want := []string{
+		"0 /dev/null", "1 pipe", "2 pipe", "3 socket", // standard streams, control
+		"4 anon_inode", "5 anon_inode", // the Go netpoller's
+		"6 socket", // of the interface
+	}
+	for i := range got {
+		got[i] = strings.TrimSuffix(got[i], ":[eventpoll]")
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("descriptors of the parser (-want +got):\n%s", diff)
+	}
+	monitor, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Pid()))
+	testenv.Must(t, err)
+	for _, e := range monitor {
+		kind, err := os.Readlink(filepath.Join(fmt.Sprintf("/proc/%d/fd", p.Pid()), e.Name()))
+		testenv.Must(t, err)
+		if kind == "/etc/passwd" || kind == "/etc/group" || kind == "/" {
+			t.Errorf("the monitor kept descriptor %s: %s", e.Name(), kind)
+		}
+	}
+}
+
+// A process of the same user cannot take the packet socket, or anything else, out of
+// either process.
+func TestSameUserCannotReachIn(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.Dumpable)
+	t.Parallel()
+	a, _ := rawPair(t)
+	path := testenv.CapableBinary(t, "cap_net_raw=p")
+	p := testenv.Watch(t, a.Namespace, testenv.Options{Path: path, UID: nobody}, a.Name)
+	for name, pid := range map[string]int{"monitor": p.Pid(), "parser": p.Child(t)} {
+		for act, err := range asNobody(t, pid) {
+			if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
+				t.Errorf("%s: %s: %v, want it refused", name, act, err)
+			}
+		}
+	}
+}
+
+// asNobody tries to reach into a process from a thread of the user that it runs as.
+func asNobody(t *testing.T, pid int) map[string]error {
+	t.Helper()
+	acts := map[string]error{}
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		becomeNobody(t)
+		pidfd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			acts["pidfd_open"] = err
+			return
+		}
+		defer unix.Close(pidfd)
+		for fd := range 8 {
+			_, err := unix.PidfdGetfd(pidfd, fd, 0)
+			acts[fmt.Sprintf("pidfd_getfd %d", fd)] = err
+		}
+		acts["ptrace"] = unix.PtraceAttach(pid)
+		_, acts["open mem"] = unix.Open(fmt.Sprintf("/proc/%d/mem", pid), unix.O_RDWR, 0)
+		_, acts["open environ"] = unix.Open(fmt.Sprintf("/proc/%d/environ", pid), unix.O_RDONLY, 0)
+		_, acts["list descriptors"] = unix.Open(fmt.Sprintf("/proc/%d/fd", pid), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		var local [8]byte
+		_, acts["process_vm_readv"] = unix.ProcessVMReadv(pid,
+			[]unix.Iovec{{Base: &local[0], Len: 8}}, []unix.RemoteIovec{{Base: 0x400000, Len: 8}}, 0)
+	}()
+	<-done
+	return acts
+}

@@ -1,0 +1,287 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/testenv"
+)
+
+const (
+	sigTERM = syscall.SIGTERM
+	sigINT  = syscall.SIGINT
+	sigHUP  = syscall.SIGHUP
+	sigQUIT = syscall.SIGQUIT
+	sigKILL = syscall.SIGKILL
+)
+
+// address returns the i-th of many addresses.
+func address(i int) string { return fmt.Sprintf("10.1.%d.%d", i>>8, i&0xff) }
+
+// A signal ends the program with status 0 and both processes, whether the monitor alone
+// gets it or the process group; what was in the ring is still reported.
+func TestSignals(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		sig   syscall.Signal
+		group bool
+	}{
+		{"SIGTERM", sigTERM, false}, {"SIGTERM to the group", sigTERM, true},
+		{"SIGINT", sigINT, false}, {"SIGINT to the group", sigINT, true},
+		{"SIGHUP to the group", sigHUP, true}, {"SIGQUIT to the group", sigQUIT, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			a, b := rawPair(t)
+			p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+			port := b.Port(t)
+			pidfd := openProcess(t, p.Child(t))
+			// Stopped, the parser cannot have read them before the signal comes.
+			testenv.Must(t, unix.Kill(p.Child(t), unix.SIGSTOP))
+			const n = 1000
+			for i := range n {
+				testenv.Must(t, port.Send(request(macC, address(i)).Bytes()))
+			}
+			if c.group {
+				p.SignalGroup(t, c.sig)
+			} else {
+				p.Signal(t, c.sig)
+			}
+			testenv.Must(t, unix.Kill(p.Child(t), unix.SIGCONT))
+			if status := p.Exit(t); status != 0 {
+				t.Errorf("exit status %d, want 0", status)
+			}
+			if !testenv.Ended(t, pidfd) {
+				t.Error("the parser is still there")
+			}
+			if lines := p.Lines.WaitEnd(t); len(lines) != n {
+				t.Errorf("%d lines, want %d", len(lines), n)
+			}
+		})
+	}
+}
+
+// openProcess returns a descriptor of a process, to see it end.
+func openProcess(t *testing.T, pid int) int {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	testenv.Must(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
+// A signal to the parser alone does nothing: the monitor decides.
+func TestSignalsToTheParser(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	for _, s := range []syscall.Signal{sigTERM, sigINT, sigHUP, sigQUIT, syscall.SIGUSR1, syscall.SIGPIPE} {
+		testenv.Must(t, unix.Kill(p.Child(t), s))
+	}
+	sendFence(t, p, b.Port(t)).True(t)
+}
+
+func TestParserDies(t *testing.T) {
+	for _, c := range []struct {
+		sig    syscall.Signal
+		status int
+		says   string
+	}{
+		{syscall.SIGKILL, 1, "maas-netmon: the parser was killed by SIGKILL"},
+		{syscall.SIGABRT, 1, "maas-netmon: the parser was killed by SIGABRT"},
+		{syscall.SIGSEGV, 1, "maas-netmon: the parser was killed by SIGSEGV"},
+		{syscall.SIGSYS, 5, "maas-netmon: the parser was killed by seccomp"},
+	} {
+		t.Run(c.sig.String(), func(t *testing.T) {
+			t.Parallel()
+			a, _ := rawPair(t)
+			p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+			says := p.Log.Expect(testenv.Holds(c.says))
+			testenv.Must(t, unix.Kill(p.Child(t), c.sig))
+			if status := p.Exit(t); status != c.status {
+				t.Errorf("exit status %d, want %d", status, c.status)
+			}
+			says.True(t)
+		})
+	}
+}
+
+func TestMonitorDies(t *testing.T) {
+	t.Parallel()
+	a, _ := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	pidfd := openProcess(t, p.Child(t))
+	p.Signal(t, sigKILL)
+	if !testenv.Ended(t, pidfd) {
+		t.Error("the parser outlives the monitor")
+	}
+}
+
+// Both stopped and continued, the program goes on.
+func TestStopAndContinue(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	p.SignalGroup(t, syscall.SIGSTOP)
+	seen := p.Lines.Expect(testenv.IP("10.0.0.5"))
+	testenv.Must(t, b.Port(t).Send(request(macC, "10.0.0.5").Bytes()))
+	p.SignalGroup(t, syscall.SIGCONT)
+	seen.True(t)
+}
+
+// errorLines returns the error lines of the log.
+func errorLines(lines []string) []string {
+	var errors []string
+	for _, l := range lines {
+		if strings.HasPrefix(l, "maas-netmon: ") {
+			errors = append(errors, l)
+		}
+	}
+	return errors
+}
+
+func TestReaderGoesAway(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	r, w, err := os.Pipe()
+	testenv.Must(t, err)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{Stdout: w}, a.Name)
+	testenv.Must(t, w.Close())
+	testenv.Must(t, r.Close())
+	testenv.Must(t, b.Port(t).Send(request(macC, "10.0.0.5").Bytes()))
+	if status := p.Exit(t); status != 1 {
+		t.Errorf("exit status %d, want 1", status)
+	}
+	got := errorLines(p.Log.WaitEnd(t))
+	if len(got) != 1 || got[0] != "maas-netmon: standard output: write: broken pipe" {
+		t.Errorf("errors: %q", got)
+	}
+}
+
+// A reader that does not read makes the program wait, not grow; SIGTERM ends it all the
+// same, and a reader that goes on gets whole lines.
+func TestReaderStalls(t *testing.T) {
+	for _, how := range []string{"blocking", "non-blocking"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			a, b := rawPair(t)
+			r, w, err := os.Pipe()
+			testenv.Must(t, err)
+			defer r.Close()
+			testenv.Must(t, unix.SetNonblock(int(w.Fd()), how == "non-blocking"))
+			p := testenv.Watch(t, a.Namespace, testenv.Options{Stdout: w}, a.Name)
+			testenv.Must(t, w.Close())
+			port := b.Port(t)
+			// More lines than a pipe holds: 64 KiB.
+			const n = 3000
+			for i := range n {
+				testenv.Must(t, port.Send(request(macC, address(i)).Bytes()))
+			}
+			// One page of it read, the rest is there.
+			page := make([]byte, 4096)
+			if _, err := r.Read(page); err != nil {
+				t.Fatal(err)
+			}
+			started := time.Now()
+			p.Signal(t, sigTERM)
+			if status := p.Exit(t); status != 0 {
+				t.Errorf("exit status %d, want 0", status)
+			}
+			// It is promised within a second; a slow machine gets some more.
+			if took := time.Since(started); took > 3*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			rest := make([]byte, 1<<20)
+			size := 0
+			for {
+				n, err := r.Read(rest[size:])
+				size += n
+				if err != nil {
+					break
+				}
+			}
+			if text := string(rest[:size]); !strings.HasSuffix(text, "}\n") {
+				t.Errorf("the last line is cut: %q", text[max(0, len(text)-100):])
+			}
+		})
+	}
+}
+
+func TestLinkDownAndUp(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	down := p.Log.Expect(testenv.Holds("interface is down"))
+	testenv.Must(t, a.Down())
+	down.True(t)
+	up := p.Log.Expect(testenv.Holds("interface is up"))
+	testenv.Must(t, a.Up())
+	up.True(t)
+	sendFence(t, p, b.Port(t)).True(t)
+	noCarrier := p.Log.Expect(testenv.Holds("no carrier"))
+	testenv.Must(t, b.Down())
+	noCarrier.True(t)
+}
+
+// An interface that is down at the start is watched all the same.
+func TestStartedWhileDown(t *testing.T) {
+	t.Parallel()
+	a, b, err := testenv.Connect(testenv.Net(t), "va", testenv.MACA, testenv.Net(t), "vb", testenv.MACB)
+	testenv.Must(t, err)
+	testenv.Must(t, b.Up())
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	up := p.Log.Expect(testenv.Holds("interface is up"))
+	testenv.Must(t, a.Up())
+	up.True(t)
+	sendFence(t, p, b.Port(t)).True(t)
+}
+
+// An interface that is deleted and made anew under its name is watched again, without
+// a capability; the bindings stay.
+func TestDeletedAndMadeAnew(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	known := p.Lines.Expect(testenv.Event("NEW", "10.0.0.5"))
+	testenv.Must(t, b.Port(t).Send(request(macC, "10.0.0.5").Bytes()))
+	known.True(t)
+
+	gone := p.Log.Expect(testenv.Holds("interface is gone"))
+	testenv.Must(t, a.IP("link", "del", a.Name))
+	gone.True(t)
+	back := p.Log.Expect(testenv.Holds("interface is back"))
+	up := p.Log.Expect(testenv.Holds("interface is up"))
+	a, b, err := testenv.Connect(a.Namespace, "va", testenv.MACA, b.Namespace, "vb", testenv.MACB)
+	testenv.Must(t, err)
+	back.True(t)
+	testenv.Must(t, a.Up())
+	testenv.Must(t, b.Up())
+	up.True(t)
+
+	again := p.Lines.Expect(testenv.IP("10.0.0.5"))
+	port := b.Port(t)
+	testenv.Must(t, port.Send(request(macC, "10.0.0.5").Bytes()))
+	again.False(t, sendFence(t, p, port))
+}
+
+// An interface that is renamed is not the one to watch any more; renamed back, it is.
+func TestRenamedAwayAndBack(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	gone := p.Log.Expect(testenv.Holds("interface is gone"))
+	testenv.Must(t, a.IP("link", "set", a.Name, "down"))
+	testenv.Must(t, a.IP("link", "set", a.Name, "name", "other"))
+	gone.True(t)
+	back := p.Log.Expect(testenv.Holds("interface is back"))
+	testenv.Must(t, a.IP("link", "set", "other", "name", a.Name))
+	back.True(t)
+	testenv.Must(t, a.Up())
+	sendFence(t, p, b.Port(t)).True(t)
+}

@@ -1,0 +1,271 @@
+package integration
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"maas-netmon/internal/testenv"
+)
+
+// scenario is frames that go in and the lines that come out, all of them, in order.
+type scenario struct {
+	name   string
+	frames []testenv.ARP
+	want   []want
+}
+
+// play runs a scenario on an interface of its own. The fence's line, which is always
+// last, is left out of what is compared.
+func (s scenario) play(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	port := b.Port(t)
+	for _, f := range s.frames {
+		testenv.Must(t, port.Send(f.Bytes()))
+	}
+	sendFence(t, p, port).True(t)
+	lines := p.Lines.Seen()
+	got := wants(t, lines[:len(lines)-1])
+	if diff := cmp.Diff(s.want, got, cmp.AllowUnexported(want{})); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+}
+
+// rawPair returns two connected interfaces that are up and whose kernels have no address
+// and so nothing to say.
+func rawPair(t *testing.T) (a, b testenv.Host) {
+	t.Helper()
+	a, b, err := testenv.Connect(testenv.Net(t), "va", testenv.MACA, testenv.Net(t), "vb", testenv.MACB)
+	testenv.Must(t, err)
+	testenv.Must(t, a.Up())
+	testenv.Must(t, b.Up())
+	return a, b
+}
+
+func TestScenarios(t *testing.T) {
+	reply := func(mac testenv.MAC, ip string, target testenv.MAC, targetIP string) testenv.ARP {
+		return testenv.ARP{Operation: 2, SenderMAC: mac, SenderIP: ip, TargetMAC: target, TargetIP: targetIP}
+	}
+	moved := untagged("MOVED", "10.0.0.5", macD)
+	moved.previous = macC.String()
+	back := untagged("MOVED", "10.0.0.5", macC)
+	back.previous = macD.String()
+	for _, s := range []scenario{
+		{"new", []testenv.ARP{request(macC, "10.0.0.5")}, []want{untagged("NEW", "10.0.0.5", macC)}},
+		{"seen again at once", []testenv.ARP{request(macC, "10.0.0.5"), request(macC, "10.0.0.5")},
+			[]want{untagged("NEW", "10.0.0.5", macC)}},
+		{"moves there and back",
+			[]testenv.ARP{request(macC, "10.0.0.5"), request(macD, "10.0.0.5"), request(macC, "10.0.0.5")},
+			[]want{untagged("NEW", "10.0.0.5", macC), moved, back}},
+		{"a request's target is no binding",
+			[]testenv.ARP{{SenderMAC: macC, SenderIP: "10.0.0.5", TargetMAC: macD, TargetIP: "10.0.0.6"}},
+			[]want{untagged("NEW", "10.0.0.5", macC)}},
+		{"a reply gives the sender, then the target", []testenv.ARP{reply(macC, "10.0.0.5", macD, "10.0.0.6")},
+			[]want{untagged("NEW", "10.0.0.5", macC), untagged("NEW", "10.0.0.6", macD)}},
+		{"probe", []testenv.ARP{{SenderMAC: macC, SenderIP: "0.0.0.0", TargetIP: "10.0.0.5"}}, nil},
+		{"announcement", []testenv.ARP{{SenderMAC: macC, SenderIP: "10.0.0.5", TargetIP: "10.0.0.5"}},
+			[]want{untagged("NEW", "10.0.0.5", macC)}},
+		{"gratuitous reply to everyone", []testenv.ARP{reply(macC, "10.0.0.5", testenv.Broadcast, "10.0.0.5")},
+			[]want{untagged("NEW", "10.0.0.5", macC)}},
+		{"gratuitous reply to nobody", []testenv.ARP{reply(macC, "10.0.0.5", testenv.MAC{}, "10.0.0.5")},
+			[]want{untagged("NEW", "10.0.0.5", macC)}},
+		{"other operations", []testenv.ARP{
+			{Operation: 3, SenderMAC: macC, SenderIP: "10.0.0.5", TargetIP: "10.0.0.6"},
+			{Operation: 9, SenderMAC: macC, SenderIP: "10.0.0.5", TargetIP: "10.0.0.6"},
+			{Operation: 0xffff, SenderMAC: macC, SenderIP: "10.0.0.5", TargetIP: "10.0.0.6"},
+		}, nil},
+		{"refused addresses", []testenv.ARP{
+			request(macC, "255.255.255.255"), request(macC, "224.0.0.1"), request(macC, "239.255.255.255"),
+			request(macC, "127.0.0.1"), request(testenv.MAC{1, 0, 0x5e, 0, 0, 1}, "10.0.0.5"),
+		}, nil},
+		{"802.1Q", []testenv.ARP{tagged(request(macC, "10.0.0.5"), 0x8100, 100)},
+			[]want{{"NEW", "10.0.0.5", macC.String(), "", 100, -1, ""}}},
+		{"802.1Q with priority bits", []testenv.ARP{tagged(request(macC, "10.0.0.5"), 0x8100, 0xf000|257)},
+			[]want{{"NEW", "10.0.0.5", macC.String(), "", 257, -1, ""}}},
+		{"802.1ad", []testenv.ARP{tagged(request(macC, "10.0.0.5"), 0x88a8, 200)},
+			[]want{{"NEW", "10.0.0.5", macC.String(), "", 200, -1, ""}}},
+		{"0x9100", []testenv.ARP{tagged(request(macC, "10.0.0.5"), 0x9100, 300)},
+			[]want{{"NEW", "10.0.0.5", macC.String(), "", 300, -1, ""}}},
+		{"two tags", []testenv.ARP{tagged(request(macC, "10.0.0.5"), 0x88a8, 200, 0x8100, 100)},
+			[]want{{"NEW", "10.0.0.5", macC.String(), "", 200, 100, ""}}},
+		{"two tags, the outer in line", []testenv.ARP{tagged(request(macC, "10.0.0.5"), 0x9100, 4094, 0x8100, 1)},
+			[]want{{"NEW", "10.0.0.5", macC.String(), "", 4094, 1, ""}}},
+		{"priority tag", []testenv.ARP{tagged(request(macC, "10.0.0.5"), 0x8100, 0xe000)},
+			[]want{untagged("NEW", "10.0.0.5", macC)}},
+		{"priority tag around a VLAN", []testenv.ARP{tagged(request(macC, "10.0.0.5"), 0x8100, 0, 0x8100, 7)},
+			[]want{{"NEW", "10.0.0.5", macC.String(), "", 7, -1, ""}}},
+		{"three tags", []testenv.ARP{tagged(request(macC, "10.0.0.5"), 0x88a8, 1, 0x8100, 2, 0x8100, 3)}, nil},
+		{"an address in two VLANs is two bindings", []testenv.ARP{
+			request(macC, "10.0.0.5"),
+			tagged(request(macD, "10.0.0.5"), 0x8100, 100),
+			tagged(request(macC, "10.0.0.5"), 0x8100, 200),
+		}, []want{
+			untagged("NEW", "10.0.0.5", macC),
+			{"NEW", "10.0.0.5", macD.String(), "", 100, -1, ""},
+			{"NEW", "10.0.0.5", macC.String(), "", 200, -1, ""},
+		}},
+		{"moved inside a VLAN", []testenv.ARP{
+			tagged(request(macC, "10.0.0.5"), 0x8100, 100), tagged(request(macD, "10.0.0.5"), 0x8100, 100),
+		}, []want{
+			{"NEW", "10.0.0.5", macC.String(), "", 100, -1, ""},
+			{"MOVED", "10.0.0.5", macD.String(), macC.String(), 100, -1, ""},
+		}},
+	} {
+		t.Run(s.name, s.play)
+	}
+}
+
+// tagged returns the packet with tags, given as pairs of TPID and TCI.
+func tagged(a testenv.ARP, tags ...uint16) testenv.ARP {
+	for i := 0; i < len(tags); i += 2 {
+		a.Tags = append(a.Tags, testenv.Tag{TPID: tags[i], TCI: tags[i+1]})
+	}
+	return a
+}
+
+// Frames that are no ARP packet give nothing, whatever they are, and end nothing.
+func TestHostileFrames(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	port := b.Port(t)
+	anything := p.Lines.Expect(testenv.Not(testenv.IP(fence)))
+	good := request(macC, "10.0.0.5").Bytes()[:42]
+	for n := 14; n < len(good); n++ {
+		testenv.Must(t, port.Send(good[:n])) // a runt
+	}
+	for _, c := range []struct {
+		offset int
+		value  byte
+	}{{12, 0}, {13, 0}, {15, 6}, {16, 0x86}, {17, 1}, {18, 8}, {18, 0}, {19, 16}, {19, 0xff}} {
+		bad := append([]byte(nil), good...)
+		bad[c.offset] = c.value
+		testenv.Must(t, port.Send(bad))
+	}
+	anything.False(t, sendFence(t, p, port))
+	// One line in the log for all of it at the most: the start-up line.
+	if seen := p.Log.Seen(); len(seen) != 1 {
+		t.Errorf("frames are logged: %q", seen)
+	}
+	p.Signal(t, sigTERM)
+	counters := p.Log.Expect(testenv.Holds("msg=counters"), testenv.Holds("short=28"), testenv.Holds("unsupported=7"))
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	counters.True(t)
+}
+
+// The kernel's own ARP, both directions: who asks and, in its reply, who answers.
+func TestKernelsOwnARP(t *testing.T) {
+	t.Parallel()
+	a, b := testenv.Pair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	peer := p.Lines.Expect(testenv.Event("NEW", "10.0.0.2"), testenv.At(testenv.MACB), testenv.VID(-1))
+	own := p.Lines.Expect(testenv.Event("NEW", "10.0.0.1"), testenv.At(testenv.MACA), testenv.VID(-1))
+	frames := a.Sniff(t)
+	replied := frames.Expect(testenv.From(testenv.MACA), testenv.To(testenv.MACB), testenv.EtherType(0x0806))
+	testenv.Must(t, b.Talk("10.0.0.1"))
+	replied.True(t)
+	peer.True(t)
+	own.True(t)
+}
+
+// The host asks: its own request, then the peer's reply.
+func TestHostsOwnRequest(t *testing.T) {
+	t.Parallel()
+	a, _ := testenv.Pair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	own := p.Lines.Expect(testenv.Event("NEW", "10.0.0.1"), testenv.At(testenv.MACA))
+	peer := p.Lines.Expect(testenv.Event("NEW", "10.0.0.2"), testenv.At(testenv.MACB))
+	testenv.Must(t, a.Talk("10.0.0.2"))
+	own.True(t)
+	peer.True(t)
+}
+
+// A frame that this host itself sends with a tag in line.
+func TestOwnTaggedFrame(t *testing.T) {
+	t.Parallel()
+	a, _ := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	seen := p.Lines.Expect(testenv.Event("NEW", "10.0.0.5"), testenv.VID(100))
+	testenv.Must(t, a.Port(t).Send(tagged(request(macC, "10.0.0.5"), 0x8100, 100).Bytes()))
+	seen.True(t)
+}
+
+func TestRefreshed(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, "--refresh", "1s", a.Name)
+	port := b.Port(t)
+	first := p.Lines.Expect(testenv.Event("NEW", "10.0.0.5"))
+	refreshed := p.Lines.Expect(testenv.Event("REFRESHED", "10.0.0.5"), testenv.At(macC))
+	// Time comes with the frames, and real time is all that the kernel gives.
+	for deadline := time.Now().Add(testenv.Patience); time.Now().Before(deadline); {
+		testenv.Must(t, port.Send(request(macC, "10.0.0.5").Bytes()))
+		if refreshed.Wait(50 * time.Millisecond) {
+			break
+		}
+	}
+	refreshed.True(t)
+	if n, r := first.Value(t), refreshed.Value(t); r.Time < n.Time+1 {
+		t.Errorf("refreshed at %d, new at %d, --refresh is 1s", r.Time, n.Time)
+	}
+}
+
+func TestTwoInterfaces(t *testing.T) {
+	t.Parallel()
+	rack := testenv.Net(t)
+	a1, b1, err := testenv.Connect(rack, "va1", testenv.MACA, testenv.Net(t), "vb", testenv.MACB)
+	testenv.Must(t, err)
+	a2, b2, err := testenv.Connect(rack, "va2", testenv.MACA, testenv.Net(t), "vb", testenv.MACB)
+	testenv.Must(t, err)
+	for _, h := range []testenv.Host{a1, b1, a2, b2} {
+		testenv.Must(t, h.Up())
+	}
+	p := testenv.Watch(t, rack, testenv.Options{}, "va1", "va2")
+	for i, b := range []testenv.Host{b1, b2} {
+		seen := p.Lines.Expect(testenv.IP("10.0.0.5"))
+		testenv.Must(t, b.Port(t).Send(request(macC, "10.0.0.5").Bytes()))
+		got := seen.Value(t)
+		w := untagged("NEW", "10.0.0.5", macC)
+		w.iface = []string{"va1", "va2"}[i]
+		if diff := cmp.Diff([]want{w}, wants(t, []testenv.Line{got}), cmp.AllowUnexported(want{})); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}
+
+// The table is bounded, and an evicted binding is new when seen again.
+func TestMaxBindings(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, "--max-bindings", "2", a.Name)
+	port := b.Port(t)
+	again := p.Lines.ExpectN(2, testenv.Event("NEW", "10.0.0.5"))
+	for _, ip := range []string{"10.0.0.5", "10.0.0.6", "10.0.0.7", "10.0.0.8", "10.0.0.5"} {
+		testenv.Must(t, port.Send(request(macC, ip).Bytes()))
+	}
+	again.True(t)
+}
+
+// A burst of frames at once is all there, each once and in order.
+func TestBurst(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	port := b.Port(t)
+	const n = 5000
+	all := p.Lines.ExpectN(n, testenv.At(macC))
+	for i := range n {
+		testenv.Must(t, port.Send(request(macC, address(i)).Bytes()))
+	}
+	all.True(t)
+	for i, l := range p.Lines.Seen() {
+		if l.IP != address(i) || l.Event != "NEW" {
+			t.Fatalf("line %d is %s, want NEW %s", i, l, address(i))
+		}
+	}
+}

@@ -1,0 +1,69 @@
+// Package integration tests the whole program, as it is shipped, on real links in
+// network namespaces: what comes in by frames and signals, and what goes out by lines,
+// log and exit status. It knows the contract and nothing of the inside.
+package integration
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"maas-netmon/internal/testenv"
+)
+
+func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
+
+// Hosts that are only in frames.
+var (
+	macC = testenv.MAC{2, 0, 0, 0, 0, 0xc}
+	macD = testenv.MAC{2, 0, 0, 0, 0, 0xd}
+)
+
+// fence is the address of a request that a test sends after something that must have
+// no effect: its line comes last.
+const fence = "10.9.9.9"
+
+// sendFence sends the request and returns what to wait for.
+func sendFence(t *testing.T, p *testenv.Program, port *testenv.Port) *testenv.Expectation[testenv.Line] {
+	t.Helper()
+	seen := p.Lines.Expect(testenv.IP(fence))
+	testenv.Must(t, port.Send(request(macD, fence).Bytes()))
+	return seen
+}
+
+// request is a request of a host for an address that nobody has.
+func request(mac testenv.MAC, ip string) testenv.ARP {
+	return testenv.ARP{SenderMAC: mac, SenderIP: ip, TargetIP: "10.0.0.254"}
+}
+
+// want is a line without its time.
+type want struct {
+	event, ip, mac, previous string
+	vid, inner               int // -1: null, or not there
+	iface                    string
+}
+
+// untagged is a want of a frame without a VLAN.
+func untagged(event, ip string, mac testenv.MAC) want {
+	return want{event: event, ip: ip, mac: mac.String(), vid: -1, inner: -1}
+}
+
+// wants turns lines into wants, and checks their time, which is the kernel's.
+func wants(t *testing.T, lines []testenv.Line) []want {
+	t.Helper()
+	var ws []want
+	for _, l := range lines {
+		if age := time.Since(time.Unix(l.Time, 0)); l.IP != "" && (age < -time.Second || age > time.Minute) {
+			t.Errorf("time is off by %v: %s", age, l)
+		}
+		w := want{l.Event, l.IP, l.MAC, l.PreviousMAC, -1, -1, l.Interface}
+		if l.VID != nil {
+			w.vid = *l.VID
+		}
+		if l.InnerVID != nil {
+			w.inner = *l.InnerVID
+		}
+		ws = append(ws, w)
+	}
+	return ws
+}

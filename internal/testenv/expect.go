@@ -1,0 +1,182 @@
+package testenv
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Patience is how long an expectation waits before it fails. It is for machines that
+// are slow; nothing is measured by it.
+const Patience = 10 * time.Second
+
+// A Stream is a sequence of things that were seen, like frames or lines. Safe for
+// concurrent use.
+type Stream[T any] struct {
+	name string
+
+	mu           sync.Mutex
+	seen         []T
+	ended        bool
+	end          chan struct{}
+	expectations []*Expectation[T]
+}
+
+// NewStream returns an empty stream; the name is for messages.
+func NewStream[T any](name string) *Stream[T] {
+	return &Stream[T]{name: name, end: make(chan struct{})}
+}
+
+// Publish adds something that was seen.
+func (s *Stream[T]) Publish(v T) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = append(s.seen, v)
+	for _, e := range s.expectations {
+		e.look(v)
+	}
+}
+
+// End says that no more will come.
+func (s *Stream[T]) End() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.ended = true
+		close(s.end)
+	}
+}
+
+// Seen returns all that was seen until now.
+func (s *Stream[T]) Seen() []T {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.seen)
+}
+
+// WaitEnd waits for the end and returns all that was seen.
+func (s *Stream[T]) WaitEnd(t testing.TB) []T {
+	t.Helper()
+	select {
+	case <-s.end:
+	case <-time.After(Patience):
+		t.Fatalf("%s: no end within %v; seen:\n%s", s.name, Patience, s.dump())
+	}
+	return s.Seen()
+}
+
+// dump lists what was seen.
+func (s *Stream[T]) dump() string {
+	var b strings.Builder
+	for _, v := range s.Seen() {
+		fmt.Fprintf(&b, "\t%v\n", v)
+	}
+	return b.String()
+}
+
+// An Expectation waits for things in a stream that satisfy all its predicates.
+type Expectation[T any] struct {
+	stream *Stream[T]
+	what   []func(T) bool
+	want   int
+
+	found []T
+	met   chan struct{}
+}
+
+// Expect subscribes: from now on, and before whatever causes it, something that
+// satisfies all predicates is expected. What was seen earlier does not count.
+func (s *Stream[T]) Expect(what ...func(T) bool) *Expectation[T] { return s.ExpectN(1, what...) }
+
+// ExpectN expects it n times.
+func (s *Stream[T]) ExpectN(n int, what ...func(T) bool) *Expectation[T] {
+	e := &Expectation[T]{stream: s, what: what, want: n, met: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expectations = append(s.expectations, e)
+	return e
+}
+
+// look is called with the stream locked.
+func (e *Expectation[T]) look(v T) {
+	for _, p := range e.what {
+		if !p(v) {
+			return
+		}
+	}
+	e.found = append(e.found, v)
+	if len(e.found) == e.want {
+		close(e.met)
+	}
+}
+
+// Met reports whether it has been met by now.
+func (e *Expectation[T]) Met() bool {
+	select {
+	case <-e.met:
+		return true
+	default:
+		return false
+	}
+}
+
+// Wait waits at most d and reports whether it was met. It is for loops that repeat a
+// stimulus; a test that fails wants True.
+func (e *Expectation[T]) Wait(d time.Duration) bool {
+	select {
+	case <-e.met:
+		return true
+	case <-e.stream.end:
+		return e.Met()
+	case <-time.After(d):
+		return false
+	}
+}
+
+// True fails the test unless it is met within [Patience].
+func (e *Expectation[T]) True(t testing.TB) {
+	t.Helper()
+	if !e.Wait(Patience) {
+		t.Fatalf("%s: expected, not seen; seen:\n%s", e.stream.name, e.stream.dump())
+	}
+}
+
+// Value is True, and returns the first thing that met it.
+func (e *Expectation[T]) Value(t testing.TB) T {
+	t.Helper()
+	e.True(t)
+	e.stream.mu.Lock()
+	defer e.stream.mu.Unlock()
+	return e.found[0]
+}
+
+// False fails the test if anything met it until fence is met, which is caused after
+// what must have no effect: by then the effect would have been seen.
+func (e *Expectation[T]) False(t testing.TB, fence *Expectation[T]) {
+	t.Helper()
+	fence.True(t)
+	e.stream.mu.Lock()
+	found := slices.Clone(e.found)
+	e.stream.mu.Unlock()
+	if len(found) != 0 {
+		t.Fatalf("%s: seen, not to be: %v", e.stream.name, found)
+	}
+}
+
+// And is the predicate that all hold.
+func And[T any](ps ...func(T) bool) func(T) bool {
+	return func(v T) bool {
+		for _, p := range ps {
+			if !p(v) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// Not is the predicate that p does not hold.
+func Not[T any](p func(T) bool) func(T) bool { return func(v T) bool { return !p(v) } }

@@ -1,0 +1,143 @@
+package testenv
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Namespace is a network namespace, which is there as long as it is open or a
+// process is in it. Safe for concurrent use.
+type Namespace struct {
+	file *os.File
+}
+
+// onThread runs f on a thread of its own, which does not outlive it: what f does to
+// the thread is undone by throwing it away.
+func onThread(f func() error) error {
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		result <- f()
+	}()
+	return <-result
+}
+
+// NewNamespace makes a network namespace with its loopback up.
+func NewNamespace() (*Namespace, error) {
+	var ns Namespace
+	err := onThread(func() (err error) {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("make network namespace: %w", err)
+		}
+		ns.file, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &ns, ns.IP("link", "set", "lo", "up")
+}
+
+// Net returns a new namespace that is closed with the test. The test is skipped where
+// there can be none.
+func Net(t testing.TB) *Namespace {
+	t.Helper()
+	Require(t, Netns)
+	ns, err := NewNamespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	return ns
+}
+
+// Close lets go of the namespace.
+func (ns *Namespace) Close() error { return ns.file.Close() }
+
+// Do runs f inside the namespace. A socket that it opens, and a process that it starts,
+// stay there.
+func (ns *Namespace) Do(f func() error) error {
+	return onThread(func() error {
+		if err := unix.Setns(int(ns.file.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter network namespace: %w", err)
+		}
+		return f()
+	})
+}
+
+// IP runs ip(8) inside the namespace.
+func (ns *Namespace) IP(args ...string) error {
+	cmd := exec.Command("ip", args...)
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := ns.Do(cmd.Start); err != nil {
+		return err
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(out.String()))
+	}
+	return nil
+}
+
+// path names the namespace for ip(8).
+func (ns *Namespace) path() string {
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.file.Fd())
+}
+
+// Must fails the test for an error.
+func Must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A Host is an interface in a namespace of its own or a shared one.
+type Host struct {
+	*Namespace
+	Name string // of the interface
+	MAC  MAC
+}
+
+// Connect makes a veth pair between two namespaces. The interfaces are down.
+func Connect(a *Namespace, nameA string, macA MAC, b *Namespace, nameB string, macB MAC) (Host, Host, error) {
+	hostA, hostB := Host{a, nameA, macA}, Host{b, nameB, macB}
+	return hostA, hostB, a.IP("link", "add", nameA, "address", macA.String(), "type", "veth",
+		"peer", "name", nameB, "address", macB.String(), "netns", b.path())
+}
+
+// Up sets the interface up, with addresses like 10.0.0.1/24.
+func (h Host) Up(addresses ...string) error {
+	for _, a := range addresses {
+		if err := h.IP("addr", "add", a, "dev", h.Name); err != nil {
+			return err
+		}
+	}
+	return h.IP("link", "set", h.Name, "up")
+}
+
+// Down sets the interface down.
+func (h Host) Down() error { return h.IP("link", "set", h.Name, "down") }
+
+// MAC and address plan of [Pair].
+var (
+	MACA = MAC{2, 0, 0, 0, 0, 0xa}
+	MACB = MAC{2, 0, 0, 0, 0, 0xb}
+)
+
+// Pair returns two hosts, "va" with 10.0.0.1 and "vb" with 10.0.0.2, each in a namespace
+// of its own, connected and up. The program under test is to run in the first.
+func Pair(t testing.TB) (a, b Host) {
+	t.Helper()
+	a, b, err := Connect(Net(t), "va", MACA, Net(t), "vb", MACB)
+	Must(t, err)
+	Must(t, a.Up("10.0.0.1/24"))
+	Must(t, b.Up("10.0.0.2/24"))
+	return a, b
+}

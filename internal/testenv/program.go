@@ -1,0 +1,353 @@
+package testenv
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Line is one line of the program's standard output. Fields that are not in the
+// contract make it a line that no expectation matches.
+type Line struct {
+	Raw string `json:"-"`
+
+	IP          string `json:"ip"`
+	MAC         string `json:"mac"`
+	PreviousMAC string `json:"previous_mac"`
+	Time        int64  `json:"time"`
+	Event       string `json:"event"`
+	VID         *int   `json:"vid"`
+	InnerVID    *int   `json:"inner_vid"`
+	Interface   string `json:"interface"`
+}
+
+// String returns the line as it was printed.
+func (l Line) String() string { return l.Raw }
+
+// parseLine decodes a line strictly.
+func parseLine(raw string) Line {
+	l := Line{Raw: raw}
+	d := json.NewDecoder(strings.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&l); err != nil {
+		return Line{Raw: fmt.Sprintf("%s (%v)", raw, err)}
+	}
+	return l
+}
+
+// Event is the predicate that a line is of this kind (NEW, MOVED, REFRESHED) and
+// about this address.
+func Event(kind, ip string) func(Line) bool {
+	return func(l Line) bool { return l.Event == kind && l.IP == ip }
+}
+
+// IP is the predicate that a line is about this address.
+func IP(ip string) func(Line) bool { return func(l Line) bool { return l.IP == ip } }
+
+// VID is the predicate that a line has this VID; -1 means null.
+func VID(vid int) func(Line) bool {
+	return func(l Line) bool { return number(l.VID) == vid }
+}
+
+// number returns what p points at, or -1.
+func number(p *int) int {
+	if p == nil {
+		return -1
+	}
+	return *p
+}
+
+// At is the predicate that a line is about a binding to this MAC.
+func At(m MAC) func(Line) bool { return func(l Line) bool { return l.MAC == m.String() } }
+
+// Holds is the predicate that a line of text contains s.
+func Holds(s string) func(string) bool {
+	return func(line string) bool { return strings.Contains(line, s) }
+}
+
+var build = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("NETMON_BIN"); path != "" {
+		return path, nil
+	}
+	dir, err := os.MkdirTemp("", "maas-netmon-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "maas-netmon")
+	// Any user may run it, whatever the umask.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
+	out, err := exec.Command("go", "build", "-trimpath", "-o", path, "maas-netmon/cmd/maas-netmon").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return path, os.Chmod(path, 0o755)
+})
+
+// Binary returns the path of the program under test: $NETMON_BIN, or one that is built
+// now.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path, err := build()
+	Must(t, err)
+	return path
+}
+
+// CapableBinary returns a copy of the program that any user may run and that has a file
+// capability, given as setcap(8) wants it.
+func CapableBinary(t testing.TB, capability string) string {
+	t.Helper()
+	// Not below t.TempDir, which only its owner may enter.
+	dir, err := os.MkdirTemp("", "maas-netmon-test-")
+	Must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	Must(t, os.Chmod(dir, 0o755))
+	content, err := os.ReadFile(Binary(t))
+	Must(t, err)
+	path := filepath.Join(dir, "maas-netmon")
+	Must(t, os.WriteFile(path, content, 0o755))
+	Must(t, os.Chmod(path, 0o755))
+	if capability == "" {
+		return path
+	}
+	setcap, err := exec.LookPath("setcap")
+	if err != nil {
+		setcap = "/sbin/setcap" // not in the path of every user
+	}
+	out, err := exec.Command(setcap, capability, path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("setcap: %v: %s", err, out)
+	}
+	return path
+}
+
+// Options say how a Program is started.
+type Options struct {
+	Path   string   // of the program; Binary's if empty
+	UID    int      // the user, with the group of the same number; 0 stays who we are
+	Env    []string // nothing else is in its environment
+	Stdout *os.File // instead of Lines
+	Shell  string   // a shell command line to run it by, as "$0" "$@"
+}
+
+// A Program is the program under test, in a process group of its own.
+type Program struct {
+	Lines *Stream[Line]
+	Log   *Stream[string] // lines of standard error
+	cmd   *exec.Cmd
+	ended chan struct{}
+}
+
+// Start starts the program inside a namespace. It is killed with the test.
+func Start(t testing.TB, ns *Namespace, o Options, args ...string) *Program {
+	t.Helper()
+	if o.Path == "" {
+		o.Path = Binary(t)
+	}
+	cmd := exec.Command(o.Path, args...)
+	if o.Shell != "" {
+		cmd = exec.Command("/bin/sh", append([]string{"-c", o.Shell, o.Path}, args...)...)
+	}
+	cmd.Env = append([]string{}, o.Env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if o.UID != 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.UID)}
+	}
+	p := &Program{
+		Lines: NewStream[Line]("lines"), Log: NewStream[string]("log"),
+		cmd: cmd, ended: make(chan struct{}),
+	}
+	var readers sync.WaitGroup
+	connect := func(publish func(string), end func()) *os.File {
+		r, w, err := os.Pipe()
+		Must(t, err)
+		readers.Go(func() {
+			defer r.Close()
+			defer end()
+			scan(r, publish)
+		})
+		return w
+	}
+	stderr := connect(p.Log.Publish, p.Log.End)
+	cmd.Stderr = stderr
+	if o.Stdout != nil {
+		cmd.Stdout = o.Stdout
+		p.Lines.End()
+	} else {
+		stdout := connect(func(s string) { p.Lines.Publish(parseLine(s)) }, p.Lines.End)
+		defer stdout.Close()
+		cmd.Stdout = stdout
+	}
+	err := ns.Do(cmd.Start)
+	stderr.Close()
+	Must(t, err)
+	go func() {
+		_ = cmd.Wait()
+		close(p.ended)
+	}()
+	t.Cleanup(func() {
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // the group: both processes
+		<-p.ended
+		readers.Wait()
+	})
+	return p
+}
+
+// scan publishes each line of r; one that does not end in a newline is marked.
+func scan(r io.Reader, publish func(string)) {
+	b := bufio.NewReader(r)
+	for {
+		line, err := b.ReadString('\n')
+		switch {
+		case err == nil:
+			publish(strings.TrimSuffix(line, "\n"))
+		case line != "":
+			publish(line + " (no newline)")
+			return
+		default:
+			return
+		}
+	}
+}
+
+// Watch starts the program on interfaces and waits until it reads.
+func Watch(t testing.TB, ns *Namespace, o Options, args ...string) *Program {
+	t.Helper()
+	p := Start(t, ns, o, args...)
+	p.Ready(t)
+	return p
+}
+
+// Ready waits until the program says that it reads.
+func (p *Program) Ready(t testing.TB) {
+	t.Helper()
+	deadline := time.Now().Add(Patience)
+	ready := p.Log.Expect(Holds("msg=watching"))
+	for time.Now().Before(deadline) {
+		for _, line := range p.Log.Seen() {
+			if strings.Contains(line, "msg=watching") {
+				return
+			}
+		}
+		if ready.Wait(Patience) {
+			return
+		}
+		break
+	}
+	t.Fatalf("the program is not ready; it said:\n%s", p.Log.dump())
+}
+
+// Pid returns the monitor's process.
+func (p *Program) Pid() int { return p.cmd.Process.Pid }
+
+// Child returns the parser's process: the only child of the monitor.
+func (p *Program) Child(t testing.TB) int {
+	t.Helper()
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.Pid(), p.Pid()))
+	Must(t, err)
+	children := strings.Fields(string(content))
+	if len(children) != 1 {
+		t.Fatalf("the monitor's children are %q, want one", children)
+	}
+	pid, err := strconv.Atoi(children[0])
+	Must(t, err)
+	return pid
+}
+
+// Signal sends a signal to the monitor.
+func (p *Program) Signal(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	Must(t, p.cmd.Process.Signal(s))
+}
+
+// SignalGroup sends a signal to the process group, as MAAS does.
+func (p *Program) SignalGroup(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	Must(t, unix.Kill(-p.Pid(), s))
+}
+
+// Exit waits for the end of the program and returns its exit status.
+func (p *Program) Exit(t testing.TB) int {
+	t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(Patience):
+		t.Fatalf("the program does not end; it said:\n%s", p.Log.dump())
+	}
+	p.NoTrace(t)
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// Run starts the program, waits for its end, and returns its exit status and what it
+// wrote.
+func Run(t testing.TB, ns *Namespace, o Options, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	p := Start(t, ns, o, args...)
+	status = p.Exit(t)
+	for _, l := range p.Lines.WaitEnd(t) {
+		raw, _, _ := strings.Cut(l.Raw, " (") // not JSON, and not to be
+		stdout += raw + "\n"
+	}
+	for _, l := range p.Log.WaitEnd(t) {
+		stderr += l + "\n"
+	}
+	return status, stdout, stderr
+}
+
+// NoTrace fails the test if a Go stack trace was printed.
+func (p *Program) NoTrace(t testing.TB) {
+	t.Helper()
+	for _, line := range p.Log.Seen() {
+		if strings.HasPrefix(line, "goroutine ") || strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") {
+			t.Fatalf("a stack trace:\n%s", p.Log.dump())
+		}
+	}
+}
+
+// Status returns the fields of each thread of a process (proc_pid_status(5)).
+func Status(t testing.TB, pid int) []map[string]string {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	Must(t, err)
+	var threads []map[string]string
+	for _, path := range tasks {
+		content, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue
+		}
+		Must(t, err)
+		fields := map[string]string{}
+		for line := range bytes.Lines(content) {
+			name, value, _ := strings.Cut(string(line), ":")
+			fields[name] = strings.Join(strings.Fields(value), " ")
+		}
+		threads = append(threads, fields)
+	}
+	if len(threads) == 0 {
+		t.Fatalf("process %d has no thread", pid)
+	}
+	return threads
+}
+
+// Ended reports whether a process ends within [Patience], by a descriptor of it made
+// while it was there (pidfd_open(2)).
+func Ended(t testing.TB, pidfd int) bool {
+	t.Helper()
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(Patience.Milliseconds()))
+	return err == nil && n == 1
+}

@@ -1,0 +1,151 @@
+// Package testenv gives tests what a kernel has to give: network namespaces with real
+// links in them, frames sent and seen on these, the program under test running in
+// one, and expectations of what will be seen, made before the stimulus, so that nothing
+// is missed and nothing sleeps.
+//
+// [Main] lets the tests run as root or, in a user namespace, as anyone. [Require]
+// skips what a machine lacks, loudly, or fails where NETMON_REQUIRE says that it must
+// not be lacking.
+//
+// It is for tests and for internal/demo. Namespaces have no name and are held by a
+// descriptor: whatever happens, nothing of them is left.
+package testenv
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Feature is something that a machine may lack.
+type Feature string
+
+const (
+	Netns    Feature = "netns"    // network namespaces can be made, with veth pairs in them
+	Tun      Feature = "tun"      // tun devices
+	Userns   Feature = "userns"   // user namespaces can be made
+	Root     Feature = "root"     // the initial user namespace's user 0
+	VLAN     Feature = "8021q"    // VLAN devices
+	Dumpable Feature = "pidfd"    // pidfd_getfd(2), since Linux 5.6
+	Landlock Feature = "landlock" // since Linux 5.13
+)
+
+// notEverywhere are the features that NETMON_REQUIRE=all does not mean, because the
+// machines that build the project lack them: they must be named.
+var notEverywhere = []Feature{VLAN}
+
+// Require skips the test when the machine lacks a feature. Where the environment
+// variable NETMON_REQUIRE names it, in a list with commas, or is "all", the test
+// fails instead.
+func Require(t testing.TB, features ...Feature) {
+	t.Helper()
+	for _, f := range features {
+		err := probe(f)
+		if err == nil {
+			continue
+		}
+		required := strings.Split(os.Getenv("NETMON_REQUIRE"), ",")
+		all := slices.Contains(required, "all") && !slices.Contains(notEverywhere, f)
+		if all || slices.Contains(required, string(f)) {
+			t.Fatalf("this machine lacks %s, which NETMON_REQUIRE demands: %v", f, err)
+		}
+		t.Skipf("SKIPPED, NOT TESTED: this machine lacks %s: %v", f, err)
+	}
+}
+
+// probe tells what is in the way of a feature.
+func probe(f Feature) error {
+	switch f {
+	case Netns:
+		ns, err := NewNamespace()
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		return ns.IP("link", "add", "va", "type", "veth", "peer", "name", "vb")
+	case Tun:
+		ns, err := NewNamespace()
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		return ns.IP("tuntap", "add", "dev", "tun0", "mode", "tun")
+	case VLAN:
+		ns, err := NewNamespace()
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		if err := ns.IP("link", "add", "va", "type", "veth", "peer", "name", "vb"); err != nil {
+			return err
+		}
+		return ns.IP("link", "add", "link", "va", "name", "va.1", "type", "vlan", "id", "1")
+	case Userns:
+		cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
+		return cmd.Run()
+	case Root:
+		if os.Getuid() != 0 || inUserNamespace() {
+			return errors.New("not the initial user namespace's root")
+		}
+		return nil
+	case Dumpable:
+		_, err := unix.PidfdOpen(os.Getpid(), 0)
+		return err
+	case Landlock:
+		_, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	}
+	return fmt.Errorf("no such feature: %q", f)
+}
+
+// inUserNamespace reports whether user IDs are mapped, that is, not all the same inside
+// and outside (user_namespaces(7)).
+func inUserNamespace() bool {
+	maps, err := os.ReadFile("/proc/self/uid_map")
+	return err != nil || strings.Join(strings.Fields(string(maps)), " ") != "0 0 4294967295"
+}
+
+// inside marks the process that Main started in a user namespace.
+const inside = "NETMON_TEST_INSIDE"
+
+// Main runs the tests of a package and returns the exit status. A user other than root
+// gets a user namespace of its own first, in which it is user 0. Where the
+// kernel refuses that, the tests run as they are, and Require speaks up.
+func Main(m *testing.M) int {
+	if os.Getuid() != 0 && os.Getenv(inside) == "" {
+		if status, err := Reexec(); err == nil {
+			return status
+		}
+	}
+	return m.Run()
+}
+
+// Reexec runs the program anew as user 0 of a user namespace of its own and returns its
+// exit status.
+func Reexec() (int, error) {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}

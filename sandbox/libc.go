@@ -1,0 +1,27 @@
+package sandbox
+
+// #include <malloc.h>
+// #include <signal.h>
+//
+// static void one_arena(void) { mallopt(M_ARENA_MAX, 1); }
+//
+// static void die_of_faults(void) {
+//	static const int faults[] = {
+//		SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSTKFLT, SIGSYS, SIGTRAP, SIGXCPU,
+//	};
+//	for (unsigned i = 0; i < sizeof faults / sizeof *faults; i++)
+//		signal(faults[i], SIG_DFL);
+// }
+import "C"
+
+// oneArena keeps glibc's malloc to one arena. When it makes its ninth, which
+// takes new threads and seconds to minutes, it opens
+// /sys/devices/system/cpu/online to learn how many it may have.
+func oneArena() { C.one_arena() }
+
+// dieOfFaults gives the signals of a fault their default action, in the place of the Go
+// runtime's handler: a confined process whose memory is not what it should be is
+// to end, at once and by that signal, for its parent to name. The runtime would run
+// on in a handler, turn a fault into a panic that can be recovered from, or print
+// stacks and registers.
+func dieOfFaults() { C.die_of_faults() }
