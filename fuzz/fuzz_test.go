@@ -52,8 +52,10 @@ func FuzzParse(f *testing.F) {
 		if !bytes.Equal(frame, before) {
 			t.Error("frame modified")
 		}
-		if n := testing.AllocsPerRun(1, func() { _, _ = parser.Parse(frame, tag) }); n != 0 {
-			t.Errorf("%v allocations", n)
+		if len(data)%16 == 0 { // counting stops the world, so not each time
+			if n := testing.AllocsPerRun(1, func() { _, _ = parser.Parse(frame, tag) }); n != 0 {
+				t.Errorf("%v allocations", n)
+			}
 		}
 		if len(frame) > parser.MaxLen {
 			if a, e := parser.Parse(frame[:parser.MaxLen:parser.MaxLen], tag); a != arp || e != err {

@@ -108,12 +108,13 @@ func BenchmarkObserveNew(b *testing.B) {
 }
 
 // BenchmarkGrowth fills a table up to its bound and reports the time and the
-// heap that one binding took.
+// heap that one binding took, and the time of the slowest observation.
 func BenchmarkGrowth(b *testing.B) {
 	for _, n := range []int{1_000, 10_000, 100_000, 1_000_000, 10_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			events := make([]tracker.Event, 0, 2)
 			var heap uint64
+			var longest time.Duration
 			for b.Loop() {
 				b.StopTimer()
 				before := liveHeap()
@@ -128,6 +129,7 @@ func BenchmarkGrowth(b *testing.B) {
 				}
 				b.StopTimer()
 				heap = liveHeap() - before
+				longest = max(longest, longestObserve(b, n))
 				if got := table.Stats().Bindings; got != n {
 					b.Fatalf("%d bindings, want %d", got, n)
 				}
@@ -135,8 +137,27 @@ func BenchmarkGrowth(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/binding")
 			b.ReportMetric(float64(heap)/float64(n), "B/binding")
+			b.ReportMetric(float64(longest.Microseconds()), "longest-us")
 		})
 	}
+}
+
+// longestObserve fills another table and returns the time of its slowest
+// observation, which is one that doubles the table.
+func longestObserve(b *testing.B, n int) time.Duration {
+	table, err := tracker.NewTable(tracker.Config{MaxBindings: n})
+	if err != nil {
+		b.Fatal(err)
+	}
+	events := make([]tracker.Event, 0, 2)
+	var longest time.Duration
+	for i := range n {
+		arp := request(i)
+		start := time.Now()
+		table.Observe(events, 0, 0, &arp)
+		longest = max(longest, time.Since(start))
+	}
+	return longest
 }
 
 // liveHeap returns the bytes of the heap that are in use.

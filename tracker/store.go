@@ -77,19 +77,8 @@ const overflow = len(group{}) - 1
 // would fill groups: at four, one or two entries in a hundred have no slot.
 const entriesPerGroup = 4
 
-// Entries and groups live in blocks, of 128 and 32 KiB, each of which is allocated
-// when it is first needed.
-const (
-	entryBits = 12
-	groupBits = 9
-)
-
-type (
-	entryBlock [1 << entryBits]entry
-	groupBlock [1 << groupBits]group
-
-	entryBlocks []*entryBlock
-)
+// A store begins with room for this many entries, and doubles it when it is used up.
+const initialEntries = 1024
 
 // store holds the entries, finds them by key and keeps them in order of use.
 //
@@ -97,7 +86,10 @@ type (
 // hashing: a new tool for file and table addressing", VLDB 1980): every few new
 // entries add a group at the end, and it takes its share of the entries of one
 // older group. So there is no moment at which everything is hashed again, during
-// which the ring of a socket would fill up.
+// which the ring of a socket would fill up. To make room, entries and groups are
+// copied to twice the space: a few milliseconds for each hundred thousand entries.
+// Blocks that are never copied would do without that pause, but the way through a
+// table of blocks costs every sighting a fifth more.
 //
 // What a sighting costs in a large table is the time that memory takes to answer:
 // once for the group, once for the entry. The code between the two is kept short
@@ -105,10 +97,10 @@ type (
 // the next packet while it waits for this one.
 type store struct {
 	secret  [4]uint64
-	entries entryBlocks
-	groups  []*groupBlock
+	entries []entry
+	groups  []group
 
-	groupCount uint32
+	groupCount uint32 // groups in use, the first ones
 	groupMask  uint32 // the smallest 2^n-1 that has a bit for each group
 
 	used         uint32 // bindings in the table
@@ -121,8 +113,8 @@ type store struct {
 // init makes an empty store.
 func (s *store) init(limit uint32, idle uint64) {
 	*s = store{
-		entries:      entryBlocks{new(entryBlock)},
-		groups:       []*groupBlock{new(groupBlock)},
+		entries:      make([]entry, min(initialEntries, firstBinding+limit)),
+		groups:       make([]group, 1+min(initialEntries, firstBinding+limit)/entriesPerGroup),
 		groupCount:   1,
 		limit:        limit,
 		maxProtected: uint32(uint64(limit) * 4 / 5),
@@ -138,14 +130,9 @@ func (s *store) init(limit uint32, idle uint64) {
 	}
 }
 
-// at returns the entry with a number. The pointer stays good for ever, its
-// meaning until the entry is evicted.
+// at returns the entry with a number. The pointer is good until the store grows.
 func (s *store) at(i uint32) *entry {
-	return s.entries.at(i)
-}
-
-func (b entryBlocks) at(i uint32) *entry {
-	return &b[i>>entryBits][i%uint32(len(entryBlock{}))]
+	return &s.entries[i]
 }
 
 // hash returns a hash that cannot be foreseen without the secret: two multiply
@@ -164,11 +151,7 @@ func (s *store) group(h uint32) *group {
 		// Not made yet: its entries are still where half the mask puts them.
 		n &= s.groupMask >> 1
 	}
-	return s.groupAt(n)
-}
-
-func (s *store) groupAt(n uint32) *group {
-	return &s.groups[n>>groupBits][n%uint32(len(groupBlock{}))]
+	return &s.groups[n]
 }
 
 // equal is compiled to a comparison without a branch.
@@ -261,12 +244,21 @@ func (s *store) add(h uint32, k key) (i uint32, evicted bool) {
 
 // grow makes room for a new entry with a number that follows on the last one.
 func (s *store) grow(i uint32) {
-	if i%uint32(len(entryBlock{})) == 0 {
-		s.entries = append(s.entries, new(entryBlock))
+	if i == uint32(len(s.entries)) {
+		n := min(2*i, firstBinding+s.limit)
+		s.entries = enlarged(s.entries, n)
+		s.groups = enlarged(s.groups, 1+n/entriesPerGroup)
 	}
 	if i%entriesPerGroup == 0 {
 		s.split()
 	}
+}
+
+// enlarged returns a copy of a slice with room for n elements.
+func enlarged[T any](old []T, n uint32) []T {
+	s := make([]T, n)
+	copy(s, old)
+	return s
 }
 
 // split adds one group and moves to it the entries that belong there, all of
@@ -276,12 +268,9 @@ func (s *store) split() {
 	if n > s.groupMask {
 		s.groupMask = s.groupMask<<1 | 1
 	}
-	if n%uint32(len(groupBlock{})) == 0 {
-		s.groups = append(s.groups, new(groupBlock))
-	}
 	s.groupCount++
 
-	g := s.groupAt(n & (s.groupMask >> 1))
+	g := &s.groups[n&(s.groupMask>>1)]
 	old := *g
 	*g = group{}
 	for _, slot := range old[:overflow] {
@@ -301,30 +290,35 @@ func (s *store) split() {
 func (s *store) seenAgain(i uint32, e *entry, now uint32) {
 	list := protected
 	if e.chain&isProtected == 0 {
-		if s.protected < s.maxProtected || s.demote(now) {
-			e.chain |= isProtected
-			s.protected++
-		} else {
-			list = probation
-		}
+		list = s.promote(e, now)
 	}
 	s.moveToFront(list, i, e)
 }
 
+// promote makes an entry of probation a protected one, if there is a place for it.
+// It returns the list that the entry belongs to; to move it is up to the caller.
+func (s *store) promote(e *entry, now uint32) uint32 {
+	if s.protected >= s.maxProtected && !s.demote(now) {
+		return probation
+	}
+	e.chain |= isProtected
+	s.protected++
+	return protected
+}
+
 // moveToFront moves an entry to the front of a list, from wherever it is.
 func (s *store) moveToFront(list, i uint32, e *entry) {
-	b := s.entries
-	end := b.at(list)
-	first := end.next
+	all := s.entries
+	first := all[list].next
 	if first == i {
 		return
 	}
 	prev, next := e.prev, e.next
-	b.at(prev).next = next
-	b.at(next).prev = prev
+	all[prev].next = next
+	all[next].prev = prev
 	e.prev, e.next = list, first
-	b.at(first).prev = i
-	end.next = i
+	all[first].prev = i
+	all[list].next = i
 }
 
 // demote sends the protected entry seen least recently back to probation, if it

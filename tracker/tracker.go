@@ -41,13 +41,13 @@
 //
 // # Memory
 //
-// The table grows with the number of bindings, one small block at a time, and
-// never beyond its bound; it never shrinks. A binding takes
-// 48 bytes. No block
-// has a pointer in it, so the garbage collector does not scan them. Nothing is
-// ever copied to grow: each observation takes constant time, also the one that
-// makes the table larger. Buckets are chosen by a hash with a random seed, so
-// nobody can choose addresses that fall together.
+// The table grows with the number of bindings, by doubling, never beyond its
+// bound; it never shrinks. At the bound a binding takes 48 bytes, and no pointer is
+// among them, so the garbage collector does not scan the table. An observation
+// takes constant time on average, whatever the number of bindings, and all but
+// those that double the table take constant time, full stop. Where a binding is
+// kept follows from a hash with a random secret, so nobody can choose addresses
+// that fall together.
 package tracker
 
 import (
