@@ -193,6 +193,9 @@ func TestLogLevel(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := testenv.Start(t, a.Namespace, testenv.Options{Env: c.env}, append(c.args, a.Name)...)
+			if len(c.want) != 0 {
+				p.Ready(t)
+			}
 			seen := p.Lines.Expect(testenv.IP(fence))
 			port := b.Port(t)
 			for !seen.Met() { // no start-up line says when it reads

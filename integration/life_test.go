@@ -135,6 +135,42 @@ func TestStopAndContinue(t *testing.T) {
 	seen.True(t)
 }
 
+// A parser that does not listen is killed when the program is to end.
+func TestStuckParserIsKilled(t *testing.T) {
+	t.Parallel()
+	a, _ := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	pidfd := openProcess(t, p.Child(t))
+	testenv.Must(t, unix.Kill(p.Child(t), unix.SIGSTOP))
+	says := p.Log.Expect(testenv.Holds("the parser did not end in time"))
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d, want 0", status)
+	}
+	says.True(t)
+	if !testenv.Ended(t, pidfd) {
+		t.Error("the parser is still there")
+	}
+}
+
+// Signals at any moment of the start end the program, leave no process, and are no error.
+func TestStoppedWhileStarting(t *testing.T) {
+	t.Parallel()
+	a, _ := rawPair(t)
+	for delay := time.Duration(0); delay < 60*time.Millisecond; delay += 2 * time.Millisecond {
+		p := testenv.Start(t, a.Namespace, testenv.Options{}, a.Name)
+		ended := p.Log.Expect(testenv.Holds("never said"))
+		ended.Wait(delay) // nothing says where in its start the program is
+		p.SignalGroup(t, sigTERM)
+		if status := p.Exit(t); status != 0 && status != -1 {
+			t.Errorf("after %v: exit status %d, want 0, or dead before it could catch a signal", delay, status)
+		}
+		if got := errorLines(p.Log.WaitEnd(t)); len(got) != 0 {
+			t.Errorf("after %v: errors %q", delay, got)
+		}
+	}
+}
+
 // errorLines returns the error lines of the log.
 func errorLines(lines []string) []string {
 	var errors []string
@@ -196,6 +232,10 @@ func TestReaderStalls(t *testing.T) {
 			// It is promised within a second; a slow machine gets some more.
 			if took := time.Since(started); took > 3*time.Second {
 				t.Errorf("it took %v", took)
+			}
+			got := errorLines(p.Log.WaitEnd(t))
+			if len(got) != 1 || got[0] != "maas-netmon: standard output: its reader does not read; the last lines are lost" {
+				t.Errorf("errors: %q", got)
 			}
 			rest := make([]byte, 1<<20)
 			size := 0

@@ -150,8 +150,8 @@ func TestHostileFrames(t *testing.T) {
 	if seen := p.Log.Seen(); len(seen) != 1 {
 		t.Errorf("frames are logged: %q", seen)
 	}
-	p.Signal(t, sigTERM)
 	counters := p.Log.Expect(testenv.Holds("msg=counters"), testenv.Holds("short=28"), testenv.Holds("unsupported=7"))
+	p.Signal(t, sigTERM)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d", status)
 	}

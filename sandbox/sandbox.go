@@ -159,7 +159,7 @@ func Parser(g Grant) (Layers, error) {
 	if err != nil {
 		return layers, err
 	}
-	if err := restrict(&layers); err != nil {
+	if err := restrict(&layers, landlock.V11); err != nil {
 		return layers, err
 	}
 	// Landlock has needed two for a moment.
@@ -195,7 +195,12 @@ func Monitor(g Grant) (Layers, error) {
 	if err != nil {
 		return layers, err
 	}
-	if err := restrict(&layers); err != nil {
+	// The child is older than the Landlock domain and so is outside of it: were signals
+	// scoped, it could not be ended any more. seccomp names the one process that
+	// may be signalled.
+	config := landlock.V11
+	config.Scoped &^= ll.ScopeSignal
+	if err := restrict(&layers, config); err != nil {
 		return layers, err
 	}
 	return layers, load(monitorRules(g, eventfds))
@@ -225,7 +230,7 @@ func findEventfds() ([]int, error) {
 }
 
 // restrict applies the layers that a kernel may lack, as far as it has them.
-func restrict(layers *Layers) error {
+func restrict(layers *Layers, config landlock.Config) error {
 	// No memory becomes executable that was not (PR_SET_MDWE(2const)).
 	switch err := unix.Prctl(unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0); err {
 	case nil:
@@ -235,11 +240,11 @@ func restrict(layers *Layers) error {
 		return fmt.Errorf("set memory-deny-write-execute: %w", err)
 	}
 
-	// Every right and scope that the kernel knows is handled, and no rule of ours
+	// Every right in config that the kernel knows is handled, and no rule of ours
 	// gives any of them back. (Before ABI 8 go-landlock itself adds one: to list
 	// /proc/PID/task, our own threads, which psx does while it applies the
 	// domain to each.) Descriptors that are open already are not affected.
-	if err := landlock.V11.BestEffort().Restrict(); err != nil {
+	if err := config.BestEffort().Restrict(); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
 	if abi, err := ll.LandlockGetABIVersion(); err == nil {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -140,13 +141,17 @@ func openSockets(names []string) ([]*watch, error) {
 	return watched, err
 }
 
+// endSignals are the signals that end the program, with exit status 0.
+var endSignals = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGHUP}
+
 // catchSignals has the signals that end the program delivered to a channel. SIGHUP
 // stays ignored if it was, as nohup(1) wants it.
 func catchSignals() <-chan os.Signal {
 	c := make(chan os.Signal, 4)
-	signal.Notify(c, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT)
-	if !signal.Ignored(unix.SIGHUP) {
-		signal.Notify(c, unix.SIGHUP)
+	for _, s := range endSignals {
+		if s != unix.SIGHUP || !signal.Ignored(s) {
+			signal.Notify(c, s)
+		}
 	}
 	signal.Ignore(unix.SIGPIPE)
 	return c
@@ -197,8 +202,9 @@ type monitor struct {
 	messages chan received
 	changes  chan changed
 
-	pending  int // answers still to come
-	silent   int // heartbeats in a row without all answers
+	reading  bool // the parser has said that it reads
+	pending  int  // answers still to come
+	silent   int  // heartbeats in a row without all answers
 	counters []counters
 	losses   []loss
 	states   []linkState
@@ -257,6 +263,7 @@ func (m *monitor) run() error {
 	if _, err := m.await(privsep.Ready); err != nil {
 		return err
 	}
+	m.reading = true
 	m.announce(layersOf(hello), layers)
 	return m.serve()
 }
@@ -459,7 +466,8 @@ func (m *monitor) answer(r received) error {
 // program's exit status. cause is what ended run.
 func (m *monitor) end(cause error) error {
 	m.notify("STOPPING=1")
-	if errors.Is(cause, errStopped) {
+	stopped := errors.Is(cause, errStopped)
+	if stopped && m.reading {
 		cause = m.stop()
 	}
 	// The end of its messages means that the parser has ended, or is about to: then
@@ -471,22 +479,39 @@ func (m *monitor) end(cause error) error {
 	timer := time.AfterFunc(stopLimit, m.child.Kill)
 	status, err := m.child.Wait()
 	timer.Stop()
-	if err != nil {
-		return err
-	}
 	switch {
-	case errors.Is(cause, errStopped):
-		return nil
+	case err != nil:
+		return err
 	case errors.Is(cause, privsep.ErrMessage):
 		return unconfined(fmt.Errorf("the parser was killed: %w", cause))
+	case errors.Is(cause, errStopped):
+		return nil
 	case errors.Is(cause, io.EOF):
-		return parserEnded(status)
+		if m.stoppedTogether(status) {
+			return nil
+		}
+		return parserEnded(status, stopped)
 	}
 	return cause
 }
 
+// stoppedTogether reports whether a signal that ended the parser before it could ignore
+// it was meant for the whole process group, and so for the monitor too.
+func (m *monitor) stoppedTogether(status unix.WaitStatus) bool {
+	if m.reading || !status.Signaled() || !slices.Contains(endSignals, os.Signal(status.Signal())) {
+		return false
+	}
+	select {
+	case <-m.signals:
+		return true
+	case <-time.After(100 * time.Millisecond):
+		return false
+	}
+}
+
 // stop has the parser finish what is there and reports the last counters. It returns
-// errStopped, or what went wrong.
+// [io.EOF] when the parser has ended, errStopped when it did not in time, or what
+// went wrong.
 func (m *monitor) stop() error {
 	timeout := time.NewTimer(stopLimit)
 	defer timeout.Stop()
@@ -499,13 +524,11 @@ func (m *monitor) stop() error {
 		case r := <-m.messages:
 			if errors.Is(r.err, io.EOF) {
 				m.summary()
-				return errStopped
 			}
 			if err := m.answer(r); err != nil {
 				return err
 			}
 		case <-timeout.C:
-			m.child.Kill()
 			slog.Warn("the parser did not end in time", "limit", stopLimit)
 			return errStopped
 		}
@@ -519,9 +542,11 @@ func (m *monitor) summary() {
 	}
 }
 
-// parserEnded tells how a parser ended that nobody told to.
-func parserEnded(status unix.WaitStatus) error {
+// parserEnded tells how a parser ended, after it was stopped or by itself.
+func parserEnded(status unix.WaitStatus, stopped bool) error {
 	switch {
+	case stopped && status.Exited() && status.ExitStatus() == exitOK:
+		return nil
 	case status.Signaled() && status.Signal() == unix.SIGSYS:
 		return unconfined(errors.New("the parser was killed by seccomp: it made a system call that it may not make (SIGSYS)"))
 	case status.Signaled():

@@ -20,8 +20,8 @@ const (
 )
 
 // errStalled is returned by flush when the reader of standard output did not read the
-// last lines in time.
-var errStalled = errors.New("standard output: its reader does not read; the last lines are lost")
+// last lines in time. The program ends as it was told to all the same.
+var errStalled = &failure{status: exitOK, err: errors.New("standard output: its reader does not read; the last lines are lost")}
 
 // An output is standard output, to which lines are written whole. It is written by
 // system calls, without an os.File between: the parser's sandbox has no

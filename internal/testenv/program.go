@@ -117,11 +117,13 @@ func CapableBinary(t testing.TB, capability string) string {
 	Must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	Must(t, os.Chmod(dir, 0o755))
-	content, err := os.ReadFile(Binary(t))
-	Must(t, err)
 	path := filepath.Join(dir, "maas-netmon")
-	Must(t, os.WriteFile(path, content, 0o755))
-	Must(t, os.Chmod(path, 0o755))
+	// By another process: a descriptor of ours that is open for writing would get into
+	// whatever another test forks at the moment, and the file be "busy".
+	out, err := exec.Command("install", "-m", "0755", Binary(t), path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("install: %v: %s", err, out)
+	}
 	if capability == "" {
 		return path
 	}
@@ -129,7 +131,7 @@ func CapableBinary(t testing.TB, capability string) string {
 	if err != nil {
 		setcap = "/sbin/setcap" // not in the path of every user
 	}
-	out, err := exec.Command(setcap, capability, path).CombinedOutput()
+	out, err = exec.Command(setcap, capability, path).CombinedOutput()
 	if err != nil {
 		t.Fatalf("setcap: %v: %s", err, out)
 	}
