@@ -286,24 +286,30 @@ func (s *store) split() {
 	}
 }
 
-// seenAgain puts an entry where one belongs that a second packet has told of.
-func (s *store) seenAgain(i uint32, e *entry, now uint32) {
-	list := protected
-	if e.chain&isProtected == 0 {
-		list = s.promote(e, now)
-	}
-	s.moveToFront(list, i, e)
-}
-
-// promote makes an entry of probation a protected one, if there is a place for it.
-// It returns the list that the entry belongs to; to move it is up to the caller.
+// promote makes an entry of probation a protected one, if there is a place for it
+// or one can be had. It returns the list that the entry now belongs to; to move it
+// there is up to the caller.
 func (s *store) promote(e *entry, now uint32) uint32 {
-	if s.protected >= s.maxProtected && !s.demote(now) {
+	if s.protected < s.maxProtected {
+		s.protected++
+	} else if !s.demote(now) {
 		return probation
 	}
 	e.chain |= isProtected
-	s.protected++
 	return protected
+}
+
+// demote sends the protected entry seen least recently back to probation, if it
+// has been idle for long enough. It reports whether it did.
+func (s *store) demote(now uint32) bool {
+	i := s.at(protected).prev
+	e := s.at(i)
+	if e.chain&isProtected == 0 || uint64(now) < uint64(e.time)+s.idle {
+		return false
+	}
+	e.chain &^= isProtected
+	s.moveToFront(probation, i, e)
+	return true
 }
 
 // moveToFront moves an entry to the front of a list, from wherever it is.
@@ -319,21 +325,6 @@ func (s *store) moveToFront(list, i uint32, e *entry) {
 	e.prev, e.next = list, first
 	all[first].prev = i
 	all[list].next = i
-}
-
-// demote sends the protected entry seen least recently back to probation, if it
-// has been idle for long enough. It reports whether it did.
-func (s *store) demote(now uint32) bool {
-	i := s.at(protected).prev
-	e := s.at(i)
-	if e.chain&isProtected == 0 || uint64(now) < uint64(e.time)+s.idle {
-		return false
-	}
-	s.unlink(i)
-	s.pushFront(probation, i)
-	e.chain &^= isProtected
-	s.protected--
-	return true
 }
 
 func (s *store) unlink(i uint32) {

@@ -206,7 +206,11 @@ func (t *Table) observe(k key, mac *parser.MAC, now, known uint32) (uint32, Kind
 		return t.learn(h, k), New
 	}
 	if i != known {
-		t.store.seenAgain(i, e, now)
+		list := protected
+		if e.chain&isProtected == 0 {
+			list = t.store.promote(e, now)
+		}
+		t.store.moveToFront(list, i, e)
 	}
 	switch {
 	case e.mac != *mac:

@@ -115,7 +115,7 @@ func test(dir string, replace map[string]string) (string, error) {
 	if err := os.WriteFile(overlay, text, 0o600); err != nil {
 		return "", err
 	}
-	args := append([]string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-failfast", "-timeout=2m"}, packages...)
+	args := append([]string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-failfast", "-timeout=1m"}, packages...)
 	out, err := exec.Command("go", args...).CombinedOutput()
 	return string(out), err
 }
