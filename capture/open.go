@@ -104,7 +104,7 @@ func (s *Socket) Bind(ifindex int) error {
 }
 
 // FD returns the socket's descriptor, to be handed to a [Reader] elsewhere. It
-// is valid as long as the Socket is.
+// is valid as long as the Socket is reachable.
 func (s *Socket) FD() (int, error) {
 	number := -1
 	err := s.control(func(fd int) error {
