@@ -21,6 +21,9 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How long `make fuzz` runs each target.
 FUZZTIME = 10s
 
+# How long `make bench` runs each benchmark.
+BENCHTIME = 0.5s
+
 # Those whose tests gain from the race detector. The others' tests drive the program
 # itself, whose sandbox allows no race detector.
 RACE_PACKAGES = ./capture ./cmd/... ./linkmon ./parser ./privsep ./report ./tracker
@@ -60,10 +63,13 @@ check: build ## format, vet, staticcheck, unit tests with the race detector
 	@.ci/go-test $(GO) test -race -v -tags $(TAGS) $(RACE_PACKAGES)
 
 bench: deps ## run the benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
 fuzz: deps ## run every fuzz target in turn: make fuzz FUZZTIME=30s
 	FUZZTIME=$(FUZZTIME) GO=$(GO) fuzz/run
+
+mutate: deps ## break each rule once and see that a test fails
+	$(GO) run ./internal/mutate
 
 cover: deps ## test coverage over all packages: build/cover.html and a total
 	@mkdir -p build

@@ -26,6 +26,9 @@ import (
 
 // runMonitor is the monitor from its start to its end.
 func runMonitor(o options, env environment) error {
+	if err := checkDescriptors(len(o.interfaces)); err != nil {
+		return err
+	}
 	if err := privsep.CheckStdout(); err != nil {
 		return err
 	}
@@ -53,6 +56,22 @@ func runMonitor(o options, env environment) error {
 	m := newMonitor(watched, links, manager, child, signals)
 	err = m.run()
 	return m.end(err)
+}
+
+// checkDescriptors refuses to start under a limit of open files that the start would hit
+// somewhere: some of what needs a descriptor is the Go runtime's, which crashes
+// without.
+func checkDescriptors(interfaces int) error {
+	const own = 20 // more than either process needs besides its packet sockets
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return os.NewSyscallError("getrlimit", err)
+	}
+	if need := uint64(own + interfaces); limit.Cur < need {
+		return &failure{exitFailure, fmt.Errorf("%d open files are allowed, %d are needed", limit.Cur, need),
+			fmt.Sprintf("ulimit -n %d, or LimitNOFILE=%d in a systemd unit", need, need)}
+	}
+	return nil
 }
 
 // watch is one INTERFACE of the command line and its socket.

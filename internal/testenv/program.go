@@ -238,18 +238,14 @@ func Watch(t testing.TB, ns *Namespace, o Options, args ...string) *Program {
 // Ready waits until the program says that it reads.
 func (p *Program) Ready(t testing.TB) {
 	t.Helper()
-	deadline := time.Now().Add(Patience)
 	ready := p.Log.Expect(Holds("msg=watching"))
-	for time.Now().Before(deadline) {
-		for _, line := range p.Log.Seen() {
-			if strings.Contains(line, "msg=watching") {
-				return
-			}
+	for _, line := range p.Log.Seen() {
+		if strings.Contains(line, "msg=watching") {
+			return // said before the expectation was there
 		}
-		if ready.Wait(Patience) {
-			return
-		}
-		break
+	}
+	if ready.Wait(Patience) {
+		return
 	}
 	t.Fatalf("the program is not ready; it said:\n%s", p.Log.dump())
 }

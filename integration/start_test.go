@@ -1,0 +1,121 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"maas-netmon/internal/testenv"
+)
+
+// However it is started, it works: what a service manager, a shell or a user leaves
+// behind in a process must not matter.
+func TestStartedAnyhow(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		shell string
+		env   []string
+	}{
+		{name: "standard input closed", shell: `exec "$0" "$@" <&-`},
+		{name: "locked memory forbidden", shell: `ulimit -l 0; exec "$0" "$@"`},
+		{name: "umask", shell: `umask 0777; exec "$0" "$@"`},
+		{name: "signals ignored", shell: `trap '' TERM INT HUP QUIT PIPE CHLD USR1; exec "$0" "$@"`},
+		{name: "working directory deleted", shell: `d=$(mktemp -d); cd "$d"; rmdir "$d"; exec "$0" "$@"`},
+		{name: "many descriptors", shell: `exec 3</ 4</ 5</ 6</ 7</ 8</ 9</; exec "$0" "$@"`},
+		{name: "a path of the C library", shell: `exec "$0" "$@"`, env: []string{"LD_PRELOAD=/no/such", "GLIBC_TUNABLES=glibc.malloc.arena_max=9"}},
+		{name: "settings of the Go runtime", shell: `exec "$0" "$@"`,
+			env: []string{"GODEBUG=gctrace=1,schedtrace=10,updatemaxprocs=1,containermaxprocs=1", "GOGC=1", "GOMAXPROCS=1", "GOTRACEBACK=crash", "GOMEMLIMIT=1MiB"}},
+		{name: "a time zone", shell: `exec "$0" "$@"`, env: []string{"TZ=Asia/Kathmandu"}},
+		{name: "a time zone that is not there", shell: `exec "$0" "$@"`, env: []string{"TZ=No/Where"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			a, b := rawPair(t)
+			p := testenv.Watch(t, a.Namespace, testenv.Options{Shell: c.shell, Env: c.env}, a.Name)
+			sendFence(t, p, b.Port(t)).True(t)
+			p.Signal(t, sigTERM)
+			if status := p.Exit(t); status != 0 {
+				t.Errorf("exit status %d; log:\n%s", status, strings.Join(p.Log.WaitEnd(t), "\n"))
+			}
+			if got := errorLines(p.Log.WaitEnd(t)); len(got) != 0 {
+				t.Errorf("errors %q", got)
+			}
+		})
+	}
+}
+
+// With standard error closed there are no messages; the lines come all the same, and
+// what would have been a message never ends up among them.
+func TestStandardErrorClosed(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Start(t, a.Namespace, testenv.Options{Shell: `exec "$0" "$@" 2>&-`}, a.Name)
+	seen := p.Lines.Expect(testenv.IP(fence))
+	port := b.Port(t)
+	for !seen.Met() { // nothing says when it reads
+		testenv.Must(t, port.Send(request(macD, fence).Bytes()))
+		seen.Wait(10e6)
+	}
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	for _, l := range p.Lines.WaitEnd(t) {
+		if l.Event == "" {
+			t.Errorf("no event among the lines: %s", l)
+		}
+	}
+}
+
+// Too few descriptors are an error like any other, not a crash and not a hang; and where
+// they are enough to start, they are enough to run.
+func TestFewDescriptors(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	var started, refused int
+	for n := 4; n <= 24; n++ {
+		p := testenv.Start(t, a.Namespace, testenv.Options{Shell: fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, n)}, a.Name)
+		if want := fmt.Sprintf("maas-netmon: %d open files are allowed, 21 are needed", n); n < 21 {
+			refused++
+			if status := p.Exit(t); status != 1 {
+				t.Errorf("%d descriptors: exit status %d", n, status)
+			}
+			if got := p.Log.WaitEnd(t); len(got) != 2 || got[0] != want || !strings.Contains(got[1], "hint: ulimit -n 21") {
+				t.Errorf("%d descriptors: %q", n, got)
+			}
+			continue
+		}
+		started++
+		p.Ready(t)
+		sendFence(t, p, b.Port(t)).True(t)
+		p.Signal(t, sigTERM)
+		if status := p.Exit(t); status != 0 {
+			t.Errorf("%d descriptors: exit status %d", n, status)
+		}
+	}
+	t.Logf("%d started, %d refused", started, refused)
+}
+
+// Each interface costs the parser one descriptor, and there are no others.
+func TestDescriptorsOfInterfaces(t *testing.T) {
+	testenv.Require(t, testenv.Root) // to look into a process that is not dumpable
+	t.Parallel()
+	ns := testenv.Net(t)
+	var names []string
+	for i := range 8 {
+		names = append(names, fmt.Sprintf("va%d", i))
+		testenv.Must(t, ns.IP("link", "add", names[i], "type", "veth", "peer", "name", fmt.Sprintf("vb%d", i)))
+	}
+	count := func(names ...string) int {
+		p := testenv.Watch(t, ns, testenv.Options{}, names...)
+		entries, err := os.ReadDir(filepath.Join("/proc", fmt.Sprint(p.Child(t)), "fd"))
+		testenv.Must(t, err)
+		return len(entries)
+	}
+	one, eight := count(names[0]), count(names...)
+	if eight-one != 7 {
+		t.Errorf("%d descriptors with one interface, %d with eight", one, eight)
+	}
+}
