@@ -53,7 +53,11 @@ func play(role string) int {
 
 // confine is what the real parser calls, with standard output and error to write.
 func confine() {
-	if _, err := Parser(Grant{Write: []int{1, 2}, Limit: 8}); err != nil {
+	c, err := Parser(Grant{Write: []int{1, 2}, Limit: 8})
+	if err == nil {
+		err = c.Tighten(nil)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(98)
 	}
