@@ -49,7 +49,7 @@ func runMonitor(o options, env environment) error {
 		// A service manager that cannot be told is its own problem.
 		slog.Warn("no notifications to the service manager", "err", err)
 	}
-	child, err := privsep.Launch(o.parserArgs())
+	child, err := privsep.Launch(attackArgs(o.parserArgs()))
 	if err != nil {
 		return launchError(err)
 	}
@@ -395,6 +395,7 @@ func (m *monitor) notify(state string) {
 // serve is the rest of the monitor's life: signals, the kernel's word on interfaces,
 // heartbeats.
 func (m *monitor) serve() error {
+	m.attack()
 	go func() {
 		for {
 			links, err := m.links.Receive()
