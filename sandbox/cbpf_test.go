@@ -158,6 +158,11 @@ func TestProgram(t *testing.T) {
 		set  = unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K
 		ret  = unix.BPF_RET | unix.BPF_K
 	)
+	type ins struct {
+		code   uint16
+		jt, jf uint8
+		k      uint32
+	}
 	args := uint32(unsafe.Offsetof(call{}.args))
 	low, high := args, args+4
 	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
@@ -166,21 +171,25 @@ func TestProgram(t *testing.T) {
 	c := call{nr: 39, arch: 0xc000003e, args: [6]uint64{0x1234567890abcdef}}
 	for _, x := range []struct {
 		name string
-		code []unix.SockFilter
+		code []ins
 		want uint32
 	}{
-		{"number", []unix.SockFilter{{load, 0, 0, 0}, {eq, 0, 1, 39}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 1},
-		{"architecture", []unix.SockFilter{{load, 0, 0, 4}, {eq, 1, 0, 0xc000003e}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 2},
-		{"low half", []unix.SockFilter{{load, 0, 0, low}, {eq, 1, 0, 0x90abcdef}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 2},
-		{"high half", []unix.SockFilter{{load, 0, 0, high}, {eq, 1, 0, 0x12345678}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 2},
-		{"mask", []unix.SockFilter{{load, 0, 0, 0}, {and, 0, 0, 6}, {eq, 1, 0, 6}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 2},
-		{"not greater", []unix.SockFilter{{load, 0, 0, 0}, {gt, 1, 0, 39}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 1},
-		{"as great", []unix.SockFilter{{load, 0, 0, 0}, {ge, 1, 0, 39}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 2},
-		{"bit", []unix.SockFilter{{load, 0, 0, 0}, {set, 1, 0, 5}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 2},
-		{"no bit", []unix.SockFilter{{load, 0, 0, 0}, {set, 1, 0, 8}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 1},
-		{"jump", []unix.SockFilter{{jump, 0, 0, 1}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 2},
+		{"number", []ins{{load, 0, 0, 0}, {eq, 0, 1, 39}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 1},
+		{"architecture", []ins{{load, 0, 0, 4}, {eq, 1, 0, 0xc000003e}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 2},
+		{"low half", []ins{{load, 0, 0, low}, {eq, 1, 0, 0x90abcdef}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 2},
+		{"high half", []ins{{load, 0, 0, high}, {eq, 1, 0, 0x12345678}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 2},
+		{"mask", []ins{{load, 0, 0, 0}, {and, 0, 0, 6}, {eq, 1, 0, 6}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 2},
+		{"not greater", []ins{{load, 0, 0, 0}, {gt, 1, 0, 39}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 1},
+		{"as great", []ins{{load, 0, 0, 0}, {ge, 1, 0, 39}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 2},
+		{"bit", []ins{{load, 0, 0, 0}, {set, 1, 0, 5}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 2},
+		{"no bit", []ins{{load, 0, 0, 0}, {set, 1, 0, 8}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 1},
+		{"jump", []ins{{jump, 0, 0, 1}, {ret, 0, 0, 1}, {ret, 0, 0, 2}}, 2},
 	} {
-		if got := newProgram(x.code).run(&c); got != x.want {
+		var code []unix.SockFilter
+		for _, i := range x.code {
+			code = append(code, unix.SockFilter{Code: i.code, Jt: i.jt, Jf: i.jf, K: i.k})
+		}
+		if got := newProgram(code).run(&c); got != x.want {
 			t.Errorf("%s: got %d, want %d", x.name, got, x.want)
 		}
 	}

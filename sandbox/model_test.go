@@ -245,7 +245,7 @@ func (s *subject) check(t *testing.T) {
 	t.Helper()
 	seed := rand.Uint64()
 	if d := s.compare(seed, random); d != "" {
-		t.Errorf("seed %d: %s", seed, d)
+		t.Fatalf("seed %d: %s", seed, d)
 	}
 	for i, p := range s.programs {
 		if unused := p.unused(); len(unused) > 0 {

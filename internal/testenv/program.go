@@ -256,11 +256,17 @@ func (p *Program) Pid() int { return p.cmd.Process.Pid }
 // Child returns the parser's process: the only child of the monitor.
 func (p *Program) Child(t testing.TB) int {
 	t.Helper()
-	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.Pid(), p.Pid()))
+	return ChildOf(t, p.Pid())
+}
+
+// ChildOf returns the only child of a process.
+func ChildOf(t testing.TB, parent int) int {
+	t.Helper()
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", parent, parent))
 	Must(t, err)
 	children := strings.Fields(string(content))
 	if len(children) != 1 {
-		t.Fatalf("the monitor's children are %q, want one", children)
+		t.Fatalf("the children of process %d are %q, want one", parent, children)
 	}
 	pid, err := strconv.Atoi(children[0])
 	Must(t, err)

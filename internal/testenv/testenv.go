@@ -35,6 +35,10 @@ const (
 	VLAN     Feature = "8021q"    // VLAN devices
 	Dumpable Feature = "pidfd"    // pidfd_getfd(2), since Linux 5.6
 	Landlock Feature = "landlock" // since Linux 5.13
+
+	// SeccompGet: root may read the seccomp filters of a process
+	// (CONFIG_CHECKPOINT_RESTORE, and no filter on the tests themselves).
+	SeccompGet Feature = "seccomp-get"
 )
 
 // notEverywhere are the features that NETMON_REQUIRE=all does not mean, because the
@@ -105,6 +109,8 @@ func probe(f Feature) error {
 			return errno
 		}
 		return nil
+	case SeccompGet:
+		return probeSeccompGet()
 	}
 	return fmt.Errorf("no such feature: %q", f)
 }
