@@ -122,21 +122,25 @@ func TestReceiveRefuses(t *testing.T) {
 			Pid: int32(os.Getpid()), Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid())})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a, b := newPair(t)
-			// What a peer can do without our Send.
-			if err := unix.SetsockoptInt(b.fd, unix.SOL_SOCKET, unix.SO_PASSCRED, btoi(c.name == "credentials")); err != nil {
-				t.Fatal(err)
-			}
-			if err := unix.Sendmsg(a.fd, c.bytes, c.control, nil, 0); err != nil {
-				t.Fatal(err)
-			}
-			before := openDescriptors(t)
-			m, err := b.Receive(soon)
-			if !errors.Is(err, ErrMessage) || m != (Message{}) {
-				t.Errorf("got %+v, %v, want ErrMessage", m, err)
-			}
-			if after := openDescriptors(t); after != before {
-				t.Errorf("%d descriptors before, %d after", before, after)
+			monitor, parser := newPair(t)
+			for _, way := range []struct{ from, to *Conn }{{parser, monitor}, {monitor, parser}} {
+				// What a peer can do without our Send.
+				if err := unix.SetsockoptInt(way.to.fd, unix.SOL_SOCKET, unix.SO_PASSCRED, btoi(c.name == "credentials")); err != nil {
+					t.Fatal(err)
+				}
+				before := openDescriptors(t)
+				if err := unix.Sendmsg(way.from.fd, c.bytes, c.control, nil, 0); err != nil {
+					t.Fatal(err)
+				}
+				m, err := way.to.Receive(soon)
+				// The parser's end is not told of control data, it just never gets any.
+				refused := !way.to.parser || c.control == nil
+				if errors.Is(err, ErrMessage) != refused || (m == Message{}) != refused {
+					t.Errorf("parser %v: got %+v, %v, want refused: %v", way.to.parser, m, err, refused)
+				}
+				if after := openDescriptors(t); after != before {
+					t.Errorf("parser %v: %d descriptors before, %d after", way.to.parser, before, after)
+				}
 			}
 		})
 	}

@@ -7,14 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
 // Inspect looks at another process from outside, in /proc, and returns an error
 // that names the first layer it finds missing on any of its threads: capabilities,
-// no_new_privs, a seccomp filter, the caller's own user and group, and that it is not
-// dumpable. It
-// believes the kernel, and nothing that the process says (proc_pid_status(5)).
+// no_new_privs, a seccomp filter that is not the caller's too, the caller's own user
+// and group, and that it is not dumpable. It believes the kernel, and nothing that
+// the process says (proc_pid_status(5)).
 //
 // /proc/PID/status alone would speak of the main thread only. A thread made while
 // Inspect looks has the attributes of the thread that made it.
@@ -77,11 +78,11 @@ func readStatus(path string) (status, error) {
 	return s, nil
 }
 
-// check compares one thread with what a confined one of our own user looks like. A field that is
-// missing is as bad as one that is wrong.
+// check compares one thread with what a confined one of our own user looks like. A field
+// that is missing is as bad as one that is wrong.
 func (s status) check(self status) error {
 	none := strings.Repeat("0", 16)
-	for _, f := range []struct{ name, want string }{
+	wants := []struct{ name, want string }{
 		{"Uid", self["Uid"]}, // real, effective, saved, file system
 		{"Gid", self["Gid"]},
 		{"Groups", self["Groups"]},
@@ -91,7 +92,17 @@ func (s status) check(self status) error {
 		{"CapAmb", none},
 		{"NoNewPrivs", "1"},
 		{"Seccomp", "2"}, // SECCOMP_MODE_FILTER
-	} {
+	}
+	// In a container both of us are born under a filter. One more must be there, where
+	// the kernel counts them (since Linux 5.9).
+	if inherited, ok := self["Seccomp_filters"]; ok {
+		n, err := strconv.Atoi(inherited)
+		if err != nil {
+			return fmt.Errorf("Seccomp_filters: %w", err)
+		}
+		wants = append(wants, struct{ name, want string }{"Seccomp_filters", strconv.Itoa(n + 1)})
+	}
+	for _, f := range wants {
 		if got, ok := s[f.name]; !ok || got != f.want {
 			return fmt.Errorf("%s is %q, want %q", f.name, got, f.want)
 		}

@@ -61,8 +61,8 @@ var madvises = []int{4, 8, 14, 15, 25, 102, 103}
 
 // runtimeRules are what any Go program with cgo needs to run, collect garbage and
 // make threads on Linux, with everything lazy already done by settle. eventfds are
-// the netpoller's. Measured by
-// running both processes under the filter: CONTRIBUTING tells how to add to it.
+// the netpoller's. Measured by running both processes under the filter:
+// CONTRIBUTING tells how to add to it.
 func runtimeRules(eventfds []int) []rule {
 	anonymous := uint64(unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED |
 		unix.MAP_NORESERVE | unix.MAP_STACK | unix.MAP_DROPPABLE)
@@ -76,7 +76,6 @@ func runtimeRules(eventfds []int) []rule {
 		with("tgkill", "runtime: preempts its own threads with SIGURG", is(0, os.Getpid())),
 		with("rt_sigreturn", "return from a signal handler"),
 		with("rt_sigprocmask", "runtime: a thread's mask"),
-		with("rt_sigaction", "runtime: gives a signal its default action to die of it"),
 		with("sigaltstack", "runtime: a thread's signal stack"),
 		with("restart_syscall", "the kernel resumes a call after SIGSTOP and SIGCONT"),
 		with("mmap", "runtime, glibc: memory, never executable",
@@ -103,18 +102,32 @@ func runtimeRules(eventfds []int) []rule {
 	return append(rules, each("madvise", "runtime, glibc: memory", 2, madvises)...)
 }
 
-// parserRules is the whole of what the parser can ask of the kernel.
-func parserRules(g Grant, eventfds []int) []rule {
-	rules := runtimeRules(eventfds)
+// readerRules is the whole of what the parser can ask of the kernel from the first frame
+// on. sockets are the packet sockets that it reads.
+func readerRules(g Grant, eventfds, sockets []int) []rule {
+	rules := append(runtimeRules(eventfds),
+		with("ppoll", "sleeps until there are frames"))
 	rules = append(rules, each("write", "lines, errors, answers to the monitor", 0, g.Write)...)
-	rules = append(rules, each("recvmsg", "the monitor's messages", 0, g.Receive)...)
-	return append(rules,
-		with("ppoll", "sleeps until there are frames"),
-		with("mmap", "a socket's ring, once",
-			is(2, unix.PROT_READ|unix.PROT_WRITE), is(3, unix.MAP_SHARED), is(5, 0)),
+	rules = append(rules, each("read", "the monitor's messages", 0, g.Receive)...)
+	rules = append(rules, each("getsockopt", "frames the kernel dropped", 0, sockets,
+		is(1, unix.SOL_PACKET), is(2, unix.PACKET_STATISTICS))...)
+	return append(rules, each("getsockopt", "clears ENETDOWN", 0, sockets,
+		is(1, unix.SOL_SOCKET), is(2, unix.SO_ERROR))...)
+}
+
+// parserRules is what the parser is first confined to: readerRules, not knowing the
+// sockets' numbers, and what it takes to be given them, to map their rings, and to
+// put readerRules in force.
+func parserRules(g Grant, eventfds []int) []rule {
+	rules := append(readerRules(g, eventfds, nil),
 		with("getsockopt", "frames the kernel dropped", is(1, unix.SOL_PACKET), is(2, unix.PACKET_STATISTICS)),
 		with("getsockopt", "clears ENETDOWN", is(1, unix.SOL_SOCKET), is(2, unix.SO_ERROR)),
-	)
+		with("mmap", "a socket's ring, once",
+			is(2, unix.PROT_READ|unix.PROT_WRITE), is(3, unix.MAP_SHARED), is(5, 0)))
+	// ESRCH is how libseccomp likes to be told that a thread could not follow.
+	tsync := []int{unix.SECCOMP_FILTER_FLAG_TSYNC, unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH}
+	rules = append(rules, each("seccomp", "readerRules", 1, tsync, is(0, unix.SECCOMP_SET_MODE_FILTER))...)
+	return append(rules, each("recvmsg", "descriptors from the monitor", 0, g.Receive)...)
 }
 
 // monitorRules is the same for the monitor once the parser runs: sockets that are bound

@@ -45,7 +45,8 @@ type Grant struct {
 	// Write lists the descriptors that may be written. It must not name a packet
 	// socket: write(2) on one sends a frame.
 	Write []int
-	// Receive lists the sockets that may be received from with recvmsg(2).
+	// Receive lists the sockets that may be received from: with recvmsg(2), and by
+	// the parser with read(2), which is what it keeps.
 	Receive []int
 	// Send lists the sockets that may be sent to with sendmsg(2), which can carry
 	// descriptors. Monitor only.
@@ -133,40 +134,55 @@ func Hide() error {
 	return nil
 }
 
+// A Confined is a process that [Parser] has confined.
+type Confined struct {
+	Layers
+	grant    Grant
+	eventfds []int
+}
+
 // Parser confines the calling process, which needs no privilege for it, and gives
 // up: capabilities, files, sockets, new programs, other processes, executable
 // memory, and every system call that is not in the table in rules.go. What remains
-// is to use the granted descriptors. Parser must be called before the process is
-// given anything. An error leaves the process half confined: it must end.
-func Parser(g Grant) (Layers, error) {
-	var layers Layers
+// is to be handed packet sockets, to map them, and then to [Confined.Tighten].
+// Parser must be called before the process is given anything. An error leaves the
+// process half confined: it must end.
+func Parser(g Grant) (*Confined, error) {
+	c := &Confined{grant: g}
 	settle()
 
 	// First, so that from here on nobody can reach in.
 	if err := Hide(); err != nil {
-		return layers, err
+		return nil, err
 	}
 	if err := limit("RLIMIT_CORE", unix.RLIMIT_CORE, 0); err != nil {
-		return layers, err
+		return nil, err
 	}
 	if err := limit("RLIMIT_MEMLOCK", unix.RLIMIT_MEMLOCK, 0); err != nil {
-		return layers, err
+		return nil, err
 	}
 	if err := Drop(); err != nil {
-		return layers, err
+		return nil, err
 	}
-	eventfds, err := findEventfds()
-	if err != nil {
-		return layers, err
+	var err error
+	if c.eventfds, err = findEventfds(); err != nil {
+		return nil, err
 	}
-	if err := restrict(&layers, landlock.V11); err != nil {
-		return layers, err
+	if err := restrict(&c.Layers, landlock.V11); err != nil {
+		return nil, err
 	}
 	// Landlock has needed two for a moment.
 	if err := limit("RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(g.Limit)+runtimeDescriptors); err != nil {
-		return layers, err
+		return nil, err
 	}
-	return layers, load(parserRules(g, eventfds))
+	return c, load(parserRules(g, c.eventfds))
+}
+
+// Tighten gives up what only the hand-over of the sockets needed: to be passed a
+// descriptor, to map one, to change the filter. From here on a kernel's door is open
+// only for what a frame, a line and the Go runtime need.
+func (c *Confined) Tighten(sockets []int) error {
+	return load(readerRules(c.grant, c.eventfds, sockets))
 }
 
 // limit sets both limits of a resource (getrlimit(2)), or leaves a lower one that the

@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
+
+	"maas-netmon/internal/testenv"
 )
 
 // roleFlag makes the test binary play a process that is confined, or claims to be.
@@ -51,12 +53,15 @@ func play(role string) int {
 	return 99
 }
 
-// confine is what the real parser calls, with standard output and error to write.
-func confine() {
-	if _, err := Parser(Grant{Write: []int{1, 2}, Limit: 8}); err != nil {
+// confine is what the real parser calls before it says hello, with standard output and
+// error to write.
+func confine() *Confined {
+	c, err := Parser(Grant{Write: []int{1, 2}, Limit: 8})
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(98)
 	}
+	return c
 }
 
 // say writes a word to standard output without an os.File, like the real parser.
@@ -139,7 +144,10 @@ func playAct(name string) int {
 		if a.name != name {
 			continue
 		}
-		confine()
+		if err := confine().Tighten(nil); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 97
+		}
 		if fresh {
 			ended := make(chan bool)
 			go func() {
@@ -218,6 +226,7 @@ var lies = []lie{
 	{"no_new_privs on the main thread alone", "NoNewPrivs", func() error {
 		return errors.Join(Hide(), cap.NewSet().SetProc(), unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), filterThisThread())
 	}},
+	{"under our own filter alone", "Seccomp_filters", func() error { confine(); return nil }},
 	{"dumpable", "dumpable", func() error {
 		return errors.Join(Drop(), load(parserRules(Grant{Write: []int{1, 2}}, nil)))
 	}},
@@ -250,11 +259,16 @@ func playLie(name string) int {
 }
 
 // playInspector looks at a process without a privilege, as the monitor does, and
-// prints what it finds.
+// prints what it finds. With a star behind the process it has a seccomp filter itself,
+// as in a container.
 func playInspector(pid string) int {
+	pid, filtered := strings.CutSuffix(pid, "*")
 	n, err := strconv.Atoi(pid)
 	if err == nil {
 		err = Drop()
+	}
+	if err == nil && filtered {
+		err = filterThisThread()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -274,6 +288,7 @@ func TestInspect(t *testing.T) {
 			t.Parallel()
 			liar := command(t, "lie "+l.name)
 			if l.name == "capabilities" {
+				testenv.Require(t, testenv.Userns)
 				liar.SysProcAttr = &syscall.SysProcAttr{
 					Cloneflags:  syscall.CLONE_NEWUSER,
 					UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
@@ -295,7 +310,11 @@ func TestInspect(t *testing.T) {
 			if _, err := io.ReadFull(stdout, word); err != nil {
 				t.Fatal(err)
 			}
-			got, err := command(t, fmt.Sprintf("inspect %d", liar.Process.Pid)).Output()
+			role := fmt.Sprintf("inspect %d", liar.Process.Pid)
+			if l.want == "Seccomp_filters" {
+				role += "*"
+			}
+			got, err := command(t, role).Output()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -323,25 +342,27 @@ func TestCheckStatus(t *testing.T) {
 			"Uid": "1 1 1 1", "Gid": "2 2 2 2", "Groups": "",
 			"CapInh": "0000000000000000", "CapPrm": "0000000000000000",
 			"CapEff": "0000000000000000", "CapAmb": "0000000000000000",
-			"NoNewPrivs": "1", "Seccomp": "2",
+			"NoNewPrivs": "1", "Seccomp": "2", "Seccomp_filters": "2",
 		}
 	}
-	if err := good().check(good()); err != nil {
+	self := good()
+	self["Seccomp_filters"] = "1"
+	if err := good().check(self); err != nil {
 		t.Fatalf("refused: %v", err)
 	}
 	for name, bad := range map[string]string{
 		"Uid": "1 0 1 1", "Gid": "2 2 0 2", "Groups": "0",
 		"CapInh": "0000000000002000", "CapPrm": "0000000000002000",
 		"CapEff": "0000000000002000", "CapAmb": "0000000000002000",
-		"NoNewPrivs": "0", "Seccomp": "1",
+		"NoNewPrivs": "0", "Seccomp": "1", "Seccomp_filters": "1",
 	} {
 		s := good()
 		s[name] = bad
-		if err := s.check(good()); err == nil {
+		if err := s.check(self); err == nil {
 			t.Errorf("%s %q passes", name, bad)
 		}
 		delete(s, name)
-		if err := s.check(good()); err == nil {
+		if err := s.check(self); err == nil {
 			t.Errorf("without %s it passes", name)
 		}
 	}

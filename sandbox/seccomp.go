@@ -14,6 +14,10 @@ func compile(rules []rule) (*seccomp.ScmpFilter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seccomp: %w", err)
 	}
+	// Drop has done that, on all threads, and prctl(2) is not for a confined process.
+	if err := f.SetNoNewPrivsBit(false); err != nil {
+		return nil, fmt.Errorf("seccomp: %w", err)
+	}
 	if err := f.SetBadArchAction(seccomp.ActKillProcess); err != nil {
 		return nil, fmt.Errorf("seccomp: foreign architectures: %w", err)
 	}
@@ -48,8 +52,8 @@ func add(f *seccomp.ScmpFilter, r rule, action seccomp.ScmpAction) error {
 	return nil
 }
 
-// load puts a table in force on all threads: libseccomp-golang asks for
-// SECCOMP_FILTER_FLAG_TSYNC. Whether it got it is for [Inspect] to see.
+// load puts a table in force on all threads, on top of what is in force already:
+// libseccomp-golang asks for SECCOMP_FILTER_FLAG_TSYNC. Whether it got it is for [Inspect] to see.
 func load(rules []rule) error {
 	f, err := compile(rules)
 	if err != nil {

@@ -42,7 +42,7 @@ func runParser(o options) error {
 	out := newOutput(unix.Stdout, control.FD())
 
 	const others = 4 // standard streams and control
-	layers, err := sandbox.Parser(sandbox.Grant{
+	confined, err := sandbox.Parser(sandbox.Grant{
 		Write:   []int{unix.Stdout, unix.Stderr, control.FD()},
 		Receive: []int{control.FD()},
 		Limit:   others + len(o.interfaces),
@@ -50,7 +50,7 @@ func runParser(o options) error {
 	if err != nil {
 		return unconfined(err)
 	}
-	if err := control.Send(helloMessage(layers)); err != nil {
+	if err := control.Send(helloMessage(confined.Layers)); err != nil {
 		return err
 	}
 
@@ -61,6 +61,9 @@ func runParser(o options) error {
 	p, err := newReading(o, control, out, sockets)
 	if err != nil {
 		return err
+	}
+	if err := confined.Tighten(sockets); err != nil {
+		return unconfined(err)
 	}
 	if err := control.Send(privsep.Message{Type: privsep.Ready}); err != nil {
 		return err
