@@ -29,17 +29,15 @@ func TestFiltersInTheKernel(t *testing.T) {
 	seen.True(t)
 
 	for _, process := range []struct {
-		name   string
-		pid    int
-		tables func(Grant, []int) [][]rule // in force at the same time
+		name string
+		pid  int
 	}{
-		{"monitor", monitor, func(g Grant, eventfds []int) [][]rule { return [][]rule{monitorRules(g, eventfds)} }},
-		{"parser", testenv.ChildOf(t, monitor), func(g Grant, eventfds []int) [][]rule { return [][]rule{parserRules(g, eventfds)} }},
+		{"monitor", monitor},
+		{"parser", testenv.ChildOf(t, monitor)},
 	} {
 		t.Run(process.name, func(t *testing.T) {
-			g, eventfds := grantOf(t, process.name, process.pid)
 			var models []model
-			for _, rules := range process.tables(g, eventfds) {
+			for _, rules := range tablesOf(t, process.name, process.pid) {
 				models = append(models, ofProcess(rules, process.pid))
 			}
 			threads := testenv.SeccompFilters(t, process.pid)
@@ -83,17 +81,43 @@ func ofProcess(rules []rule, pid int) []rule {
 	return rules
 }
 
-// grantOf returns what a running process was granted, and the descriptors that are an
-// eventfd, by what its descriptors are.
-func grantOf(t *testing.T, name string, pid int) (g Grant, eventfds []int) {
+// tablesOf returns the tables that are in force at the same time in a running process, by
+// what its descriptors are.
+func tablesOf(t *testing.T, name string, pid int) [][]rule {
 	t.Helper()
-	var control, netlink, packet []int
+	fds := descriptorsOf(t, pid)
+	if len(fds["control"]) != 1 || len(fds["packet"]) != 1 || len(fds["eventfd"]) == 0 {
+		t.Fatalf("descriptors of the %s: %v", name, fds)
+	}
+	control := fds["control"][0]
+	if name == "parser" {
+		g := Grant{Write: []int{1, 2, control}, Receive: []int{control}}
+		return [][]rule{parserRules(g, fds["eventfd"]), readerRules(g, fds["eventfd"], fds["packet"])}
+	}
+	if len(fds["netlink"]) != 1 || len(fds["pidfd"]) != 1 {
+		t.Fatalf("descriptors of the %s: %v", name, fds)
+	}
+	netlink := fds["netlink"][0]
+	return [][]rule{monitorRules(Grant{
+		Write:   []int{2, control},
+		Receive: []int{control, netlink},
+		Send:    []int{netlink},
+		Bind:    fds["packet"],
+		Child:   fds["pidfd"][0],
+	}, fds["eventfd"])}
+}
+
+// descriptorsOf returns the descriptors of a process by their kind.
+func descriptorsOf(t *testing.T, pid int) map[string][]int {
+	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(dir)
 	testenv.Must(t, err)
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	testenv.Must(t, err)
 	defer unix.Close(pidfd)
+	domains := map[int]string{unix.AF_UNIX: "control", unix.AF_NETLINK: "netlink", unix.AF_PACKET: "packet"}
+	fds := map[string][]int{}
 	for _, e := range entries {
 		fd, err := strconv.Atoi(e.Name())
 		testenv.Must(t, err)
@@ -101,36 +125,18 @@ func grantOf(t *testing.T, name string, pid int) (g Grant, eventfds []int) {
 		testenv.Must(t, err)
 		switch {
 		case strings.Contains(kind, "eventfd"):
-			eventfds = append(eventfds, fd)
+			kind = "eventfd"
 		case strings.Contains(kind, "pidfd"):
-			g.Child = fd
+			kind = "pidfd"
 		case strings.HasPrefix(kind, "socket:"):
-			copied, err := unix.PidfdGetfd(pidfd, fd, 0)
+			ours, err := unix.PidfdGetfd(pidfd, fd, 0)
 			testenv.Must(t, err)
-			domain, err := unix.GetsockoptInt(copied, unix.SOL_SOCKET, unix.SO_DOMAIN)
-			unix.Close(copied)
+			domain, err := unix.GetsockoptInt(ours, unix.SOL_SOCKET, unix.SO_DOMAIN)
+			unix.Close(ours)
 			testenv.Must(t, err)
-			switch domain {
-			case unix.AF_UNIX:
-				control = append(control, fd)
-			case unix.AF_NETLINK:
-				netlink = append(netlink, fd)
-			case unix.AF_PACKET:
-				packet = append(packet, fd)
-			}
+			kind = domains[domain]
 		}
+		fds[kind] = append(fds[kind], fd)
 	}
-	if len(control) != 1 || len(packet) != 1 || len(eventfds) == 0 {
-		t.Fatalf("%s: control sockets %d, packet sockets %d, eventfds %d", name, control, packet, eventfds)
-	}
-	if name == "parser" {
-		g.Write = []int{1, 2, control[0]}
-		g.Receive = control
-		return g, eventfds
-	}
-	g.Write = []int{2, control[0]}
-	g.Receive = append(control, netlink...)
-	g.Send = netlink
-	g.Bind = packet
-	return g, eventfds
+	return fds
 }

@@ -32,7 +32,7 @@ var numbers = map[string]uint32{
 	"read": unix.SYS_READ, "recvmsg": unix.SYS_RECVMSG, "restart_syscall": unix.SYS_RESTART_SYSCALL,
 	"rseq": unix.SYS_RSEQ, "rt_sigaction": unix.SYS_RT_SIGACTION, "rt_sigprocmask": unix.SYS_RT_SIGPROCMASK,
 	"rt_sigreturn": unix.SYS_RT_SIGRETURN, "sched_yield": unix.SYS_SCHED_YIELD, "sendmsg": unix.SYS_SENDMSG,
-	"set_robust_list": unix.SYS_SET_ROBUST_LIST, "shutdown": unix.SYS_SHUTDOWN,
+	"seccomp": unix.SYS_SECCOMP, "set_robust_list": unix.SYS_SET_ROBUST_LIST, "shutdown": unix.SYS_SHUTDOWN,
 	"sigaltstack": unix.SYS_SIGALTSTACK, "tgkill": unix.SYS_TGKILL, "wait4": unix.SYS_WAIT4,
 	"write": unix.SYS_WRITE,
 }
