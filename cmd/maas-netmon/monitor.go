@@ -569,7 +569,11 @@ func parserEnded(status unix.WaitStatus, stopped bool) error {
 	case status.Signaled() && status.Signal() == unix.SIGSYS:
 		return unconfined(errors.New("the parser was killed by seccomp: it made a system call that it may not make (SIGSYS)"))
 	case status.Signaled():
-		return fmt.Errorf("the parser was killed by %s", unix.SignalName(status.Signal()))
+		name := unix.SignalName(status.Signal())
+		if name == "" {
+			name = status.Signal().String() // "signal 34"
+		}
+		return fmt.Errorf("the parser was killed by %s", name)
 	case status.ExitStatus() == exitOK:
 		return errors.New("the parser ended by itself")
 	case status.ExitStatus() == exitFailure || status.ExitStatus() == exitConfinement || status.ExitStatus() == exitUsage:
