@@ -352,6 +352,10 @@ func Status(t testing.TB, pid int) []map[string]string {
 // while it was there (pidfd_open(2)).
 func Ended(t testing.TB, pidfd int) bool {
 	t.Helper()
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(Patience.Milliseconds()))
-	return err == nil && n == 1
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(Patience.Milliseconds()))
+		if err != unix.EINTR { // the runtime's own signals
+			return err == nil && n == 1
+		}
+	}
 }
