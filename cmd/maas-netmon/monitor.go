@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -49,11 +50,13 @@ func runMonitor(o options, env environment) error {
 		// A service manager that cannot be told is its own problem.
 		slog.Warn("no notifications to the service manager", "err", err)
 	}
+	o.zone = env.zone
+	o.colour = o.format == formatText && !env.noColour && isTerminal(unix.Stdout)
 	child, err := privsep.Launch(o.parserArgs())
 	if err != nil {
 		return launchError(err)
 	}
-	m := newMonitor(watched, links, manager, child, signals)
+	m := newMonitor(watched, links, manager, child, signals, o.statsInterval)
 	err = m.run()
 	return m.end(err)
 }
@@ -160,6 +163,12 @@ func openSockets(names []string) ([]*watch, error) {
 	return watched, err
 }
 
+// isTerminal reports whether a descriptor is a terminal's.
+func isTerminal(fd int) bool {
+	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	return err == nil
+}
+
 // endSignals are the signals that end the program, with exit status 0.
 var endSignals = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGHUP}
 
@@ -220,8 +229,11 @@ type monitor struct {
 
 	messages chan received
 	changes  chan changed
+	asked    chan os.Signal // SIGUSR1: for the counters
+	every    time.Duration  // how often the counters are logged, 0 for never
 
 	reading  bool // the parser has said that it reads
+	tell     bool // the counters are to be logged when they have come
 	pending  int  // answers still to come
 	silent   int  // heartbeats in a row without all answers
 	counters []counters
@@ -242,14 +254,17 @@ type changed struct {
 }
 
 func newMonitor(watched []*watch, links *linkmon.Monitor, manager *net.UnixConn,
-	child *privsep.Child, signals <-chan os.Signal) *monitor {
-	return &monitor{
+	child *privsep.Child, signals <-chan os.Signal, every time.Duration) *monitor {
+	m := &monitor{
 		watched: watched, links: links, manager: manager, child: child, signals: signals,
 		messages: make(chan received), changes: make(chan changed),
+		asked: make(chan os.Signal, 1), every: every,
 		counters: make([]counters, len(watched)),
 		losses:   make([]loss, len(watched)),
 		states:   make([]linkState, len(watched)),
 	}
+	signal.Notify(m.asked, unix.SIGUSR1)
+	return m
 }
 
 // run sees the parser confined, gives it the sockets, confines this process and
@@ -410,6 +425,11 @@ func (m *monitor) serve() error {
 	}
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
+	stats := new(time.Ticker) // never
+	if m.every > 0 {
+		stats = time.NewTicker(m.every)
+		defer stats.Stop()
+	}
 	for {
 		select {
 		case s := <-m.signals:
@@ -430,6 +450,14 @@ func (m *monitor) serve() error {
 			if err := m.beat(); err != nil {
 				return err
 			}
+		case <-stats.C:
+			if err := m.tellCounters(); err != nil {
+				return err
+			}
+		case <-m.asked:
+			if err := m.tellCounters(); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -444,6 +472,15 @@ func (m *monitor) beat() error {
 		return nil
 	}
 	m.silent = 0
+	return m.ask()
+}
+
+// tellCounters logs the counters as soon as the parser has told them.
+func (m *monitor) tellCounters() error {
+	m.tell = true
+	if m.pending > 0 {
+		return nil
+	}
 	return m.ask()
 }
 
@@ -478,6 +515,10 @@ func (m *monitor) answer(r received) error {
 	c := countersOf(r.Message)
 	m.losses[i].report(m.watched[i].name, m.counters[i], c)
 	m.counters[i] = c
+	if m.pending == 0 && m.tell {
+		m.tell = false
+		m.summary()
+	}
 	return nil
 }
 
@@ -541,7 +582,7 @@ func (m *monitor) stop() error {
 	for {
 		select {
 		case r := <-m.messages:
-			if errors.Is(r.err, io.EOF) {
+			if errors.Is(r.err, io.EOF) && slog.Default().Enabled(context.Background(), slog.LevelInfo) {
 				m.summary()
 			}
 			if err := m.answer(r); err != nil {
@@ -554,10 +595,13 @@ func (m *monitor) stop() error {
 	}
 }
 
-// summary logs the counters of each interface.
+// summary logs the counters of each interface, whatever the log level: somebody asked.
 func (m *monitor) summary() {
 	for i, w := range m.watched {
-		slog.Info("counters", append([]any{slog.String("interface", w.name)}, m.counters[i].attrs()...)...)
+		r := slog.NewRecord(time.Now(), slog.LevelInfo, "counters", 0)
+		r.Add("interface", w.name)
+		r.Add(m.counters[i].attrs()...)
+		_ = slog.Default().Handler().Handle(context.Background(), r)
 	}
 }
 

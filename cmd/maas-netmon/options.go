@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -21,9 +22,14 @@ one JSON object a line when a (VLAN, IPv4 address) is first seen (NEW), moves to
 another MAC (MOVED), or is seen again after a while (REFRESHED).
 
 Options:
+  -v, --verbose       also print each ARP packet in full, as text
+  --format FORMAT     json, or text: a line of columns for people (default json)
   --refresh DURATION  how long a binding stays quiet before REFRESHED (default 10m)
   --max-bindings N    how many bindings are remembered, over all interfaces; the
                       least recently seen goes first (default 262144)
+  --stats-interval DURATION
+                      print the counters to standard error this often; SIGUSR1
+                      prints them once, the end prints them too
   --user NAME         when started as root: the user to become (default maas-netmon
                       if there is one, else nobody)
   --log-level LEVEL   debug, info, warn or error (default info, or what LOG_LEVEL
@@ -46,16 +52,27 @@ const (
 	defaultMaxBindings = 262144
 )
 
-// roleParser is the value of the option --role, which is not for users, with
-// which the monitor starts its other half.
+// The formats of events.
+const (
+	formatJSON = "json"
+	formatText = "text"
+)
+
+// roleParser is the value of the option --role. With it, with --colour and --zone, which
+// are not for users either, the monitor starts its other half.
 const roleParser = "parser"
 
 // options are the command line, of both processes.
 type options struct {
 	help, version bool
 	role          string
+	verbose       bool
+	format        string
+	colour        bool   // of text
+	zone          string // as TZ in the environment, for verbose text
 	refresh       time.Duration
 	maxBindings   int
+	statsInterval time.Duration // 0: never
 	user          string
 	logLevel      slog.Level
 	interfaces    []string
@@ -71,6 +88,12 @@ func parseOptions(args []string, logLevel slog.Level) (options, error) {
 	fs.Usage = func() {}
 	fs.BoolVar(&o.version, "version", false, "")
 	fs.StringVar(&o.role, "role", "", "")
+	fs.BoolVar(&o.colour, "colour", false, "")
+	fs.StringVar(&o.zone, "zone", "", "")
+	fs.BoolVar(&o.verbose, "v", false, "")
+	fs.BoolVar(&o.verbose, "verbose", false, "")
+	fs.StringVar(&o.format, "format", formatJSON, "")
+	fs.DurationVar(&o.statsInterval, "stats-interval", 0, "")
 	fs.DurationVar(&o.refresh, "refresh", defaultRefresh, "")
 	fs.IntVar(&o.maxBindings, "max-bindings", defaultMaxBindings, "")
 	fs.StringVar(&o.user, "user", "", "")
@@ -105,6 +128,10 @@ func (o *options) check() error {
 	switch {
 	case o.role != "" && o.role != roleParser:
 		return fmt.Errorf("no such role: %q", o.role)
+	case o.format != formatJSON && o.format != formatText:
+		return fmt.Errorf("invalid value %.32q for --format: want json or text", o.format)
+	case o.statsInterval != 0 && o.statsInterval < time.Second:
+		return fmt.Errorf("invalid value %v for --stats-interval: want at least 1s", o.statsInterval)
 	case o.refresh < time.Second:
 		return fmt.Errorf("invalid value %v for --refresh: want at least 1s", o.refresh)
 	case o.maxBindings < 1 || o.maxBindings > 1<<30:
@@ -157,6 +184,8 @@ func parseLevel(s string) (slog.Level, error) {
 // parserArgs returns the argument list of the parser for these options.
 func (o *options) parserArgs() []string {
 	args := []string{"maas-netmon", "--role", roleParser,
-		"--refresh", o.refresh.String(), "--max-bindings", fmt.Sprint(o.maxBindings), "--"}
+		"--verbose=" + strconv.FormatBool(o.verbose),
+		"--format", o.format, "--colour=" + strconv.FormatBool(o.colour), "--zone", o.zone,
+		"--refresh", o.refresh.String(), "--max-bindings", strconv.Itoa(o.maxBindings), "--"}
 	return append(args, o.interfaces...)
 }
