@@ -57,6 +57,8 @@ func run(args []string) (status int) {
 		_, err = fmt.Printf("maas-netmon %s\n", buildVersion())
 	case o.role == roleParser:
 		err = runParser(o)
+	case o.check:
+		err = runCheck(o)
 	default:
 		slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel})))
 		if env.complaint != nil {

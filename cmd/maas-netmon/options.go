@@ -16,6 +16,7 @@ import (
 )
 
 const usage = `Usage: maas-netmon [OPTION]... INTERFACE...
+       maas-netmon [OPTION]... --check [INTERFACE]...
 
 Watch the ARP traffic of network interfaces, VLAN-tagged frames included, and print
 one JSON object a line when a (VLAN, IPv4 address) is first seen (NEW), moves to
@@ -32,6 +33,9 @@ Options:
                       prints them once, the end prints them too
   --user NAME         when started as root: the user to become (default maas-netmon
                       if there is one, else nobody)
+  --check             print what this kernel and this installation give: capability,
+                      interfaces, every layer of the confinement; exit with 0 if it
+                      would run
   --log-level LEVEL   debug, info, warn or error (default info, or what LOG_LEVEL
                       in the environment says)
   --version           print the version and exit
@@ -65,6 +69,7 @@ const roleParser = "parser"
 // options are the command line, of both processes.
 type options struct {
 	help, version bool
+	check         bool
 	role          string
 	verbose       bool
 	format        string
@@ -87,6 +92,7 @@ func parseOptions(args []string, logLevel slog.Level) (options, error) {
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
 	fs.BoolVar(&o.version, "version", false, "")
+	fs.BoolVar(&o.check, "check", false, "")
 	fs.StringVar(&o.role, "role", "", "")
 	fs.BoolVar(&o.colour, "colour", false, "")
 	fs.StringVar(&o.zone, "zone", "", "")
@@ -120,11 +126,11 @@ func parseOptions(args []string, logLevel slog.Level) (options, error) {
 	if o.version {
 		return o, nil
 	}
-	return o, o.check()
+	return o, o.validate()
 }
 
-// check refuses what no kernel can make sense of.
-func (o *options) check() error {
+// validate refuses what no kernel can make sense of.
+func (o *options) validate() error {
 	switch {
 	case o.role != "" && o.role != roleParser:
 		return fmt.Errorf("no such role: %q", o.role)
@@ -136,7 +142,7 @@ func (o *options) check() error {
 		return fmt.Errorf("invalid value %v for --refresh: want at least 1s", o.refresh)
 	case o.maxBindings < 1 || o.maxBindings > 1<<30:
 		return fmt.Errorf("invalid value %d for --max-bindings: want 1 to %d", o.maxBindings, 1<<30)
-	case len(o.interfaces) == 0:
+	case len(o.interfaces) == 0 && !o.check:
 		return errors.New("no INTERFACE given")
 	}
 	for i, name := range o.interfaces {
@@ -183,7 +189,7 @@ func parseLevel(s string) (slog.Level, error) {
 
 // parserArgs returns the argument list of the parser for these options.
 func (o *options) parserArgs() []string {
-	args := []string{"maas-netmon", "--role", roleParser,
+	args := []string{"maas-netmon", "--role", roleParser, "--check=" + strconv.FormatBool(o.check),
 		"--verbose=" + strconv.FormatBool(o.verbose),
 		"--format", o.format, "--colour=" + strconv.FormatBool(o.colour), "--zone", o.zone,
 		"--refresh", o.refresh.String(), "--max-bindings", strconv.Itoa(o.maxBindings), "--"}

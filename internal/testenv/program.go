@@ -304,8 +304,7 @@ func Run(t testing.TB, ns *Namespace, o Options, args ...string) (status int, st
 	p := Start(t, ns, o, args...)
 	status = p.Exit(t)
 	for _, l := range p.Lines.WaitEnd(t) {
-		raw, _, _ := strings.Cut(l.Raw, " (") // not JSON, and not to be
-		stdout += raw + "\n"
+		stdout += l.Raw + "\n"
 	}
 	for _, l := range p.Log.WaitEnd(t) {
 		stderr += l + "\n"
