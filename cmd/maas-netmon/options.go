@@ -18,26 +18,27 @@ import (
 const usage = `Usage: maas-netmon [OPTION]... INTERFACE...
        maas-netmon [OPTION]... --check [INTERFACE]...
 
-Watch the ARP traffic of network interfaces, VLAN-tagged frames included, and print
-one JSON object a line when a (VLAN, IPv4 address) is first seen (NEW), moves to
-another MAC (MOVED), or is seen again after a while (REFRESHED).
+Watch the ARP traffic of network interfaces, VLAN-tagged frames included, and
+print one JSON object a line when a (VLAN, IPv4 address) is first seen (NEW),
+moves to another MAC (MOVED), or is seen again after a while (REFRESHED).
 
 Options:
   -v, --verbose       also print each ARP packet in full, as text
   --format FORMAT     json, or text: a line of columns for people (default json)
-  --refresh DURATION  how long a binding stays quiet before REFRESHED (default 10m)
+  --refresh DURATION  how long a binding stays quiet before REFRESHED (default
+                      10m)
   --max-bindings N    how many bindings are remembered, over all interfaces; the
                       least recently seen goes first (default 262144)
   --stats-interval DURATION
                       print the counters to standard error this often; SIGUSR1
                       prints them once, the end prints them too
-  --user NAME         when started as root: the user to become (default maas-netmon
-                      if there is one, else nobody)
-  --check             print what this kernel and this installation give: capability,
-                      interfaces, every layer of the confinement; exit with 0 if it
-                      would run
-  --log-level LEVEL   debug, info, warn or error (default info, or what LOG_LEVEL
-                      in the environment says)
+  --user NAME         when started as root: the user to become (default
+                      maas-netmon if there is one, else nobody)
+  --check             print what this kernel and this installation give:
+                      capability, interfaces, every layer of the confinement;
+                      exit with 0 if it would run
+  --log-level LEVEL   debug, info, warn or error (default info, or what
+                      LOG_LEVEL in the environment says)
   --version           print the version and exit
   --help              print this help and exit
 
@@ -83,11 +84,8 @@ type options struct {
 	interfaces    []string
 }
 
-// parseOptions reads the arguments, without the program's name. Options may stand
-// behind interfaces; "--" ends them.
-func parseOptions(args []string, logLevel slog.Level) (options, error) {
-	var o options
-	o.logLevel = logLevel
+// flagSet returns the options as the flag package understands them.
+func (o *options) flagSet() *flag.FlagSet {
 	fs := flag.NewFlagSet("maas-netmon", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
@@ -107,6 +105,15 @@ func parseOptions(args []string, logLevel slog.Level) (options, error) {
 		o.logLevel, err = parseLevel(s)
 		return err
 	})
+	return fs
+}
+
+// parseOptions reads the arguments, without the program's name. Options may stand
+// behind interfaces; "--" ends them.
+func parseOptions(args []string, logLevel slog.Level) (options, error) {
+	var o options
+	o.logLevel = logLevel
+	fs := o.flagSet()
 	for {
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 			o.help = true
