@@ -24,6 +24,7 @@ import (
 // contract make it a line that no expectation matches.
 type Line struct {
 	Raw string `json:"-"`
+	Bad error  `json:"-"` // why it is not such a line; the rest is zero then
 
 	IP          string `json:"ip"`
 	MAC         string `json:"mac"`
@@ -35,8 +36,13 @@ type Line struct {
 	Interface   string `json:"interface"`
 }
 
-// String returns the line as it was printed.
-func (l Line) String() string { return l.Raw }
+// String returns the line as it was printed, and what is wrong with it.
+func (l Line) String() string {
+	if l.Bad != nil {
+		return fmt.Sprintf("%s (%v)", l.Raw, l.Bad)
+	}
+	return l.Raw
+}
 
 // parseLine decodes a line strictly.
 func parseLine(raw string) Line {
@@ -44,7 +50,7 @@ func parseLine(raw string) Line {
 	d := json.NewDecoder(strings.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&l); err != nil {
-		return Line{Raw: fmt.Sprintf("%s (%v)", raw, err)}
+		return Line{Raw: raw, Bad: err}
 	}
 	return l
 }
@@ -304,8 +310,7 @@ func Run(t testing.TB, ns *Namespace, o Options, args ...string) (status int, st
 	p := Start(t, ns, o, args...)
 	status = p.Exit(t)
 	for _, l := range p.Lines.WaitEnd(t) {
-		raw, _, _ := strings.Cut(l.Raw, " (") // not JSON, and not to be
-		stdout += raw + "\n"
+		stdout += l.Raw + "\n"
 	}
 	for _, l := range p.Log.WaitEnd(t) {
 		stderr += l + "\n"
