@@ -56,7 +56,7 @@ func run(args []string) (status int) {
 	case o.version:
 		_, err = fmt.Printf("maas-netmon %s\n", buildVersion())
 	case o.role == roleParser:
-		err = runParser(o)
+		err = parserRole(o)
 	case o.check:
 		err = runCheck(o)
 	default:
