@@ -144,6 +144,25 @@ func CapableBinary(t testing.TB, capability string) string {
 	return path
 }
 
+// Variant builds the program with a build tag of its own, which puts something that is
+// only for tests into it, and returns its path.
+func Variant(t testing.TB, tag string) string {
+	t.Helper()
+	// Not below t.TempDir, which only its owner may enter.
+	dir, err := os.MkdirTemp("", "maas-netmon-test-")
+	Must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	Must(t, os.Chmod(dir, 0o755))
+	path := filepath.Join(dir, "maas-netmon")
+	out, err := exec.Command("go", "build", "-trimpath", "-tags", "osusergo,netgo,"+tag, "-o", path,
+		"maas-netmon/cmd/maas-netmon").CombinedOutput()
+	if err != nil {
+		t.Fatalf("go build: %v: %s", err, out)
+	}
+	Must(t, os.Chmod(path, 0o755))
+	return path
+}
+
 // Options say how a Program is started.
 type Options struct {
 	Path   string   // of the program; Binary's if empty
