@@ -454,6 +454,7 @@ func (m *monitor) serve() error {
 	if err := m.links.Refresh(); err != nil {
 		return err
 	}
+	stress("monitor")
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	stats := new(time.Ticker) // never

@@ -163,6 +163,7 @@ func newReading(o options, control *privsep.Conn, out *output, sockets []int) (*
 // loop is the program's work: frame, packet, events, lines. It ends when the monitor
 // says so, or is gone.
 func (p *reading) loop() error {
+	stress("parser")
 	for !p.out.hurry {
 		control, err := p.reader.Wait()
 		if err != nil {

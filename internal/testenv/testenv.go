@@ -39,6 +39,9 @@ const (
 	// SeccompGet: root may read the seccomp filters of a process
 	// (CONFIG_CHECKPOINT_RESTORE, and no filter on the tests themselves).
 	SeccompGet Feature = "seccomp-get"
+
+	// CgroupCPU: a cgroup can be made, and its CPU limit set.
+	CgroupCPU Feature = "cgroup-cpu"
 )
 
 // notEverywhere are the features that NETMON_REQUIRE=all does not mean, because the
@@ -111,6 +114,12 @@ func probe(f Feature) error {
 		return nil
 	case SeccompGet:
 		return probeSeccompGet()
+	case CgroupCPU:
+		l, err := newCPULimit()
+		if err != nil {
+			return err
+		}
+		return l.close()
 	}
 	return fmt.Errorf("no such feature: %q", f)
 }
