@@ -74,7 +74,10 @@ func testItLasts(t *testing.T, o testenv.Options, limit *testenv.CPULimit) {
 	strain(time.Millisecond, func() {
 		for range 50 {
 			i := rand.N(1 << 16)
-			mac := testenv.MAC{2, 0, 0, 0, byte(i % 3), byte(i)}
+			mac := testenv.MAC{2, 0, 0, 0, 0, byte(i)}
+			if rand.N(500) == 0 {
+				mac[4] = 1 // MOVED, and with the next one back
+			}
 			_ = load.Send(request(mac, address(i)).Bytes()) // ENETDOWN while the link is down
 		}
 		_ = load.Send(make([]byte, 14+rand.N(1400))) // not ARP

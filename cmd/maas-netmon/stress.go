@@ -35,8 +35,8 @@ func stress(process string) {
 	every(10*time.Millisecond, growStacks)
 	every(2*time.Millisecond, setTimers)
 	every(30*time.Millisecond, resize)
-	every(50*time.Millisecond, spin)
-	every(50*time.Millisecond, crowd)
+	every(200*time.Millisecond, spin)
+	every(200*time.Millisecond, crowd)
 	every(time.Second, func() {
 		r := &rounds
 		line := fmt.Sprintf("stress of the %s: %d collections, %d threads, %d MB, %d panics, %d stacks, %d timers, %d resizes\n",
@@ -66,7 +66,7 @@ func collect() {
 	case 1:
 		debug.SetGCPercent(1 + rand.N(100))
 	case 2:
-		debug.SetMemoryLimit(int64(16+rand.N(256)) << 20)
+		debug.SetMemoryLimit(int64(64+rand.N(256)) << 20)
 	case 3:
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
@@ -80,9 +80,9 @@ var kept [32][]byte
 
 // allocate makes small and large objects, and touches them.
 func allocate() {
-	n := 1 << rand.N(24)
+	n := 1 << rand.N(20)
 	if rand.N(200) == 0 {
-		n = 64 << 20
+		n = 32 << 20
 	}
 	b := make([]byte, n)
 	for i := 0; i < n; i += 4096 {
@@ -146,7 +146,7 @@ func panicAndRecover() {
 func growStacks() {
 	var wg sync.WaitGroup
 	for range 1 + rand.N(4) {
-		wg.Go(func() { _ = deep(rand.N(20000)) })
+		wg.Go(func() { _ = deep(rand.N(5000)) })
 	}
 	wg.Wait()
 	rounds.stacks.Add(1)
@@ -184,7 +184,7 @@ func resize() {
 
 // spin calculates without a pause, so that it must be preempted by a signal.
 func spin() {
-	end := time.Now().Add(rand.N(30 * time.Millisecond))
+	end := time.Now().Add(rand.N(20 * time.Millisecond))
 	for time.Now().Before(end) {
 		x := uint64(1)
 		for range 1 << 20 {
