@@ -116,7 +116,7 @@ func testItLasts(t *testing.T, o testenv.Options, limit *testenv.CPULimit) {
 		seen := p.Lines.Expect(testenv.And(testenv.IP(ip), testenv.At(mac)))
 		asked := time.Now()
 		for !seen.Wait(50 * time.Millisecond) { // the frame may be lost, as the link is down at times
-			if time.Since(asked) > testenv.Patience {
+			if time.Since(asked) > testenv.Patience || !p.Running() {
 				t.Fatalf("no line for %s after %d lines in %v; log:\n%s", ip, lines, time.Since(started), lastOf(p.Log.Seen()))
 			}
 			_ = port.Send(request(mac, ip).Bytes())

@@ -310,6 +310,16 @@ func (p *Program) SignalGroup(t testing.TB, s syscall.Signal) {
 	Must(t, unix.Kill(-p.Pid(), s))
 }
 
+// Running reports whether the program has not ended yet.
+func (p *Program) Running() bool {
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
+}
+
 // Exit waits for the end of the program and returns its exit status.
 func (p *Program) Exit(t testing.TB) int {
 	t.Helper()
