@@ -7,7 +7,6 @@
 package main
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -114,22 +113,23 @@ var lies = map[string]lie{
 	"descriptor-late": {working, func(l *liar) { l.sendFDs(hello(), 1) }},
 }
 
-// parserRole confines the process as the parser does, and lies.
+// parserRole confines the process as the parser does, and lies. An interface whose name is
+// no lie gets the honest parser.
 func parserRole(o options) error {
-	control, err := privsep.Inherit()
-	if err != nil {
-		return err
-	}
-	if err := privsep.DieWithParent(control); err != nil {
-		return err
-	}
 	name := o.interfaces[0]
 	x, ok := lies[name]
 	if seed, err := strconv.ParseUint(strings.TrimPrefix(name, "random"), 10, 64); err == nil {
 		x, ok = randomLie(seed), true
 	}
 	if !ok {
-		return fmt.Errorf("no such lie: %s", name)
+		return runParser(o)
+	}
+	control, err := privsep.Inherit()
+	if err != nil {
+		return err
+	}
+	if err := privsep.DieWithParent(control); err != nil {
+		return err
 	}
 	l := &liar{control: control, o: o}
 	if err := l.behave(x.when); err != nil {

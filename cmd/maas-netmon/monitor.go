@@ -253,7 +253,7 @@ type monitor struct {
 	reading  bool // the parser has said that it reads
 	tell     bool // the counters are to be logged when they have come
 	pending  int  // answers still to come
-	silent   int  // heartbeats in a row without all answers
+	silent   int  // heartbeats in a row without an answer
 	counters []counters
 	losses   []loss
 	states   []linkState
@@ -544,6 +544,7 @@ func (m *monitor) answer(r received) error {
 		return unexpected(r.Message)
 	}
 	m.pending--
+	m.silent = 0 // a question may be open at each beat, where there are others than the heartbeat's
 	c := countersOf(r.Message)
 	m.losses[i].report(m.watched[i].name, m.counters[i], c)
 	m.counters[i] = c

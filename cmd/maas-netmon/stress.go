@@ -131,8 +131,8 @@ func panicAndRecover() {
 	case 0:
 		panic("on purpose")
 	case 1:
-		var m map[int]int
-		m[i] = i
+		var c chan int
+		close(c)
 	case 2:
 		_ = kept[len(kept)+i-2:]
 		_ = kept[:0][i]
