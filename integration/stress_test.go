@@ -51,6 +51,8 @@ func testItLasts(t *testing.T, o testenv.Options, limit *testenv.CPULimit) {
 	a, b := rawPair(t)
 	p := testenv.Watch(t, a.Namespace, o, a.Name)
 	pids := []int{p.Pid(), p.Child(t)}
+	// By descriptors, lest a signal go to whoever gets the number of one that has ended.
+	pidfds := []int{openProcess(t, pids[0]), openProcess(t, pids[1])}
 
 	var strains sync.WaitGroup
 	stop := make(chan struct{})
@@ -84,13 +86,13 @@ func testItLasts(t *testing.T, o testenv.Options, limit *testenv.CPULimit) {
 	})
 	signals := []syscall.Signal{syscall.SIGURG, syscall.SIGWINCH, syscall.SIGCHLD, syscall.SIGIO, syscall.SIGUSR1, syscall.SIGALRM}
 	strain(3*time.Millisecond, func() {
-		_ = unix.Kill(pids[rand.N(len(pids))], signals[rand.N(len(signals))])
+		_ = unix.PidfdSendSignal(pidfds[rand.N(2)], signals[rand.N(len(signals))], nil, 0)
 	})
 	strain(300*time.Millisecond, func() {
-		pid := pids[rand.N(len(pids))]
-		_ = unix.Kill(pid, syscall.SIGSTOP)
+		pidfd := pidfds[rand.N(2)]
+		_ = unix.PidfdSendSignal(pidfd, syscall.SIGSTOP, nil, 0)
 		<-time.After(rand.N(50 * time.Millisecond))
-		_ = unix.Kill(pid, syscall.SIGCONT)
+		_ = unix.PidfdSendSignal(pidfd, syscall.SIGCONT, nil, 0)
 	})
 	strain(time.Second, func() {
 		if a.Down() != nil || a.Up() != nil {
