@@ -66,10 +66,10 @@ bench: deps ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
 fuzz: deps ## run every fuzz target in turn: make fuzz FUZZTIME=30s
-	FUZZTIME=$(FUZZTIME) GO=$(GO) fuzz/run
+	GO=$(GO) FUZZTIME=$(FUZZTIME) fuzz/run
 
 mutate: deps ## break each rule once and see that a test fails
-	$(GO) run ./internal/mutate
+	GO=$(GO) $(GO) run ./internal/mutate
 
 cover: deps ## test coverage over all packages: build/cover.html and a total
 	@mkdir -p build

@@ -70,12 +70,17 @@ type ring struct {
 // descriptor control. The descriptors stay the caller's.
 func NewReader(sockets []int, control int) (*Reader, error) {
 	r := &Reader{polls: []unix.PollFd{{Fd: int32(control), Events: unix.POLLIN}}}
-	for _, fd := range sockets {
+	for i, fd := range sockets {
+		r.rings = append(r.rings, ring{fd: fd})
+		// A file can be mapped like a ring. Only a packet socket has these numbers.
+		if _, err := r.Stats(i); err != nil {
+			return nil, err
+		}
 		slots, err := unix.Mmap(fd, 0, ringLen, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 		if err != nil {
 			return nil, fmt.Errorf("map ring: %w", err)
 		}
-		r.rings = append(r.rings, ring{fd: fd, slots: slots})
+		r.rings[i].slots = slots
 		r.polls = append(r.polls, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	}
 	r.budget = RingFrames

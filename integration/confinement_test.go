@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"maas-netmon/internal/testenv"
 )
@@ -141,51 +140,4 @@ func TestDescriptors(t *testing.T) {
 			t.Errorf("the monitor kept descriptor %s: %s", e.Name(), kind)
 		}
 	}
-}
-
-// A process of the same user cannot take the packet socket, or anything else, out of
-// either process.
-func TestSameUserCannotReachIn(t *testing.T) {
-	testenv.Require(t, testenv.Root, testenv.Dumpable)
-	t.Parallel()
-	a, _ := rawPair(t)
-	path := testenv.CapableBinary(t, "cap_net_raw=p")
-	p := testenv.Watch(t, a.Namespace, testenv.Options{Path: path, UID: nobody}, a.Name)
-	for name, pid := range map[string]int{"monitor": p.Pid(), "parser": p.Child(t)} {
-		for act, err := range asNobody(t, pid) {
-			if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
-				t.Errorf("%s: %s: %v, want it refused", name, act, err)
-			}
-		}
-	}
-}
-
-// asNobody tries to reach into a process from a thread of the user that it runs as.
-func asNobody(t *testing.T, pid int) map[string]error {
-	t.Helper()
-	acts := map[string]error{}
-	done := make(chan bool)
-	go func() {
-		defer close(done)
-		becomeNobody(t)
-		pidfd, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
-			acts["pidfd_open"] = err
-			return
-		}
-		defer unix.Close(pidfd)
-		for fd := range 8 {
-			_, err := unix.PidfdGetfd(pidfd, fd, 0)
-			acts[fmt.Sprintf("pidfd_getfd %d", fd)] = err
-		}
-		acts["ptrace"] = unix.PtraceAttach(pid)
-		_, acts["open mem"] = unix.Open(fmt.Sprintf("/proc/%d/mem", pid), unix.O_RDWR, 0)
-		_, acts["open environ"] = unix.Open(fmt.Sprintf("/proc/%d/environ", pid), unix.O_RDONLY, 0)
-		_, acts["list descriptors"] = unix.Open(fmt.Sprintf("/proc/%d/fd", pid), unix.O_RDONLY|unix.O_DIRECTORY, 0)
-		var local [8]byte
-		_, acts["process_vm_readv"] = unix.ProcessVMReadv(pid,
-			[]unix.Iovec{{Base: &local[0], Len: 8}}, []unix.RemoteIovec{{Base: 0x400000, Len: 8}}, 0)
-	}()
-	<-done
-	return acts
 }

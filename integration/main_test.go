@@ -31,6 +31,18 @@ func sendFence(t *testing.T, p *testenv.Program, port *testenv.Port) *testenv.Ex
 	return seen
 }
 
+// sendUntilSeen is for a program that does not say when it begins to read.
+func sendUntilSeen(t *testing.T, p *testenv.Program, port *testenv.Port) {
+	t.Helper()
+	seen := p.Lines.Expect(testenv.IP(fence))
+	for deadline := time.Now().Add(testenv.Patience); !seen.Wait(10 * time.Millisecond); {
+		if time.Now().After(deadline) {
+			t.Fatalf("no line of %s", fence)
+		}
+		testenv.Must(t, port.Send(request(macD, fence).Bytes()))
+	}
+}
+
 // request is a request of a host for an address that nobody has.
 func request(mac testenv.MAC, ip string) testenv.ARP {
 	return testenv.ARP{SenderMAC: mac, SenderIP: ip, TargetIP: "10.0.0.254"}

@@ -52,12 +52,7 @@ func TestStandardErrorClosed(t *testing.T) {
 	t.Parallel()
 	a, b := rawPair(t)
 	p := testenv.Start(t, a.Namespace, testenv.Options{Shell: `exec "$0" "$@" 2>&-`}, a.Name)
-	seen := p.Lines.Expect(testenv.IP(fence))
-	port := b.Port(t)
-	for !seen.Met() { // nothing says when it reads
-		testenv.Must(t, port.Send(request(macD, fence).Bytes()))
-		seen.Wait(10e6)
-	}
+	sendUntilSeen(t, p, b.Port(t))
 	p.Signal(t, sigTERM)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d", status)

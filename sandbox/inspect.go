@@ -11,6 +11,14 @@ import (
 	"strings"
 )
 
+// Findings are what [Inspect] saw of a confined process, for a person to read.
+type Findings struct {
+	Threads  int
+	Uid, Gid string // effective
+	Filters  string // how many seccomp filters, inherited ones included; "" before Linux 5.9
+	Bounding string // capability bounding set, in hexadecimal
+}
+
 // Inspect looks at another process from outside, in /proc, and returns an error
 // that names the first layer it finds missing on any of its threads: capabilities,
 // no_new_privs, a seccomp filter that is not the caller's too, the caller's own user
@@ -23,18 +31,19 @@ import (
 // The caller must have no privilege over the process, see [Drop]: that an attempt
 // to look inside is refused is how Inspect knows that others of the same user
 // are refused too.
-func Inspect(pid int) error {
+func Inspect(pid int) (Findings, error) {
+	var found Findings
 	self, err := readStatus("/proc/self/status")
 	if err != nil {
-		return err
+		return found, err
 	}
 	proc := fmt.Sprintf("/proc/%d", pid)
 	tasks, err := os.ReadDir(filepath.Join(proc, "task"))
 	if err != nil {
-		return err
+		return found, err
 	}
 	if len(tasks) == 0 {
-		return fmt.Errorf("process %d has no thread", pid)
+		return found, fmt.Errorf("process %d has no thread", pid)
 	}
 	for _, t := range tasks {
 		status, err := readStatus(filepath.Join(proc, "task", t.Name(), "status"))
@@ -42,18 +51,23 @@ func Inspect(pid int) error {
 			continue // the thread has ended meanwhile
 		}
 		if err != nil {
-			return err
+			return found, err
 		}
 		if err := status.check(self); err != nil {
-			return fmt.Errorf("thread %s of process %d: %w", t.Name(), pid, err)
+			return found, fmt.Errorf("thread %s of process %d: %w", t.Name(), pid, err)
+		}
+		found = Findings{
+			Threads: found.Threads + 1,
+			Uid:     strings.Fields(status["Uid"])[1], Gid: strings.Fields(status["Gid"])[1],
+			Filters: status["Seccomp_filters"], Bounding: status["CapBnd"],
 		}
 	}
 	// What pidfd_getfd(2), ptrace(2) and /proc/PID/mem are subject to
 	// (ptrace(2), "Ptrace access mode checking"); this only reads a link.
 	if _, err := os.Readlink(filepath.Join(proc, "cwd")); !errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("process %d is dumpable: another process of its user can look inside (%v)", pid, err)
+		return found, fmt.Errorf("process %d is dumpable: another process of its user can look inside (%v)", pid, err)
 	}
-	return nil
+	return found, nil
 }
 
 // status holds the fields of /proc/PID/status by name.

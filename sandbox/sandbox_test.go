@@ -274,7 +274,7 @@ func playInspector(pid string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 96
 	}
-	if err := Inspect(n); err != nil {
+	if _, err := Inspect(n); err != nil {
 		say(err.Error())
 		return 0
 	}
@@ -330,7 +330,7 @@ func TestInspect(t *testing.T) {
 
 func TestInspectNobody(t *testing.T) {
 	// A process that is not there, the number being above any pid_max.
-	if err := Inspect(1 << 30); err == nil {
+	if _, err := Inspect(1 << 30); err == nil {
 		t.Error("a process that does not exist passes for confined")
 	}
 }

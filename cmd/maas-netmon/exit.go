@@ -57,21 +57,29 @@ func explain(w io.Writer, err error) int {
 	if errors.As(err, &said) {
 		return int(said)
 	}
-	// Arguments can hold anything; an error is one line of text all the same.
-	line := strings.Map(func(r rune) rune {
+	fmt.Fprintf(w, "maas-netmon: %s\n", printable(err))
+	var f *failure
+	if errors.As(err, &f) && f.hint != "" {
+		fmt.Fprintf(w, "maas-netmon: hint: %s\n", f.hint)
+	}
+	return statusOf(err)
+}
+
+// statusOf returns the exit status for an error.
+func statusOf(err error) int {
+	var f *failure
+	if errors.As(err, &f) {
+		return f.status
+	}
+	return exitFailure
+}
+
+// printable returns the text of an error as one line. Arguments can hold anything.
+func printable(err error) string {
+	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r
 	}, err.Error())
-	fmt.Fprintf(w, "maas-netmon: %s\n", line)
-	status := exitFailure
-	var f *failure
-	if errors.As(err, &f) {
-		status = f.status
-		if f.hint != "" {
-			fmt.Fprintf(w, "maas-netmon: hint: %s\n", f.hint)
-		}
-	}
-	return status
 }

@@ -56,7 +56,9 @@ func run(args []string) (status int) {
 	case o.version:
 		_, err = fmt.Printf("maas-netmon %s\n", buildVersion())
 	case o.role == roleParser:
-		err = runParser(o)
+		err = parserRole(o)
+	case o.check:
+		err = runCheck(o)
 	default:
 		slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel})))
 		if env.complaint != nil {
@@ -72,13 +74,18 @@ type environment struct {
 	logLevel     slog.Level
 	complaint    error  // about a variable that makes no sense
 	notifySocket string // sd_notify(3)
+	noColour     bool   // https://no-color.org
+	zone         string // tzset(3); empty is the system's
 }
 
 // takeEnvironment reads the few variables that mean something to the program and
 // empties the environment: none of the others shall steer the Go runtime or a
 // library any more.
 func takeEnvironment() (environment, error) {
-	e := environment{notifySocket: os.Getenv("NOTIFY_SOCKET")}
+	e := environment{
+		notifySocket: os.Getenv("NOTIFY_SOCKET"),
+		noColour:     os.Getenv("NO_COLOR") != "",
+	}
 	if s := os.Getenv("LOG_LEVEL"); s != "" {
 		var err error
 		if e.logLevel, err = parseLevel(s); err != nil {
@@ -87,10 +94,13 @@ func takeEnvironment() (environment, error) {
 	}
 	zone, ok := os.LookupEnv("TZ")
 	os.Clearenv()
-	if ok {
-		return e, os.Setenv("TZ", zone)
+	if !ok {
+		return e, nil
 	}
-	return e, nil
+	if e.zone = zone; zone == "" {
+		e.zone = "UTC" // as tzset(3) understands it
+	}
+	return e, os.Setenv("TZ", e.zone)
 }
 
 // buildVersion returns the program's version and the Go that built it.

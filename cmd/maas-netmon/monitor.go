@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -49,11 +50,13 @@ func runMonitor(o options, env environment) error {
 		// A service manager that cannot be told is its own problem.
 		slog.Warn("no notifications to the service manager", "err", err)
 	}
+	o.zone = env.zone
+	o.colour = o.format == formatText && !env.noColour && isTerminal(unix.Stdout)
 	child, err := privsep.Launch(attackArgs(o.parserArgs()))
 	if err != nil {
 		return launchError(err)
 	}
-	m := newMonitor(watched, links, manager, child, signals)
+	m := newMonitor(watched, links, manager, child, signals, o.statsInterval)
 	err = m.run()
 	return m.end(err)
 }
@@ -81,9 +84,9 @@ type watch struct {
 	index  int
 }
 
-// prepare does what needs a privilege and then gives every privilege up, whether it
-// succeeded or not. Capabilities are in the effective set only for the calls
-// that need them.
+// prepare does what needs a privilege and then gives every privilege up, also when no
+// socket could be opened. Capabilities are in the effective set only for the calls that
+// need them.
 func prepare(o options) ([]*watch, error) {
 	if err := sandbox.Hide(); err != nil {
 		return nil, unconfined(err)
@@ -98,10 +101,7 @@ func prepare(o options) ([]*watch, error) {
 	if err != nil {
 		return nil, err
 	}
-	watched, err := openSockets(o.interfaces)
-	if err != nil {
-		return nil, err
-	}
+	watched, openErr := openSockets(o.interfaces)
 	if become != nil {
 		if err := privsep.Become(become.uid, become.gid); err != nil {
 			return nil, &failure{exitConfinement, err,
@@ -116,7 +116,7 @@ func prepare(o options) ([]*watch, error) {
 			return nil, unconfined(err)
 		}
 	}
-	return watched, nil
+	return watched, openErr
 }
 
 // openSockets opens a packet socket for each of the named interfaces. It is the one
@@ -124,16 +124,14 @@ func prepare(o options) ([]*watch, error) {
 func openSockets(names []string) ([]*watch, error) {
 	var found []*net.Interface
 	for _, name := range names {
-		ifi, err := net.InterfaceByName(name)
+		ifi, err := findInterface(name)
 		if err != nil {
-			// net says "route ip+net: no such network interface".
-			var op *net.OpError
-			if errors.As(err, &op) {
-				err = op.Err
-			}
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, err
 		}
 		found = append(found, ifi)
+	}
+	if len(found) == 0 {
+		return nil, nil // --check without an interface
 	}
 	var watched []*watch
 	err := sandbox.With(cap.NET_RAW, func() error {
@@ -148,16 +146,41 @@ func openSockets(names []string) ([]*watch, error) {
 	})
 	switch {
 	case errors.Is(err, sandbox.ErrNoCapability) || errors.Is(err, unix.EPERM):
-		exe, exeErr := os.Executable()
-		if exeErr != nil {
-			exe = "/usr/sbin/maas-netmon"
-		}
-		return nil, &failure{exitFailure, errors.New("CAP_NET_RAW is missing: no packet socket can be opened"),
-			"sudo setcap cap_net_raw=p " + exe}
+		return nil, noCapability()
 	case errors.Is(err, capture.ErrNotEthernet):
 		return nil, &failure{status: exitNotEthernet, err: err}
 	}
 	return watched, err
+}
+
+// findInterface returns the interface of a name.
+func findInterface(name string) (*net.Interface, error) {
+	ifi, err := net.InterfaceByName(name)
+	// net says "route ip+net: no such network interface".
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return ifi, nil
+}
+
+// noCapability is the error of an installation that is not complete.
+func noCapability() error {
+	exe, err := os.Executable()
+	if err != nil {
+		exe = "/usr/sbin/maas-netmon"
+	}
+	return &failure{exitFailure, errors.New("CAP_NET_RAW is missing: no packet socket can be opened"),
+		"sudo setcap cap_net_raw=p " + exe}
+}
+
+// isTerminal reports whether a descriptor is a terminal's.
+func isTerminal(fd int) bool {
+	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	return err == nil
 }
 
 // endSignals are the signals that end the program, with exit status 0.
@@ -220,10 +243,17 @@ type monitor struct {
 
 	messages chan received
 	changes  chan changed
+	asked    chan os.Signal // SIGUSR1: for the counters
+	every    time.Duration  // how often the counters are logged, 0 for never
 
+	parser, self sandbox.Layers // of either process
+	seen         sandbox.Findings
+
+	checking bool // the option --check: standard output is needed
 	reading  bool // the parser has said that it reads
+	tell     bool // the counters are to be logged when they have come
 	pending  int  // answers still to come
-	silent   int  // heartbeats in a row without all answers
+	silent   int  // heartbeats in a row without an answer
 	counters []counters
 	losses   []loss
 	states   []linkState
@@ -242,19 +272,32 @@ type changed struct {
 }
 
 func newMonitor(watched []*watch, links *linkmon.Monitor, manager *net.UnixConn,
-	child *privsep.Child, signals <-chan os.Signal) *monitor {
-	return &monitor{
+	child *privsep.Child, signals <-chan os.Signal, every time.Duration) *monitor {
+	m := &monitor{
 		watched: watched, links: links, manager: manager, child: child, signals: signals,
 		messages: make(chan received), changes: make(chan changed),
+		asked: make(chan os.Signal, 1), every: every,
 		counters: make([]counters, len(watched)),
 		losses:   make([]loss, len(watched)),
 		states:   make([]linkState, len(watched)),
 	}
+	signal.Notify(m.asked, unix.SIGUSR1)
+	return m
 }
 
-// run sees the parser confined, gives it the sockets, confines this process and
-// watches over both until a signal or the parser ends it.
+// run brings the two processes up and watches over both until a signal or the parser
+// ends it.
 func (m *monitor) run() error {
+	if err := m.start(); err != nil {
+		return err
+	}
+	m.announce()
+	return m.serve()
+}
+
+// start sees the parser confined, gives it the sockets, confines this process and waits
+// until the parser reads.
+func (m *monitor) start() error {
 	go func() {
 		for {
 			message, err := m.child.Receive(-1)
@@ -268,23 +311,23 @@ func (m *monitor) run() error {
 	if err != nil {
 		return err
 	}
+	m.parser = layersOf(hello)
 	// What it says of itself is not enough: the kernel is asked.
-	if err := sandbox.Inspect(m.child.Pid()); err != nil {
+	m.seen, err = sandbox.Inspect(m.child.Pid())
+	if err != nil {
 		return unconfined(fmt.Errorf("the parser is not confined: %w", err))
 	}
 	if err := m.handOver(); err != nil {
 		return err
 	}
-	layers, err := m.confine()
-	if err != nil {
+	if m.self, err = m.confine(); err != nil {
 		return unconfined(err)
 	}
 	if _, err := m.await(privsep.Ready); err != nil {
 		return err
 	}
 	m.reading = true
-	m.announce(layersOf(hello), layers)
-	return m.serve()
+	return nil
 }
 
 // await waits for a message of the parser at the start.
@@ -341,6 +384,9 @@ func (m *monitor) confine() (sandbox.Layers, error) {
 		Send:    []int{netlink},
 		Child:   m.child.PidFD(),
 	}
+	if m.checking {
+		g.Write = append(g.Write, unix.Stdout)
+	}
 	if m.manager != nil {
 		raw, err := m.manager.SyscallConn()
 		if err == nil {
@@ -361,17 +407,17 @@ func (m *monitor) confine() (sandbox.Layers, error) {
 }
 
 // announce says that both processes are confined and the parser reads.
-func (m *monitor) announce(parser, self sandbox.Layers) {
+func (m *monitor) announce() {
 	var names []string
 	for _, w := range m.watched {
 		names = append(names, w.name)
 	}
 	slog.Info("watching", "interfaces", names, "parser", m.child.Pid(),
-		"landlock", parser.Landlock, "mdwe", parser.MDWE)
+		"landlock", m.parser.Landlock, "mdwe", m.parser.MDWE)
 	for _, l := range []struct {
 		process string
 		sandbox.Layers
-	}{{"parser", parser}, {"monitor", self}} {
+	}{{"parser", m.parser}, {"monitor", m.self}} {
 		if l.Landlock == 0 {
 			slog.Warn("this kernel has no Landlock", "process", l.process)
 		}
@@ -409,8 +455,14 @@ func (m *monitor) serve() error {
 	if err := m.links.Refresh(); err != nil {
 		return err
 	}
+	stress("monitor")
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
+	stats := new(time.Ticker) // never
+	if m.every > 0 {
+		stats = time.NewTicker(m.every)
+		defer stats.Stop()
+	}
 	for {
 		select {
 		case s := <-m.signals:
@@ -431,6 +483,14 @@ func (m *monitor) serve() error {
 			if err := m.beat(); err != nil {
 				return err
 			}
+		case <-stats.C:
+			if err := m.tellCounters(); err != nil {
+				return err
+			}
+		case <-m.asked:
+			if err := m.tellCounters(); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -445,6 +505,15 @@ func (m *monitor) beat() error {
 		return nil
 	}
 	m.silent = 0
+	return m.ask()
+}
+
+// tellCounters logs the counters as soon as the parser has told them.
+func (m *monitor) tellCounters() error {
+	m.tell = true
+	if m.pending > 0 {
+		return nil
+	}
 	return m.ask()
 }
 
@@ -476,9 +545,14 @@ func (m *monitor) answer(r received) error {
 		return unexpected(r.Message)
 	}
 	m.pending--
+	m.silent = 0 // a question may be open at each beat, where there are others than the heartbeat's
 	c := countersOf(r.Message)
 	m.losses[i].report(m.watched[i].name, m.counters[i], c)
 	m.counters[i] = c
+	if m.pending == 0 && m.tell {
+		m.tell = false
+		m.summary()
+	}
 	return nil
 }
 
@@ -542,7 +616,7 @@ func (m *monitor) stop() error {
 	for {
 		select {
 		case r := <-m.messages:
-			if errors.Is(r.err, io.EOF) {
+			if errors.Is(r.err, io.EOF) && !m.checking && slog.Default().Enabled(context.Background(), slog.LevelInfo) {
 				m.summary()
 			}
 			if err := m.answer(r); err != nil {
@@ -555,10 +629,13 @@ func (m *monitor) stop() error {
 	}
 }
 
-// summary logs the counters of each interface.
+// summary logs the counters of each interface, whatever the log level: somebody asked.
 func (m *monitor) summary() {
 	for i, w := range m.watched {
-		slog.Info("counters", append([]any{slog.String("interface", w.name)}, m.counters[i].attrs()...)...)
+		r := slog.NewRecord(time.Now(), slog.LevelInfo, "counters", 0)
+		r.Add("interface", w.name)
+		r.Add(m.counters[i].attrs()...)
+		_ = slog.Default().Handler().Handle(context.Background(), r)
 	}
 }
 
@@ -570,7 +647,11 @@ func parserEnded(status unix.WaitStatus, stopped bool) error {
 	case status.Signaled() && status.Signal() == unix.SIGSYS:
 		return unconfined(errors.New("the parser was killed by seccomp: it made a system call that it may not make (SIGSYS)"))
 	case status.Signaled():
-		return fmt.Errorf("the parser was killed by %s", unix.SignalName(status.Signal()))
+		name := unix.SignalName(status.Signal())
+		if name == "" {
+			name = status.Signal().String() // "signal 34"
+		}
+		return fmt.Errorf("the parser was killed by %s", name)
 	case status.ExitStatus() == exitOK:
 		return errors.New("the parser ended by itself")
 	case status.ExitStatus() == exitFailure || status.ExitStatus() == exitConfinement || status.ExitStatus() == exitUsage:

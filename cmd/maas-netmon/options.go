@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -15,19 +16,29 @@ import (
 )
 
 const usage = `Usage: maas-netmon [OPTION]... INTERFACE...
+       maas-netmon [OPTION]... --check [INTERFACE]...
 
-Watch the ARP traffic of network interfaces, VLAN-tagged frames included, and print
-one JSON object a line when a (VLAN, IPv4 address) is first seen (NEW), moves to
-another MAC (MOVED), or is seen again after a while (REFRESHED).
+Watch the ARP traffic of network interfaces, VLAN-tagged frames included, and
+print one JSON object a line when a (VLAN, IPv4 address) is first seen (NEW),
+moves to another MAC (MOVED), or is seen again after a while (REFRESHED).
 
 Options:
-  --refresh DURATION  how long a binding stays quiet before REFRESHED (default 10m)
+  -v, --verbose       also print each ARP packet in full, as text
+  --format FORMAT     json, or text: a line of columns for people (default json)
+  --refresh DURATION  how long a binding stays quiet before REFRESHED (default
+                      10m)
   --max-bindings N    how many bindings are remembered, over all interfaces; the
                       least recently seen goes first (default 262144)
-  --user NAME         when started as root: the user to become (default maas-netmon
-                      if there is one, else nobody)
-  --log-level LEVEL   debug, info, warn or error (default info, or what LOG_LEVEL
-                      in the environment says)
+  --stats-interval DURATION
+                      print the counters to standard error this often; SIGUSR1
+                      prints them once, the end prints them too
+  --user NAME         when started as root: the user to become (default
+                      maas-netmon if there is one, else nobody)
+  --check             print what this kernel and this installation give:
+                      capability, interfaces, every layer of the confinement;
+                      exit with 0 if it would run
+  --log-level LEVEL   debug, info, warn or error (default info, or what
+                      LOG_LEVEL in the environment says)
   --version           print the version and exit
   --help              print this help and exit
 
@@ -46,31 +57,47 @@ const (
 	defaultMaxBindings = 262144
 )
 
-// roleParser is the value of the option --role, which is not for users, with
-// which the monitor starts its other half.
+// The formats of events.
+const (
+	formatJSON = "json"
+	formatText = "text"
+)
+
+// roleParser is the value of the option --role. With it, with --colour and --zone, which
+// are not for users either, the monitor starts its other half.
 const roleParser = "parser"
 
 // options are the command line, of both processes.
 type options struct {
 	help, version bool
+	check         bool
 	role          string
+	verbose       bool
+	format        string
+	colour        bool   // of text
+	zone          string // as TZ in the environment, for verbose text
 	refresh       time.Duration
 	maxBindings   int
+	statsInterval time.Duration // 0: never
 	user          string
 	logLevel      slog.Level
 	interfaces    []string
 }
 
-// parseOptions reads the arguments, without the program's name. Options may stand
-// behind interfaces; "--" ends them.
-func parseOptions(args []string, logLevel slog.Level) (options, error) {
-	var o options
-	o.logLevel = logLevel
+// flagSet returns the options as the flag package understands them.
+func (o *options) flagSet() *flag.FlagSet {
 	fs := flag.NewFlagSet("maas-netmon", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
 	fs.BoolVar(&o.version, "version", false, "")
+	fs.BoolVar(&o.check, "check", false, "")
 	fs.StringVar(&o.role, "role", "", "")
+	fs.BoolVar(&o.colour, "colour", false, "")
+	fs.StringVar(&o.zone, "zone", "", "")
+	fs.BoolVar(&o.verbose, "v", false, "")
+	fs.BoolVar(&o.verbose, "verbose", false, "")
+	fs.StringVar(&o.format, "format", formatJSON, "")
+	fs.DurationVar(&o.statsInterval, "stats-interval", 0, "")
 	fs.DurationVar(&o.refresh, "refresh", defaultRefresh, "")
 	fs.IntVar(&o.maxBindings, "max-bindings", defaultMaxBindings, "")
 	fs.StringVar(&o.user, "user", "", "")
@@ -78,6 +105,15 @@ func parseOptions(args []string, logLevel slog.Level) (options, error) {
 		o.logLevel, err = parseLevel(s)
 		return err
 	})
+	return fs
+}
+
+// parseOptions reads the arguments, without the program's name. Options may stand
+// behind interfaces; "--" ends them.
+func parseOptions(args []string, logLevel slog.Level) (options, error) {
+	var o options
+	o.logLevel = logLevel
+	fs := o.flagSet()
 	for {
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 			o.help = true
@@ -97,19 +133,23 @@ func parseOptions(args []string, logLevel slog.Level) (options, error) {
 	if o.version {
 		return o, nil
 	}
-	return o, o.check()
+	return o, o.validate()
 }
 
-// check refuses what no kernel can make sense of.
-func (o *options) check() error {
+// validate refuses what no kernel can make sense of.
+func (o *options) validate() error {
 	switch {
 	case o.role != "" && o.role != roleParser:
 		return fmt.Errorf("no such role: %q", o.role)
+	case o.format != formatJSON && o.format != formatText:
+		return fmt.Errorf("invalid value %.32q for --format: want json or text", o.format)
+	case o.statsInterval != 0 && o.statsInterval < time.Second:
+		return fmt.Errorf("invalid value %v for --stats-interval: want at least 1s", o.statsInterval)
 	case o.refresh < time.Second:
 		return fmt.Errorf("invalid value %v for --refresh: want at least 1s", o.refresh)
 	case o.maxBindings < 1 || o.maxBindings > 1<<30:
 		return fmt.Errorf("invalid value %d for --max-bindings: want 1 to %d", o.maxBindings, 1<<30)
-	case len(o.interfaces) == 0:
+	case len(o.interfaces) == 0 && !o.check:
 		return errors.New("no INTERFACE given")
 	}
 	for i, name := range o.interfaces {
@@ -156,7 +196,9 @@ func parseLevel(s string) (slog.Level, error) {
 
 // parserArgs returns the argument list of the parser for these options.
 func (o *options) parserArgs() []string {
-	args := []string{"maas-netmon", "--role", roleParser,
-		"--refresh", o.refresh.String(), "--max-bindings", fmt.Sprint(o.maxBindings), "--"}
+	args := []string{"maas-netmon", "--role", roleParser, "--check=" + strconv.FormatBool(o.check),
+		"--verbose=" + strconv.FormatBool(o.verbose),
+		"--format", o.format, "--colour=" + strconv.FormatBool(o.colour), "--zone", o.zone,
+		"--refresh", o.refresh.String(), "--max-bindings", strconv.Itoa(o.maxBindings), "--"}
 	return append(args, o.interfaces...)
 }

@@ -113,21 +113,19 @@ func (o *output) wait(deadline time.Time) (bool, error) {
 	n := len(polls)
 	var timeout *unix.Timespec
 	if !deadline.IsZero() {
-		left := time.Until(deadline)
-		if left <= 0 {
-			return false, errStalled
-		}
-		t := unix.NsecToTimespec(int64(left))
+		t := unix.NsecToTimespec(int64(max(0, time.Until(deadline))))
 		n, timeout = 1, &t
 	}
 	for {
-		_, err := unix.Ppoll(polls[:n], timeout, nil)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
+		ready, err := unix.Ppoll(polls[:n], timeout, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
 			return false, fmt.Errorf("wait for standard output: %w", err)
+		case ready == 0:
+			return false, errStalled
+		default:
+			return polls[0].Revents != 0, nil
 		}
-		return polls[0].Revents != 0, nil
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"time"
 
@@ -35,6 +36,12 @@ func runParser(o options) error {
 		unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE, unix.SIGXFSZ)
 	if err := privsep.SetName("maas-netmon"); err != nil {
 		return err
+	}
+	if o.zone != "" {
+		// Loaded when it is first used, which the confinement sees to.
+		if err := os.Setenv("TZ", o.zone); err != nil {
+			return err
+		}
 	}
 	if err := privsep.DieWithParent(control); err != nil {
 		return err
@@ -118,6 +125,9 @@ type reading struct {
 	out      *output
 	names    []string         // for each source, what goes into the line; "" for a single one
 	refusals []refusals       // by source
+	text     bool             // format of events
+	colour   bool             // of text
+	verbose  bool             // packets, too
 	events   [2]tracker.Event // room for those of one packet
 }
 
@@ -140,6 +150,9 @@ func newReading(o options, control *privsep.Conn, out *output, sockets []int) (*
 		out:      out,
 		names:    o.interfaces,
 		refusals: make([]refusals, len(sockets)),
+		text:     o.format == formatText,
+		colour:   o.colour,
+		verbose:  o.verbose,
 	}
 	if len(p.names) == 1 {
 		p.names = []string{""}
@@ -151,6 +164,7 @@ func newReading(o options, control *privsep.Conn, out *output, sockets []int) (*
 // loop is the program's work: frame, packet, events, lines. It ends when the monitor
 // says so, or is gone.
 func (p *reading) loop() error {
+	stress("parser")
 	for !p.out.hurry {
 		control, err := p.reader.Wait()
 		if err != nil {
@@ -199,7 +213,14 @@ func (p *reading) handle(f *capture.Frame) {
 	}
 	events := p.table.Observe(p.events[:0], uint16(f.Source), f.Seconds, &arp)
 	for i := range events {
-		p.out.buf = report.AppendJSON(p.out.buf, &events[i], p.names[f.Source])
+		if p.text {
+			p.out.buf = report.AppendText(p.out.buf, &events[i], p.names[f.Source], p.colour)
+		} else {
+			p.out.buf = report.AppendJSON(p.out.buf, &events[i], p.names[f.Source])
+		}
+	}
+	if p.verbose {
+		p.out.buf = report.AppendPacket(p.out.buf, &arp, f.Seconds, time.Local)
 	}
 }
 

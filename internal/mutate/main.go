@@ -11,6 +11,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -116,6 +117,6 @@ func test(dir string, replace map[string]string) (string, error) {
 		return "", err
 	}
 	args := append([]string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-failfast", "-timeout=1m"}, packages...)
-	out, err := exec.Command("go", args...).CombinedOutput()
+	out, err := exec.Command(cmp.Or(os.Getenv("GO"), "go"), args...).CombinedOutput()
 	return string(out), err
 }

@@ -24,6 +24,7 @@ import (
 // contract make it a line that no expectation matches.
 type Line struct {
 	Raw string `json:"-"`
+	Bad error  `json:"-"` // why it is not such a line; the rest is zero then
 
 	IP          string `json:"ip"`
 	MAC         string `json:"mac"`
@@ -35,8 +36,13 @@ type Line struct {
 	Interface   string `json:"interface"`
 }
 
-// String returns the line as it was printed.
-func (l Line) String() string { return l.Raw }
+// String returns the line as it was printed, and what is wrong with it.
+func (l Line) String() string {
+	if l.Bad != nil {
+		return fmt.Sprintf("%s (%v)", l.Raw, l.Bad)
+	}
+	return l.Raw
+}
 
 // parseLine decodes a line strictly.
 func parseLine(raw string) Line {
@@ -44,7 +50,7 @@ func parseLine(raw string) Line {
 	d := json.NewDecoder(strings.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&l); err != nil {
-		return Line{Raw: fmt.Sprintf("%s (%v)", raw, err)}
+		return Line{Raw: raw, Bad: err}
 	}
 	return l
 }
@@ -135,6 +141,25 @@ func CapableBinary(t testing.TB, capability string) string {
 	if err != nil {
 		t.Fatalf("setcap: %v: %s", err, out)
 	}
+	return path
+}
+
+// Variant builds the program with a build tag of its own, which puts something that is
+// only for tests into it, and returns its path.
+func Variant(t testing.TB, tag string) string {
+	t.Helper()
+	// Not below t.TempDir, which only its owner may enter.
+	dir, err := os.MkdirTemp("", "maas-netmon-test-")
+	Must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	Must(t, os.Chmod(dir, 0o755))
+	path := filepath.Join(dir, "maas-netmon")
+	out, err := exec.Command("go", "build", "-trimpath", "-tags", "osusergo,netgo,"+tag, "-o", path,
+		"maas-netmon/cmd/maas-netmon").CombinedOutput()
+	if err != nil {
+		t.Fatalf("go build: %v: %s", err, out)
+	}
+	Must(t, os.Chmod(path, 0o755))
 	return path
 }
 
@@ -256,11 +281,17 @@ func (p *Program) Pid() int { return p.cmd.Process.Pid }
 // Child returns the parser's process: the only child of the monitor.
 func (p *Program) Child(t testing.TB) int {
 	t.Helper()
-	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.Pid(), p.Pid()))
+	return ChildOf(t, p.Pid())
+}
+
+// ChildOf returns the only child of a process.
+func ChildOf(t testing.TB, parent int) int {
+	t.Helper()
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", parent, parent))
 	Must(t, err)
 	children := strings.Fields(string(content))
 	if len(children) != 1 {
-		t.Fatalf("the monitor's children are %q, want one", children)
+		t.Fatalf("the children of process %d are %q, want one", parent, children)
 	}
 	pid, err := strconv.Atoi(children[0])
 	Must(t, err)
@@ -277,6 +308,16 @@ func (p *Program) Signal(t testing.TB, s syscall.Signal) {
 func (p *Program) SignalGroup(t testing.TB, s syscall.Signal) {
 	t.Helper()
 	Must(t, unix.Kill(-p.Pid(), s))
+}
+
+// Running reports whether the program has not ended yet.
+func (p *Program) Running() bool {
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
 }
 
 // Exit waits for the end of the program and returns its exit status.
@@ -308,8 +349,7 @@ func Run(t testing.TB, ns *Namespace, o Options, args ...string) (status int, st
 	p := Start(t, ns, o, args...)
 	status = p.Exit(t)
 	for _, l := range p.Lines.WaitEnd(t) {
-		raw, _, _ := strings.Cut(l.Raw, " (") // not JSON, and not to be
-		stdout += raw + "\n"
+		stdout += l.Raw + "\n"
 	}
 	for _, l := range p.Log.WaitEnd(t) {
 		stderr += l + "\n"
@@ -356,6 +396,10 @@ func Status(t testing.TB, pid int) []map[string]string {
 // while it was there (pidfd_open(2)).
 func Ended(t testing.TB, pidfd int) bool {
 	t.Helper()
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(Patience.Milliseconds()))
-	return err == nil && n == 1
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(Patience.Milliseconds()))
+		if err != unix.EINTR { // the runtime's own signals
+			return err == nil && n == 1
+		}
+	}
 }

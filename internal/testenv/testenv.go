@@ -35,6 +35,13 @@ const (
 	VLAN     Feature = "8021q"    // VLAN devices
 	Dumpable Feature = "pidfd"    // pidfd_getfd(2), since Linux 5.6
 	Landlock Feature = "landlock" // since Linux 5.13
+
+	// SeccompGet: root may read the seccomp filters of a process
+	// (CONFIG_CHECKPOINT_RESTORE, and no filter on the tests themselves).
+	SeccompGet Feature = "seccomp-get"
+
+	// CgroupCPU: a cgroup can be made, and its CPU limit set.
+	CgroupCPU Feature = "cgroup-cpu"
 )
 
 // notEverywhere are the features that NETMON_REQUIRE=all does not mean, because the
@@ -109,6 +116,14 @@ func probe(f Feature) error {
 			return errno
 		}
 		return nil
+	case SeccompGet:
+		return probeSeccompGet()
+	case CgroupCPU:
+		l, err := newCPULimit()
+		if err != nil {
+			return err
+		}
+		return l.close()
 	}
 	return fmt.Errorf("no such feature: %q", f)
 }

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestExplain(t *testing.T) {
+	base := errors.New("no such thing")
+	for _, c := range []struct {
+		name   string
+		err    error
+		status int
+		want   string
+	}{
+		{"nothing", nil, 0, ""},
+		{"plain", base, 1, "maas-netmon: no such thing\n"},
+		{"usage", usageError(base), 2, "maas-netmon: no such thing\nmaas-netmon: hint: see maas-netmon --help\n"},
+		{"wrapped", fmt.Errorf("eth0: %w", &failure{exitNotEthernet, base, "try another"}), 4,
+			"maas-netmon: eth0: no such thing\nmaas-netmon: hint: try another\n"},
+		{"confinement", unconfined(base), 5, "maas-netmon: no such thing\n"},
+		{"said already", errSaid(5), 5, ""},
+		{"several lines, escapes", errors.New("a\nb\x1b[31m\x00\u202e"), 1, "maas-netmon: a?b?[31m??\n"},
+	} {
+		var b writer
+		if status := explain(&b, c.err); status != c.status || string(b) != c.want {
+			t.Errorf("%s: exit status %d, %q, want %d, %q", c.name, status, b, c.status, c.want)
+		}
+	}
+}
+
+type writer []byte
+
+func (w *writer) Write(b []byte) (int, error) { *w = append(*w, b...); return len(b), nil }
+
+// However a parser ends, there is a word for it and a status.
+func TestParserEnded(t *testing.T) {
+	exited := func(status int) unix.WaitStatus { return unix.WaitStatus(status << 8) }
+	for _, c := range []struct {
+		how     unix.WaitStatus
+		stopped bool
+		status  int
+	}{
+		{exited(0), true, 0},
+		{exited(0), false, 1},
+		{exited(1), true, 1},
+		{exited(1), false, 1},
+		{exited(2), false, 2},
+		{exited(5), false, 5},
+		{exited(77), false, 1},
+		{unix.WaitStatus(unix.SIGSYS), false, 5},
+		{unix.WaitStatus(unix.SIGSYS), true, 5},
+		{unix.WaitStatus(unix.SIGKILL), false, 1},
+		{unix.WaitStatus(unix.SIGSEGV), true, 1},
+	} {
+		if status := explain(io.Discard, parserEnded(c.how, c.stopped)); status != c.status {
+			t.Errorf("%#x, stopped %v: exit status %d, want %d", c.how, c.stopped, status, c.status)
+		}
+	}
+}
+
+func TestCountersMessage(t *testing.T) {
+	var want counters
+	for i, p := range want.fields() {
+		*p = uint64(i) + 1<<40
+	}
+	if got := countersOf(want.message(7)); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if m := want.message(7); m.Index != 7 {
+		t.Errorf("index %d", m.Index)
+	}
+}
+
+// A loss is said at once, then once a minute at the most, and nothing of it is forgotten.
+func TestLoss(t *testing.T) {
+	var l loss
+	report := func(before, after uint64) { l.report("eth0", counters{dropped: before}, counters{dropped: after}) }
+	report(0, 0)
+	if !l.last.IsZero() {
+		t.Error("said though nothing was lost")
+	}
+	report(0, 3)
+	said := l.last
+	if said.IsZero() || l.dropped != 0 {
+		t.Errorf("not said at once: %+v", l)
+	}
+	report(3, 10)
+	if l.last != said || l.dropped != 7 {
+		t.Errorf("said again at once, or forgotten: %+v", l)
+	}
+	l.last = time.Now().Add(-complaintInterval)
+	report(10, 10)
+	if l.dropped != 0 {
+		t.Errorf("not said after a minute: %+v", l)
+	}
+}

@@ -1,0 +1,122 @@
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"maas-netmon/internal/testenv"
+)
+
+// Whatever a parser says or does that it should not, the monitor kills it and ends, with
+// a status and one line that says why. The parser that lies is
+// cmd/maas-netmon/liar.go; the monitor is as shipped.
+func TestLyingParser(t *testing.T) {
+	liar := testenv.Variant(t, "liar")
+	const (
+		malformed  = "the parser was killed: malformed message: "
+		unexpected = malformed + "unexpected "
+	)
+	type outcome struct {
+		status int
+		says   string // the error line begins with
+	}
+	seccomp := outcome{5, "the parser was killed by seccomp"}
+	lies := map[string]outcome{
+		"exit":       {1, "the parser ended by itself"},
+		"exit-late":  {1, "the parser ended by itself"},
+		"exit-usage": {2, ""}, // a parser that says why itself
+		"exit-99":    {1, "the parser ended with exit status 99"},
+
+		"unconfined": {5, "the parser is not confined: "},
+		"hidden":     {5, "the parser is not confined: "},
+
+		"close":      {1, "the parser was killed by SIGKILL"},
+		"shutdown":   {1, "the parser was killed by SIGKILL"},
+		"close-late": seccomp,
+		"empty":      {1, "the parser was killed by SIGKILL"},
+
+		"short":      {5, malformed + "135 bytes, want 136"},
+		"byte":       {5, malformed + "1 bytes, want 136"},
+		"long":       {5, malformed + "137 bytes, want 136"},
+		"very-long":  {5, malformed + "137 bytes, want 136"}, // as far as it was read
+		"version":    {5, malformed + "version 2, want 1"},
+		"type-0":     {5, malformed + "type 0"},
+		"type-99":    {5, malformed + "type 99"},
+		"reserved":   {5, malformed + "reserved bytes"},
+		"short-late": {5, malformed + "8 bytes, want 136"},
+		"long-late":  {5, malformed + "137 bytes, want 136"},
+
+		"ready-first":  {5, unexpected + "ready 0"},
+		"pong-first":   {5, unexpected + "pong 0"},
+		"stop-first":   {5, unexpected + "stop 0"},
+		"socket-first": {5, unexpected + "socket 0"},
+		"hello-twice":  {5, unexpected + "hello 0"},
+		"hello-late":   {5, unexpected + "hello 0"},
+		"ready-twice":  {5, unexpected + "ready 0"},
+		"ping-back":    {5, unexpected + "ping 0"},
+		"pong-unasked": {5, unexpected + "pong 0"},
+		"flood":        {5, unexpected + "pong 0"},
+		"flood-early":  {5, unexpected + "hello 0"},
+
+		"descriptor":      {5, malformed + "an unexpected descriptor"},
+		"descriptors":     {5, malformed + "an unexpected descriptor"},
+		"descriptor-late": seccomp,
+	}
+	for i := range 40 {
+		lies[fmt.Sprintf("random%d", i)] = outcome{5, malformed}
+	}
+	// Answers to the last question, which is asked when the program is told to end.
+	answers := map[string]outcome{
+		"pong-index":   {5, unexpected + "pong 1"},
+		"pong-far":     {5, unexpected + "pong 65535"},
+		"pong-twice":   {5, unexpected + "pong 0"},
+		"pong-numbers": {0, ""},
+	}
+
+	start := func(t *testing.T, lie string) *testenv.Program {
+		a, _, err := testenv.Connect(testenv.Net(t), lie, testenv.MACA, testenv.Net(t), "vb", testenv.MACB)
+		testenv.Must(t, err)
+		return testenv.Start(t, a.Namespace, testenv.Options{Path: liar}, lie)
+	}
+	check := func(t *testing.T, p *testenv.Program, want outcome) {
+		if status := p.Exit(t); status != want.status {
+			t.Errorf("exit status %d, want %d", status, want.status)
+		}
+		got := strings.Join(errorLines(p.Log.WaitEnd(t)), "\n")
+		if want.says == "" && got != "" || want.says != "" && !strings.HasPrefix(got, "maas-netmon: "+want.says) || strings.Contains(got, "\n") {
+			t.Errorf("errors: %q, want one line: %s", got, want.says)
+		}
+	}
+	for lie, want := range lies {
+		t.Run(lie, func(t *testing.T) {
+			t.Parallel()
+			check(t, start(t, lie), want)
+		})
+	}
+	for lie, want := range answers {
+		t.Run(lie, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, lie)
+			p.Ready(t)
+			p.Signal(t, sigTERM)
+			check(t, p, want)
+		})
+	}
+	t.Run("silent", func(t *testing.T) {
+		t.Parallel()
+		first, late := start(t, "silent"), start(t, "silent-late")
+		// As long as the handshake may take, which is as long as our patience.
+		first.Log.Expect(testenv.Holds("the parser did not say")).Wait(2 * testenv.Patience)
+		check(t, first, outcome{1, "the parser did not say hello within 10s"})
+		check(t, late, outcome{1, "the parser did not say ready within 10s"})
+	})
+	t.Run("silent, SIGTERM", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, "silent")
+		p.Log.Expect(testenv.Holds("never said")).Wait(200 * time.Millisecond) // nothing says how far it is
+		p.Signal(t, sigTERM)
+		check(t, p, outcome{0, ""})
+	})
+}

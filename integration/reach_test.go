@@ -1,0 +1,328 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/testenv"
+)
+
+// A target is a process to reach into.
+type target struct {
+	pid   int
+	pidfd int
+	page  uintptr // the start of its memory
+}
+
+// newTarget looks a process up, as root.
+func newTarget(t *testing.T, pid int) target {
+	t.Helper()
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	testenv.Must(t, err)
+	var page uintptr
+	_, err = fmt.Sscanf(string(maps), "%x-", &page)
+	testenv.Must(t, err)
+	return target{pid, openProcess(t, pid), page}
+}
+
+// proc names a file of the process.
+func (x target) proc(name string) string { return fmt.Sprintf("/proc/%d/%s", x.pid, name) }
+
+// reads returns a reach that opens a file of /proc/PID and reads some of it.
+func reads(name string) reach {
+	return reach{"read " + name, func(x target) error {
+		fd, err := unix.Open(x.proc(name), unix.O_RDONLY, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		at := int64(0)
+		if name == "mem" {
+			at = int64(x.page)
+		}
+		_, err = unix.Pread(fd, make([]byte, 8), at)
+		return err
+	}}
+}
+
+// writes returns a reach that opens a file of /proc/PID for writing.
+func writes(name string) reach {
+	return reach{"write " + name, func(x target) error {
+		fd, err := unix.Open(x.proc(name), unix.O_WRONLY, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err
+	}}
+}
+
+// lists returns a reach that lists a directory of /proc/PID.
+func lists(name string) reach {
+	return reach{"list " + name, func(x target) error {
+		_, err := os.ReadDir(x.proc(name))
+		return err
+	}}
+}
+
+// follows returns a reach that reads a link of /proc/PID and opens what is behind it.
+func follows(name string) reach {
+	return reach{"follow " + name, func(x target) error {
+		fd, err := unix.Open(x.proc(name), unix.O_PATH, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err
+	}}
+}
+
+// getFD returns a reach that takes a descriptor out of the process.
+func getFD(n int) reach {
+	return reach{fmt.Sprintf("pidfd_getfd %d", n), func(x target) error {
+		fd, err := unix.PidfdGetfd(x.pidfd, n, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err
+	}}
+}
+
+// A reach is a way into another process.
+type reach struct {
+	name string
+	try  func(target) error
+}
+
+var reaches = []reach{
+	getFD(0), getFD(1), getFD(2),
+	reads("mem"), reads("maps"), reads("smaps"), reads("environ"), reads("auxv"), reads("pagemap"),
+	reads("syscall"), reads("io"), reads("timers"),
+	lists("fd"), lists("fdinfo"), lists("map_files"),
+	follows("exe"), follows("cwd"), follows("root"), follows("fd/0"),
+	follows("ns/net"), follows("ns/user"),
+	writes("mem"), writes("clear_refs"), writes("oom_score_adj"), writes("coredump_filter"), writes("comm"),
+	{"process_vm_readv", func(x target) error {
+		var b [1]byte
+		_, err := unix.ProcessVMReadv(x.pid, []unix.Iovec{{Base: &b[0], Len: 1}},
+			[]unix.RemoteIovec{{Base: x.page, Len: 1}}, 0)
+		return err
+	}},
+	{"process_vm_writev", func(x target) error {
+		var b [1]byte
+		_, err := unix.ProcessVMWritev(x.pid, []unix.Iovec{{Base: &b[0], Len: 1}},
+			[]unix.RemoteIovec{{Base: x.page, Len: 1}}, 0)
+		if err == unix.EFAULT {
+			return nil // let in; the page is just not writable
+		}
+		return err
+	}},
+	{"get_robust_list", func(x target) error {
+		var head, size uintptr
+		return errnoOf(unix.Syscall(unix.SYS_GET_ROBUST_LIST, uintptr(x.pid),
+			uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&size))))
+	}},
+	{"kcmp", func(x target) error {
+		const vm = 1 // KCMP_VM
+		return errnoOf(unix.Syscall6(unix.SYS_KCMP, uintptr(x.pid), uintptr(x.pid), vm, 0, 0, 0))
+	}},
+	{"PTRACE_SEIZE", func(x target) error {
+		err := unix.PtraceSeize(x.pid)
+		if err == nil {
+			_ = unix.PtraceInterrupt(x.pid) // to be detached, it must be stopped
+			err = detach(x.pid)
+		}
+		return err
+	}},
+	{"PTRACE_ATTACH", func(x target) error {
+		err := unix.PtraceAttach(x.pid)
+		if err == nil {
+			err = detach(x.pid)
+		}
+		return err
+	}},
+}
+
+func errnoOf(_, _ uintptr, errno syscall.Errno) error {
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// detach lets go of a process that is about to stop for the calling thread, its tracer.
+func detach(pid int) error {
+	var info unix.Siginfo
+	if err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WALL, nil); err != nil {
+		return err
+	}
+	return unix.PtraceDetach(pid)
+}
+
+// asNobody runs f on a thread that is a process of the user nobody.
+func asNobody(t *testing.T, f func()) {
+	t.Helper()
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		becomeNobody(t)
+		f()
+	}()
+	<-done
+}
+
+// A process of the same user cannot take the packet socket, or anything else, out of
+// either process, and cannot read or change what is in its memory.
+func TestSameUserCannotReachIn(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.Dumpable)
+	t.Parallel()
+	a, _ := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{Path: testenv.CapableBinary(t, "cap_net_raw=p"), UID: nobody}, a.Name)
+	for name, pid := range map[string]int{"monitor": p.Pid(), "parser": p.Child(t)} {
+		x := newTarget(t, pid)
+		tries := append([]reach{}, reaches...)
+		entries, err := os.ReadDir(x.proc("fd"))
+		testenv.Must(t, err)
+		for _, e := range entries { // the packet socket among them
+			var fd int
+			_, err := fmt.Sscan(e.Name(), &fd)
+			testenv.Must(t, err)
+			tries = append(tries, getFD(fd), follows("fd/"+e.Name()))
+		}
+		asNobody(t, func() {
+			for _, r := range tries {
+				if err := r.try(x); !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
+					t.Errorf("%s: %s: %v, want it refused", name, r.name, err)
+				}
+			}
+		})
+	}
+}
+
+// The same attempts succeed on a process of that user that does not defend itself: what
+// refuses them above is that ours do.
+func TestReachesWork(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.Dumpable)
+	t.Parallel()
+	// Behind a shell: were it our child, whoever waits for its end would be told that it
+	// was stopped.
+	cmd := exec.Command("sh", "-c", "cat; exit")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	stdin, err := cmd.StdinPipe()
+	testenv.Must(t, err)
+	stdout, err := cmd.StdoutPipe()
+	testenv.Must(t, err)
+	testenv.Must(t, cmd.Start())
+	defer func() {
+		stdin.Close()
+		_ = cmd.Wait()
+	}()
+	_, err = stdin.Write([]byte("x"))
+	testenv.Must(t, err)
+	_, err = stdout.Read(make([]byte, 1)) // it runs
+	testenv.Must(t, err)
+
+	x := newTarget(t, testenv.ChildOf(t, cmd.Process.Pid))
+	yama, _ := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
+	restricted := len(yama) > 0 && yama[0] != '0'
+	asNobody(t, func() {
+		for _, r := range reaches {
+			err := r.try(x)
+			if restricted && errors.Is(err, unix.EPERM) {
+				t.Logf("%s: Yama (ptrace_scope %s) refuses it for every process", r.name, strings.TrimSpace(string(yama)))
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s: %v", r.name, err)
+			}
+		}
+	})
+}
+
+// Signals are what the same user can do: they end the program with a status that tells
+// of it, or stop it for a while, or do nothing. Nothing else comes of any of them.
+func TestSignalsOfTheSameUser(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	path := testenv.CapableBinary(t, "cap_net_raw=p")
+	start := func(t *testing.T, process string) (*testenv.Program, testenv.Host, int) {
+		a, b := rawPair(t)
+		p := testenv.Watch(t, a.Namespace, testenv.Options{Path: path, UID: nobody}, a.Name)
+		if process == "parser" {
+			return p, b, p.Child(t)
+		}
+		return p, b, p.Pid()
+	}
+	name := func(s syscall.Signal) string {
+		if name := unix.SignalName(s); name != "" {
+			return name
+		}
+		return fmt.Sprintf("signal %d", s)
+	}
+	send := func(t *testing.T, pidfd int, s syscall.Signal) {
+		asNobody(t, func() {
+			if err := unix.PidfdSendSignal(pidfd, s, nil, 0); err != nil {
+				t.Errorf("signal %d: %v", s, err)
+			}
+		})
+	}
+	const killedBySignal = -1
+	// 32 and 34 are for the C library, and the Go runtime leaves them alone.
+	for process, ends := range map[string]map[syscall.Signal]int{
+		"parser": {
+			syscall.SIGKILL: 1, syscall.SIGABRT: 1, syscall.SIGBUS: 1, syscall.SIGFPE: 1, syscall.SIGILL: 1,
+			syscall.SIGSEGV: 1, syscall.SIGSTKFLT: 1, syscall.SIGTRAP: 1, syscall.SIGXCPU: 1, syscall.SIGSYS: 5,
+			32: 1, 34: 1,
+		},
+		"monitor": {
+			syscall.SIGTERM: 0, syscall.SIGINT: 0, syscall.SIGHUP: 0, syscall.SIGQUIT: 0,
+			syscall.SIGKILL: killedBySignal, syscall.SIGABRT: killedBySignal, syscall.SIGBUS: killedBySignal,
+			syscall.SIGFPE: killedBySignal, syscall.SIGILL: killedBySignal, syscall.SIGSEGV: killedBySignal,
+			syscall.SIGSTKFLT: killedBySignal, syscall.SIGTRAP: killedBySignal, syscall.SIGXCPU: killedBySignal,
+			syscall.SIGSYS: killedBySignal, 32: killedBySignal, 34: killedBySignal,
+		},
+	} {
+		t.Run(process+" goes on", func(t *testing.T) {
+			t.Parallel()
+			p, b, pid := start(t, process)
+			pidfd := openProcess(t, pid)
+			for s := syscall.Signal(1); s <= 64; s++ {
+				if _, ok := ends[s]; !ok {
+					send(t, pidfd, s)
+					send(t, pidfd, syscall.SIGCONT)
+				}
+			}
+			sendFence(t, p, b.Port(t)).True(t)
+			checkThreads(t, p, confined())
+			p.Signal(t, sigTERM)
+			if status := p.Exit(t); status != 0 {
+				t.Errorf("exit status %d", status)
+			}
+		})
+		for s, want := range ends {
+			t.Run(fmt.Sprintf("%s ends of %s", process, name(s)), func(t *testing.T) {
+				t.Parallel()
+				p, _, pid := start(t, process)
+				parser := openProcess(t, p.Child(t))
+				send(t, openProcess(t, pid), s)
+				if status := p.Exit(t); status != want {
+					t.Errorf("exit status %d, want %d", status, want)
+				}
+				if !testenv.Ended(t, parser) {
+					t.Error("the parser is still there")
+				}
+				if want > 0 {
+					got := errorLines(p.Log.WaitEnd(t))
+					if len(got) != 1 || !strings.HasPrefix(got[0], "maas-netmon: the parser was killed by ") || !strings.Contains(got[0], name(s)) {
+						t.Errorf("errors: %q", got)
+					}
+				}
+			})
+		}
+	}
+}

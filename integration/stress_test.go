@@ -1,0 +1,157 @@
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/testenv"
+)
+
+// stressTime is how long the tests below last: NETMON_STRESS, 5 s if it is not set.
+func stressTime(t *testing.T) time.Duration {
+	t.Helper()
+	s := os.Getenv("NETMON_STRESS")
+	if s == "" {
+		return 5 * time.Second
+	}
+	d, err := time.ParseDuration(s)
+	testenv.Must(t, err)
+	return d
+}
+
+// The confinement allows all that the Go runtime and the C library do in a long life: under
+// load, with collections without end, threads that come and go, signals, a link that
+// flaps, and under a CPU limit that changes, both processes live and lines come. The
+// strain on the runtime is in cmd/maas-netmon/stress.go; all else is as shipped.
+func TestItLasts(t *testing.T) {
+	binary := testenv.Variant(t, "stress")
+	t.Run("unlimited", func(t *testing.T) {
+		t.Parallel()
+		testItLasts(t, testenv.Options{Path: binary}, nil)
+	})
+	t.Run("CPU limit", func(t *testing.T) {
+		testenv.Require(t, testenv.CgroupCPU)
+		t.Parallel()
+		limit := testenv.NewCPULimit(t)
+		// A limit at the start makes the Go runtime look for it.
+		testenv.Must(t, limit.Set(150))
+		testItLasts(t, testenv.Options{Path: binary, Shell: limit.Shell()}, limit)
+	})
+}
+
+func testItLasts(t *testing.T, o testenv.Options, limit *testenv.CPULimit) {
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, o, a.Name)
+	pids := []int{p.Pid(), p.Child(t)}
+	// By descriptors, lest a signal go to whoever gets the number of one that has ended.
+	pidfds := []int{openProcess(t, pids[0]), openProcess(t, pids[1])}
+
+	var strains sync.WaitGroup
+	stop := make(chan struct{})
+	// strain repeats f until the end, with a pause of d between.
+	strain := func(d time.Duration, f func()) {
+		strains.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(d):
+					f()
+				}
+			}
+		})
+	}
+	defer strains.Wait()
+	defer close(stop)
+
+	load := b.Port(t)
+	strain(time.Millisecond, func() {
+		for range 50 {
+			i := rand.N(1 << 16)
+			mac := testenv.MAC{2, 0, 0, 0, 0, byte(i)}
+			if rand.N(500) == 0 {
+				mac[4] = 1 // MOVED, and with the next one back
+			}
+			_ = load.Send(request(mac, address(i)).Bytes()) // ENETDOWN while the link is down
+		}
+		_ = load.Send(make([]byte, 14+rand.N(1400))) // not ARP
+	})
+	signals := []syscall.Signal{syscall.SIGURG, syscall.SIGWINCH, syscall.SIGCHLD, syscall.SIGIO, syscall.SIGUSR1, syscall.SIGALRM}
+	strain(3*time.Millisecond, func() {
+		_ = unix.PidfdSendSignal(pidfds[rand.N(2)], signals[rand.N(len(signals))], nil, 0)
+	})
+	strain(300*time.Millisecond, func() {
+		pidfd := pidfds[rand.N(2)]
+		_ = unix.PidfdSendSignal(pidfd, syscall.SIGSTOP, nil, 0)
+		<-time.After(rand.N(50 * time.Millisecond))
+		_ = unix.PidfdSendSignal(pidfd, syscall.SIGCONT, nil, 0)
+	})
+	strain(time.Second, func() {
+		if a.Down() != nil || a.Up() != nil {
+			t.Error("the link cannot be set down and up")
+		}
+	})
+	if limit != nil {
+		strain(200*time.Millisecond, func() {
+			if err := limit.Set([]int{0, 25, 50, 100, 200}[rand.N(5)]); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+
+	started := time.Now()
+	port := b.Port(t)
+	var lines int
+	var slowest time.Duration
+	for end := started.Add(stressTime(t)); time.Now().Before(end); lines++ {
+		ip := fmt.Sprintf("10.2.%d.%d", lines>>8&0xff, lines&0xff)
+		// A MAC of its own: the address may come again.
+		mac := testenv.MAC{2, 1, 0, byte(lines >> 16), byte(lines >> 8), byte(lines)}
+		seen := p.Lines.Expect(testenv.And(testenv.IP(ip), testenv.At(mac)))
+		asked := time.Now()
+		for !seen.Wait(50 * time.Millisecond) { // the frame may be lost, as the link is down at times
+			if time.Since(asked) > testenv.Patience || !p.Running() {
+				t.Fatalf("no line for %s after %d lines in %v; log:\n%s", ip, lines, time.Since(started), lastOf(p.Log.Seen()))
+			}
+			_ = port.Send(request(mac, ip).Bytes())
+		}
+		slowest = max(slowest, time.Since(asked))
+	}
+	checkThreads(t, p, confined())
+	for i, name := range []string{"monitor", "parser"} {
+		status := testenv.Status(t, pids[i])
+		t.Logf("%s: %d threads, at most %s of memory", name, len(status), status[0]["VmHWM"])
+		strained := ""
+		for _, l := range p.Log.Seen() {
+			if strings.HasPrefix(l, "stress of the "+name) {
+				strained = l
+			}
+		}
+		if strained == "" {
+			t.Errorf("the %s was not under stress", name)
+		}
+		t.Log(strained)
+	}
+	t.Logf("%v: %d lines asked for, the slowest came after %v; %d lines in all", time.Since(started), lines, slowest, len(p.Lines.Seen()))
+
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d; log:\n%s", status, lastOf(p.Log.Seen()))
+	}
+	if got := errorLines(p.Log.WaitEnd(t)); len(got) != 0 {
+		t.Errorf("errors %q", got)
+	}
+}
+
+// lastOf returns the end of a long log.
+func lastOf(lines []string) string {
+	return strings.Join(lines[max(0, len(lines)-20):], "\n")
+}

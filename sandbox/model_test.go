@@ -1,0 +1,369 @@
+package sandbox
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the kernel holds is checked here against what rules.go says, without libseccomp,
+// which made the one of the other: a defect of its optimizer, of which there
+// have been some, must not weaken the sandbox unseen.
+
+// killed and enosys are the verdicts besides [unix.SECCOMP_RET_ALLOW].
+const (
+	killed = unix.SECCOMP_RET_KILL_PROCESS
+	enosys = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
+)
+
+// numbers are the kernel's, by x/sys and not by libseccomp.
+var numbers = map[string]uint32{
+	"bind": unix.SYS_BIND, "brk": unix.SYS_BRK, "clock_gettime": unix.SYS_CLOCK_GETTIME,
+	"clock_nanosleep": unix.SYS_CLOCK_NANOSLEEP, "clone": unix.SYS_CLONE, "clone3": unix.SYS_CLONE3,
+	"close": unix.SYS_CLOSE, "epoll_ctl": unix.SYS_EPOLL_CTL, "epoll_pwait": unix.SYS_EPOLL_PWAIT,
+	"exit": unix.SYS_EXIT, "exit_group": unix.SYS_EXIT_GROUP, "futex": unix.SYS_FUTEX,
+	"getpid": unix.SYS_GETPID, "getrandom": unix.SYS_GETRANDOM, "getsockopt": unix.SYS_GETSOCKOPT,
+	"gettid": unix.SYS_GETTID, "madvise": unix.SYS_MADVISE, "mmap": unix.SYS_MMAP,
+	"mprotect": unix.SYS_MPROTECT, "munmap": unix.SYS_MUNMAP, "nanosleep": unix.SYS_NANOSLEEP,
+	"pidfd_send_signal": unix.SYS_PIDFD_SEND_SIGNAL, "ppoll": unix.SYS_PPOLL, "prctl": unix.SYS_PRCTL,
+	"read": unix.SYS_READ, "recvmsg": unix.SYS_RECVMSG, "restart_syscall": unix.SYS_RESTART_SYSCALL,
+	"rseq": unix.SYS_RSEQ, "rt_sigaction": unix.SYS_RT_SIGACTION, "rt_sigprocmask": unix.SYS_RT_SIGPROCMASK,
+	"rt_sigreturn": unix.SYS_RT_SIGRETURN, "sched_yield": unix.SYS_SCHED_YIELD, "sendmsg": unix.SYS_SENDMSG,
+	"seccomp": unix.SYS_SECCOMP, "set_robust_list": unix.SYS_SET_ROBUST_LIST, "shutdown": unix.SYS_SHUTDOWN,
+	"sigaltstack": unix.SYS_SIGALTSTACK, "tgkill": unix.SYS_TGKILL, "wait4": unix.SYS_WAIT4,
+	"write": unix.SYS_WRITE,
+}
+
+// nativeArch is the architecture of the test, and of the filter.
+var nativeArch = map[string]uint32{
+	"amd64": unix.AUDIT_ARCH_X86_64,
+	"arm64": unix.AUDIT_ARCH_AARCH64,
+}[runtime.GOARCH]
+
+var foreignArchs = []uint32{
+	unix.AUDIT_ARCH_I386, unix.AUDIT_ARCH_ARM, unix.AUDIT_ARCH_AARCH64, unix.AUDIT_ARCH_X86_64,
+	unix.AUDIT_ARCH_PPC64LE, unix.AUDIT_ARCH_RISCV64, unix.AUDIT_ARCH_S390X, 0, ^uint32(0),
+}
+
+// x32 marks a number of the x32 ABI, which has the architecture of amd64.
+const x32 = 0x40000000
+
+// A model is the policy of one table.
+type model []rule
+
+// verdict is what the kernel is to do with a call.
+func (m model) verdict(c *call) uint32 {
+	if c.arch != nativeArch {
+		return killed
+	}
+	for i := range m {
+		if numbers[m[i].call] == c.nr && m[i].matches(c) {
+			return unix.SECCOMP_RET_ALLOW
+		}
+	}
+	if c.nr == unix.SYS_CLONE3 {
+		return enosys
+	}
+	return killed
+}
+
+func (r *rule) matches(c *call) bool {
+	for _, a := range r.args {
+		if c.args[a.i]&a.mask != a.value {
+			return false
+		}
+	}
+	return true
+}
+
+// strictest returns what the kernel does where two filters decide: of two actions,
+// the lower as a signed number (seccomp_run_filters in kernel/seccomp.c).
+func strictest(a, b uint32) uint32 {
+	if int32(a&unix.SECCOMP_RET_ACTION_FULL) < int32(b&unix.SECCOMP_RET_ACTION_FULL) {
+		return a
+	}
+	return b
+}
+
+// A subject is the filters that a process has, and the tables that they are to mean.
+type subject struct {
+	programs []*program
+	models   []model
+}
+
+// decide returns what the filters and what the tables say of a call.
+func (s *subject) decide(c *call) (got, want uint32) {
+	got, want = unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_ALLOW
+	for _, p := range s.programs {
+		got = strictest(got, p.run(c))
+	}
+	for _, m := range s.models {
+		want = strictest(want, m.verdict(c))
+	}
+	return got, want
+}
+
+// calls generates calls that are close to what a table allows: most of them a rule's,
+// with arguments that satisfy it but for one or two, by a little.
+type calls struct {
+	*rand.Rand
+	rules  []rule
+	values []uint64 // that occur in the rules
+}
+
+func newCalls(seed uint64, models []model) *calls {
+	g := &calls{Rand: rand.New(rand.NewPCG(seed, 0)), values: []uint64{0, 1, all, 1 << 31, 1 << 32, 1 << 63}}
+	for _, m := range models {
+		g.rules = append(g.rules, m...)
+		for _, r := range m {
+			for _, a := range r.args {
+				g.values = append(g.values, a.value, a.mask)
+			}
+		}
+	}
+	g.rules = append(g.rules, with("clone3", "answered"))
+	return g
+}
+
+// next makes a call.
+func (g *calls) next(c *call) {
+	r := &g.rules[g.IntN(len(g.rules))]
+	*c = call{nr: numbers[r.call], arch: nativeArch, ip: g.Uint64()}
+	for i := range c.args {
+		c.args[i] = g.value()
+	}
+	for _, a := range r.args {
+		c.args[a.i] = a.value | c.args[a.i]&^a.mask
+	}
+	for g.IntN(2) == 0 {
+		if len(r.args) > 0 && g.IntN(4) > 0 {
+			a := r.args[g.IntN(len(r.args))]
+			c.args[a.i] = g.near(c.args[a.i])
+		} else {
+			i := g.IntN(len(c.args))
+			c.args[i] = g.near(c.args[i])
+		}
+	}
+	switch g.IntN(32) {
+	case 0:
+		c.arch = foreignArchs[g.IntN(len(foreignArchs))]
+	case 1:
+		c.arch = nativeArch ^ 1<<g.IntN(32)
+	case 2:
+		c.nr = g.Uint32N(1024)
+	case 3:
+		c.nr ^= 1 << g.IntN(32)
+	case 4:
+		c.nr |= x32
+	case 5:
+		c.nr = g.Uint32()
+	case 6:
+		c.nr = ^g.Uint32N(4)
+	}
+}
+
+// value is one that a rule might be about.
+func (g *calls) value() uint64 {
+	v := g.values[g.IntN(len(g.values))]
+	if g.IntN(2) == 0 {
+		v = g.near(v)
+	}
+	return v
+}
+
+// near returns a number that is easily taken for v.
+func (g *calls) near(v uint64) uint64 {
+	switch g.IntN(12) {
+	case 0:
+		return v + 1
+	case 1:
+		return v - 1
+	case 2:
+		return v | 1<<32
+	case 3:
+		return v | 1<<63
+	case 4:
+		return v | 0xffffffff<<32
+	case 5:
+		return uint64(int32(v)) // sign extension
+	case 6:
+		return uint64(uint32(v))
+	case 7:
+		return v>>32 | v<<32
+	case 8:
+		return ^v
+	case 9:
+		return g.Uint64()
+	case 10:
+		return g.values[g.IntN(len(g.values))]
+	}
+	return v ^ 1<<g.IntN(64)
+}
+
+// compare has the filters and the tables decide on calls until they differ: n random
+// ones, and the numbers 0 to 1023 of each architecture. It returns the
+// difference, or "".
+func (s *subject) compare(seed uint64, n int) string {
+	g := newCalls(seed, s.models)
+	var c call
+	differs := func() string {
+		if got, want := s.decide(&c); got != want {
+			return fmt.Sprintf("%v: the filter says %#x, the table %#x", &c, got, want)
+		}
+		return ""
+	}
+	for range n {
+		g.next(&c)
+		if d := differs(); d != "" {
+			return d
+		}
+	}
+	for _, arch := range append(foreignArchs, nativeArch) {
+		for nr := range uint32(1024) {
+			for _, bit := range []uint32{0, x32, 1 << 31} {
+				for _, v := range []uint64{0, 1, all} {
+					c = call{nr: nr | bit, arch: arch, args: [6]uint64{v, v, v, v, v, v}}
+					if d := differs(); d != "" {
+						return d
+					}
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// random is how many random calls each comparison makes.
+const random = 500_000
+
+// check fails the test where the filters and the tables differ, or when the calls did
+// not go every way through the filters.
+func (s *subject) check(t *testing.T) {
+	t.Helper()
+	seed := rand.Uint64()
+	if d := s.compare(seed, random); d != "" {
+		t.Fatalf("seed %d: %s", seed, d)
+	}
+	for i, p := range s.programs {
+		if unused := p.unused(); len(unused) > 0 {
+			t.Errorf("seed %d: filter %d of %d instructions: no call shows that %q", seed, i, len(p.code), unused)
+		}
+	}
+}
+
+// The model speaks of each rule: a call that satisfies it is allowed, and one that
+// misses one condition by one bit is not, unless by another rule.
+func TestModel(t *testing.T) {
+	for _, table := range tables {
+		m := model(table.rules)
+		for _, r := range m {
+			nr, ok := numbers[r.call]
+			if !ok {
+				t.Fatalf("%s: no number for %s: add it to the test", table.name, r.call)
+			}
+			c := call{nr: nr, arch: nativeArch}
+			for _, a := range r.args {
+				c.args[a.i] = a.value
+			}
+			if got := m.verdict(&c); got != unix.SECCOMP_RET_ALLOW {
+				t.Errorf("%s: %v: %#x", table.name, &c, got)
+			}
+			for _, a := range r.args {
+				for bit := range 64 {
+					wrong := c
+					if wrong.args[a.i] ^= 1 << bit; a.mask&(1<<bit) != 0 && r.matches(&wrong) {
+						t.Errorf("%s: %s: %v satisfies the rule", table.name, r.call, &wrong)
+					}
+				}
+			}
+			c.arch = unix.AUDIT_ARCH_I386
+			if got := m.verdict(&c); got != killed {
+				t.Errorf("%s: %v: %#x", table.name, &c, got)
+			}
+		}
+		if got := m.verdict(&call{nr: unix.SYS_CLONE3, arch: nativeArch}); got != enosys {
+			t.Errorf("%s: clone3: %#x", table.name, got)
+		}
+		if got := m.verdict(&call{nr: unix.SYS_OPENAT, arch: nativeArch}); got != killed {
+			t.Errorf("%s: openat: %#x", table.name, got)
+		}
+	}
+}
+
+// What libseccomp makes of a table is what the table says.
+func TestExportedFilters(t *testing.T) {
+	for _, table := range tables {
+		t.Run(table.name, func(t *testing.T) {
+			t.Parallel()
+			s := subject{[]*program{newProgram(export(t, table.rules))}, []model{table.rules}}
+			s.check(t)
+		})
+	}
+}
+
+// The comparison sees a filter that is wrong in a single place: each instruction is broken
+// in each way that it can be.
+func TestComparisonSeesWrongFilters(t *testing.T) {
+	for _, table := range tables {
+		t.Run(table.name, func(t *testing.T) {
+			t.Parallel()
+			s := subject{[]*program{newProgram(export(t, table.rules))}, []model{table.rules}}
+			p := s.programs[0]
+			mutants := 0
+			for pc, right := range p.code {
+				if noConsequence(p, pc) {
+					continue
+				}
+				for _, wrong := range wrongs(right) {
+					mutants++
+					p.code[pc] = wrong
+					if s.compare(1, random) == "" {
+						t.Errorf("instruction %d is %+v instead of %+v, and no call shows it", pc, wrong, right)
+					}
+				}
+				p.code[pc] = right
+			}
+			t.Logf("%d wrong filters", mutants)
+		})
+	}
+}
+
+// noConsequence reports whether an instruction can be wrong and the filter right: one about
+// the half of an argument that a rule does not look at, and the two that look for
+// x32, whose numbers are in no table anyway.
+func noConsequence(p *program, pc int) bool {
+	for i := pc; i < pc+3 && i < len(p.code); i++ {
+		if p.idle(i) { // load, mask, jump
+			return true
+		}
+	}
+	isX32 := func(pc int) bool { return p.code[pc].Code&0xf0 == unix.BPF_JGE && p.code[pc].K == x32 }
+	return isX32(pc) || pc > 0 && isX32(pc-1)
+}
+
+// wrongs returns other instructions that libseccomp might have put in the place of one.
+func wrongs(i unix.SockFilter) []unix.SockFilter {
+	k := func(k uint32) unix.SockFilter { return unix.SockFilter{Code: i.Code, Jt: i.Jt, Jf: i.Jf, K: k} }
+	switch i.Code & 7 {
+	case unix.BPF_LD:
+		return []unix.SockFilter{k(i.K ^ 4)} // the other half
+	case unix.BPF_ALU:
+		return []unix.SockFilter{k(i.K & (i.K - 1)), k(i.K | (i.K + 1)), k(^i.K)}
+	case unix.BPF_RET:
+		if i.K == unix.SECCOMP_RET_ALLOW {
+			return []unix.SockFilter{k(killed), k(unix.SECCOMP_RET_LOG)}
+		}
+		return []unix.SockFilter{k(unix.SECCOMP_RET_ALLOW), k(i.K ^ 1)}
+	}
+	if i.Jt == i.Jf {
+		return nil
+	}
+	other := i
+	other.Jt, other.Jf = i.Jf, i.Jt
+	always, never := i, i
+	always.Jf, never.Jt = i.Jt, i.Jf
+	return []unix.SockFilter{other, always, never, k(i.K ^ 1), k(i.K ^ 1<<31)}
+}
