@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -22,7 +20,7 @@ import (
 func TestAttack(t *testing.T) {
 	testenv.Require(t, testenv.Netns)
 	t.Parallel()
-	binary := attackingBinary(t)
+	binary := testenv.Variant(t, "attack")
 	t.Run("confined", func(t *testing.T) {
 		t.Parallel()
 		testConfined(t, binary)
@@ -31,24 +29,10 @@ func TestAttack(t *testing.T) {
 		t.Parallel()
 		testUnconfined(t, binary)
 	})
-}
-
-// attackingBinary builds the program with what attacks it from inside.
-func attackingBinary(t *testing.T) string {
-	t.Helper()
-	// Not below t.TempDir, which only its owner may enter.
-	dir, err := os.MkdirTemp("", "maas-netmon-test-")
-	testenv.Must(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	testenv.Must(t, os.Chmod(dir, 0o755))
-	path := filepath.Join(dir, "maas-netmon")
-	out, err := exec.Command("go", "build", "-trimpath", "-tags", "osusergo,netgo,attack", "-o", path,
-		"maas-netmon/cmd/maas-netmon").CombinedOutput()
-	if err != nil {
-		t.Fatalf("go build: %v: %s", err, out)
-	}
-	testenv.Must(t, os.Chmod(path, 0o755))
-	return path
+	t.Run("not shipped", func(t *testing.T) {
+		t.Parallel()
+		testNotShipped(t, binary)
+	})
 }
 
 // testConfined tries the table in each process, from the main thread and from one made
@@ -211,11 +195,10 @@ func TestAttackTable(t *testing.T) {
 	}
 }
 
-// The program that is shipped has nothing of it.
-func TestNoAttackShipped(t *testing.T) {
-	t.Parallel()
+// testNotShipped sees that the shipped program has nothing of it.
+func testNotShipped(t *testing.T, binary string) {
 	trace := []byte("maas-netmon/internal/attack")
-	for path, want := range map[string]bool{testenv.Binary(t): false, attackingBinary(t): true} {
+	for path, want := range map[string]bool{testenv.Binary(t): false, binary: true} {
 		content, err := os.ReadFile(path)
 		testenv.Must(t, err)
 		if got := bytes.Contains(content, trace); got != want {
