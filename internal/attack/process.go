@@ -207,6 +207,11 @@ const code = "run code that was not there, or disturb memory"
 var memory = []Act{
 	dies(code, "mmap executable", Done, mmap(unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)),
 	dies(code, "mmap writable and executable", Done, mmap(unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)),
+	// The same descriptor, none, as the filter sees it in 32 bits.
+	dies(code, "mmap executable, 32 bits of descriptor", Done,
+		sys(unix.SYS_MMAP, 0, page, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, 0xffffffff, 0)),
+	dies(code, "mmap shared, 32 bits of descriptor", Done,
+		sys(unix.SYS_MMAP, 0, page, unix.PROT_READ, unix.MAP_SHARED|unix.MAP_ANONYMOUS, 0xffffffff, 0)),
 	dies(code, "mmap shared", Done, mmap(unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)),
 	dies(code, "mmap locked", Done, mmap(unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_LOCKED)),
 	dies(code, "mmap a stack that grows", Done, mmap(unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_GROWSDOWN)),
