@@ -148,6 +148,16 @@ type Confined struct {
 // Parser must be called before the process is given anything. An error leaves the
 // process half confined: it must end.
 func Parser(g Grant) (*Confined, error) {
+	c, err := beneath(g)
+	if err != nil {
+		return nil, err
+	}
+	return c, load(parserRules(g, c.eventfds))
+}
+
+// beneath is Parser without seccomp, whose verdict comes first: what the other layers
+// refuse is seen only without it.
+func beneath(g Grant) (*Confined, error) {
 	c := &Confined{grant: g}
 	settle()
 
@@ -175,7 +185,7 @@ func Parser(g Grant) (*Confined, error) {
 	if err := limit("RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(g.Limit)+runtimeDescriptors); err != nil {
 		return nil, err
 	}
-	return c, load(parserRules(g, c.eventfds))
+	return c, nil
 }
 
 // Tighten gives up what only the hand-over of the sockets needed: to be passed a

@@ -167,6 +167,7 @@ var privileges = []Act{
 	dies(privilege, "PR_GET_DUMPABLE", Done, sys(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE)),
 	dies(privilege, "PR_SET_SECCOMP", "EFAULT", sys(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, 0)),
 	dies(privilege, "seccomp, one more filter", Done, addFilter(0)),
+	dies(privilege, "seccomp, one more filter for all threads", Done, addFilter(unix.SECCOMP_FILTER_FLAG_TSYNC)),
 	dies(privilege, "seccomp with a listener", Done, addFilter(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER)),
 	dies(privilege, "seccomp, asked what it can", Done, sys(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, keep(uint32(0)))),
 	dies(privilege, "landlock_create_ruleset", Whatever, sys(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)),
