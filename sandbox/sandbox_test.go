@@ -99,6 +99,12 @@ var acts = []act{
 		}
 		wg.Wait()
 	}},
+	{"memory beyond the limit", 0, func() {
+		_, err := unix.Mmap(-1, 0, 2<<30, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+		if err != unix.ENOMEM {
+			os.Exit(95)
+		}
+	}},
 	{"recovered panic", 0, func() {
 		defer func() { _ = recover() }()
 		panic("on purpose")
