@@ -78,7 +78,8 @@ cover: deps ## test coverage over all packages: build/cover.html and a total
 	$(GO) tool cover -func=build/cover.out | tail -n 1
 
 install: bin/maas-netmon ## install into DESTDIR; without one, give the file its capability too
-	install -D -m 0755 bin/maas-netmon $(DESTDIR)$(PREFIX)/sbin/maas-netmon
+# Not readable, so that the parser need not be started from a copy: see privsep/start.go.
+	install -D -m 0711 bin/maas-netmon $(DESTDIR)$(PREFIX)/sbin/maas-netmon
 	test -n "$(DESTDIR)" || setcap cap_net_raw=p $(PREFIX)/sbin/maas-netmon
 
 clean: ## remove what was built

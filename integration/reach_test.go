@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -207,6 +208,60 @@ func TestSameUserCannotReachIn(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Not even while the program starts: the parser is out of reach from its first instruction
+// on, whether its user may read the program's file or not. With the control socket
+// in hand, an attacker would be given the packet socket in the parser's place.
+func TestSameUserCannotReachInAtStart(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.Dumpable)
+	for name, mode := range map[string]os.FileMode{"readable": 0o755, "not readable": 0o711} {
+		t.Run(name, func(t *testing.T) {
+			a, _ := rawPair(t)
+			path := testenv.CapableBinary(t, "cap_net_raw=p")
+			testenv.Must(t, os.Chmod(path, mode))
+			looked := 0
+			for range 10 {
+				p := testenv.Start(t, a.Namespace, testenv.Options{Path: path, UID: nobody}, a.Name)
+				ready := p.Log.Expect(testenv.Holds("msg=watching"))
+				asNobody(t, func() {
+					for !ready.Met() {
+						looked += snatch(t, p.Pid())
+					}
+				})
+				p.Signal(t, sigTERM)
+				if status := p.Exit(t); status != 0 {
+					t.Errorf("exit status %d", status)
+				}
+			}
+			if looked == 0 {
+				t.Error("the parser was never seen while it started")
+			}
+		})
+	}
+}
+
+// snatch tries to take the descriptors of a child that a process may just have started,
+// and returns how often there was one to try.
+func snatch(t *testing.T, parent int) (tries int) {
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", parent, parent))
+	for _, child := range strings.Fields(string(children)) {
+		pid, err := strconv.Atoi(child)
+		testenv.Must(t, err)
+		pidfd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			continue // ended
+		}
+		tries++
+		for n := range 8 {
+			if fd, err := unix.PidfdGetfd(pidfd, n, 0); err == nil {
+				unix.Close(fd)
+				t.Errorf("took descriptor %d out of the parser", n)
+			}
+		}
+		unix.Close(pidfd)
+	}
+	return tries
 }
 
 // The same attempts succeed on a process of that user that does not defend itself: what

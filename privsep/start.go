@@ -2,6 +2,7 @@ package privsep
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 	"unsafe"
@@ -10,23 +11,31 @@ import (
 )
 
 // A Child is the parser as the monitor sees it. Not safe for concurrent use, but for
-// Kill.
+// Kill, and for one goroutine that receives.
 type Child struct {
 	*Conn
 	pid, pidfd int
 }
 
 // Launch starts the program's own executable anew as the parser: with the given
-// argument list (args[0] included), an empty environment, nothing to read on standard
-// input, this process's standard output and error, and its end of the socket
-// pair. Every other descriptor must be close-on-exec (see [CloseStray]).
+// argument list (args[0] included), nothing in the environment that is not ours,
+// nothing to read on standard input, this process's standard output and error, and its
+// end of the socket pair. Every other descriptor must be close-on-exec (see
+// [CloseStray]), and every privilege given up.
 //
-// The executable is /proc/self/exe: the file that is running, even if another took
-// its name. The parser asks for a signal when the thread that made it ends
+// No process of the same user can look into the parser, from its first instruction on;
+// see [executable].
+//
+// The parser asks for a signal when the thread that made it ends
 // (PR_SET_PDEATHSIG(2const) speaks of the thread): the calling goroutine must be
 // locked to a thread that lasts as long as the process, as main's is after
 // runtime.LockOSThread in an init function.
 func Launch(args []string) (*Child, error) {
+	path, done, err := executable()
+	if err != nil {
+		return nil, fmt.Errorf("prepare executable: %w", err)
+	}
+	defer done()
 	ours, theirs, err := pair()
 	if err != nil {
 		return nil, err
@@ -41,8 +50,8 @@ func Launch(args []string) (*Child, error) {
 	c := &Child{Conn: ours}
 	// Not os.StartProcess: it would make a non-blocking standard output, which
 	// others may share, blocking.
-	c.pid, err = syscall.ForkExec("/proc/self/exe", args, &syscall.ProcAttr{
-		Env:   []string{},
+	c.pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
+		Env:   []string{"GOTRACEBACK=none"}, // before debug.SetTraceback can say so
 		Files: []uintptr{null.Fd(), 1, 2, uintptr(theirs.fd)},
 		Sys:   &syscall.SysProcAttr{PidFD: &c.pidfd},
 	})
@@ -51,6 +60,55 @@ func Launch(args []string) (*Child, error) {
 		return nil, fmt.Errorf("start parser: %w", err)
 	}
 	return c, nil
+}
+
+// executable returns the path of the file that is running, for an exec that makes a
+// process which is not dumpable, and what to do after it.
+//
+// A program can make itself not dumpable, but not before it runs: until then any process
+// of the same user could take the control socket out of it (pidfd_getfd(2)), stop it, and
+// be given what the parser is to be given. A process that executes a file which it may
+// not read, though, is not dumpable from the start (PR_SET_DUMPABLE(2const); would_dump
+// in fs/exec.c). So where our user may read the program's file, what is executed is a
+// copy in memory that nobody may.
+func executable() (path string, done func(), err error) {
+	const self = "/proc/self/exe" // the file that is running, even if another took its name
+	// Not by opening it: a security module may refuse that and the exec not care.
+	if err := unix.Access(self, unix.R_OK); err == unix.EACCES {
+		return self, func() {}, nil
+	}
+	file, err := os.Open(self)
+	if err != nil {
+		return "", nil, err
+	}
+	defer file.Close()
+	fd, err := unix.MemfdCreate("maas-netmon", unix.MFD_CLOEXEC|unix.MFD_EXEC)
+	if err == unix.EINVAL { // before Linux 6.3
+		fd, err = unix.MemfdCreate("maas-netmon", unix.MFD_CLOEXEC)
+	}
+	if err != nil {
+		return "", nil, os.NewSyscallError("memfd_create", err)
+	}
+	memory := os.NewFile(uintptr(fd), "memfd")
+	defer memory.Close()
+	if _, err := io.Copy(memory, file); err != nil {
+		return "", nil, err
+	}
+	if err := unix.Fchmod(fd, 0o111); err != nil {
+		return "", nil, os.NewSyscallError("fchmod", err)
+	}
+	// A file that is open for writing cannot be executed, and this one cannot be opened for
+	// reading; O_PATH is neither. Its number must be none of those that the child gets.
+	opened, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", nil, os.NewSyscallError("open", err)
+	}
+	defer unix.Close(opened)
+	ref, err := unix.FcntlInt(uintptr(opened), unix.F_DUPFD_CLOEXEC, controlFD+1)
+	if err != nil {
+		return "", nil, os.NewSyscallError("fcntl", err)
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", ref), func() { unix.Close(ref) }, nil
 }
 
 // Pid returns the parser's process number.

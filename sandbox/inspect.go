@@ -22,8 +22,8 @@ type Findings struct {
 // Inspect looks at another process from outside, in /proc, and returns an error
 // that names the first layer it finds missing on any of its threads: capabilities,
 // no_new_privs, a seccomp filter that is not the caller's too, the caller's own user
-// and group, and that it is not dumpable. It believes the kernel, and nothing that
-// the process says (proc_pid_status(5)).
+// and group, that nobody traces it, and that it is not dumpable. It believes the kernel,
+// and nothing that the process says (proc_pid_status(5)).
 //
 // /proc/PID/status alone would speak of the main thread only. A thread made while
 // Inspect looks has the attributes of the thread that made it.
@@ -97,6 +97,7 @@ func readStatus(path string) (status, error) {
 func (s status) check(self status) error {
 	none := strings.Repeat("0", 16)
 	wants := []struct{ name, want string }{
+		{"TracerPid", "0"},
 		{"Uid", self["Uid"]}, // real, effective, saved, file system
 		{"Gid", self["Gid"]},
 		{"Groups", self["Groups"]},
