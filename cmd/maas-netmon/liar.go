@@ -149,7 +149,8 @@ func (l *liar) behave(until stage) error {
 	c, err := sandbox.Parser(sandbox.Grant{
 		Write:   []int{unix.Stdout, unix.Stderr, l.control.FD()},
 		Receive: []int{l.control.FD()},
-		Limit:   16,
+		Sockets: len(l.o.interfaces),
+		Memory:  parserMemory(l.o.maxBindings),
 	})
 	if err != nil || until == confined {
 		return err
@@ -160,7 +161,7 @@ func (l *liar) behave(until stage) error {
 	if l.sockets, err = receiveSockets(l.control, len(l.o.interfaces)); err != nil {
 		return err
 	}
-	if err := c.Tighten(l.sockets); err != nil {
+	if err := c.Tighten(); err != nil {
 		return err
 	}
 	return l.control.Send(privsep.Message{Type: privsep.Ready})

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// stderr is standard error. Nothing that the program has to do waits for its reader: a
+// message that finds no room is dropped after a moment, and counted.
+var stderr messages
+
+// patience is how long a message waits for room. After one was dropped, the next do not
+// wait at all.
+const patience = 50 * time.Millisecond
+
+// messages is a writer of whole messages. Not safe for concurrent use; slog takes care.
+type messages struct {
+	lost int
+}
+
+// Write writes a message, or drops it. It never fails: nobody could be told.
+func (w *messages) Write(b []byte) (int, error) {
+	if w.lost > 0 {
+		note := fmt.Appendf(nil, "maas-netmon: %d messages were lost, their reader did not read\n", w.lost)
+		if !write(note, 0) {
+			w.lost++
+			return len(b), nil
+		}
+		w.lost = 0
+	}
+	if !write(b, patience) {
+		w.lost++
+	}
+	return len(b), nil
+}
+
+// write writes to standard error as far as that does not block for longer than a
+// limit, in pieces that a pipe takes whole (PIPE_BUF, pipe(7)).
+func write(b []byte, limit time.Duration) bool {
+	timeout := unix.NsecToTimespec(int64(limit))
+	for piece := range slices.Chunk(b, pipeBuf) {
+		fds := []unix.PollFd{{Fd: int32(unix.Stderr), Events: unix.POLLOUT}}
+		n, err := unix.Ppoll(fds, &timeout, nil)
+		for err == unix.EINTR {
+			n, err = unix.Ppoll(fds, &timeout, nil)
+		}
+		if err != nil || n == 0 {
+			return false
+		}
+		if _, err := unix.Write(unix.Stderr, piece); err != nil {
+			return false
+		}
+	}
+	return true
+}
