@@ -176,8 +176,15 @@ func (l *liar) write(b ...byte) {
 
 // answer waits to be asked for the counters.
 func (l *liar) answer(m privsep.Message) {
-	if _, err := l.control.Receive(-1); err == nil {
-		l.send(m)
+	for {
+		asked, err := l.control.Receive(-1)
+		if err != nil {
+			return
+		}
+		if asked.Type == privsep.Ping {
+			l.send(m)
+			return
+		}
 	}
 }
 
