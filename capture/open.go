@@ -93,15 +93,22 @@ func Ethernet(hardwareType uint16) bool {
 // filter and lock stay. It needs no capability (packet(7); only socket(2) asks
 // for CAP_NET_RAW). An interface that is down is bound all the same, and frames
 // flow when it comes up.
-func (s *Socket) Bind(ifindex int) error {
+func (s *Socket) Bind(ifindex int) error { return s.bind(ifindex, unix.ETH_P_ALL) }
+
+func (s *Socket) bind(ifindex int, protocol uint16) error {
 	return s.control(func(fd int) error {
-		err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: ifindex})
+		err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(protocol), Ifindex: ifindex})
 		if err != nil {
 			return fmt.Errorf("bind packet socket: %w", err)
 		}
 		return nil
 	})
 }
+
+// Pause ends the flow of frames, until the next Bind: an interface that was renamed is
+// still the socket's. The kernel knows no "nothing" to bind to again, but a protocol of
+// which the filter lets no frame pass is as good.
+func (s *Socket) Pause(ifindex int) error { return s.bind(ifindex, unix.ETH_P_802_EX1) }
 
 // FD returns the socket's descriptor, to be handed to a [Reader] elsewhere. It
 // is valid as long as the Socket is reachable.

@@ -26,16 +26,16 @@ func TestLyingParser(t *testing.T) {
 	lies := map[string]outcome{
 		"exit":       {1, "the parser ended by itself"},
 		"exit-late":  {1, "the parser ended by itself"},
-		"exit-usage": {2, ""}, // a parser that says why itself
+		"exit-usage": {1, "the parser ended with exit status 2"}, // as a crash of the Go runtime does
 		"exit-99":    {1, "the parser ended with exit status 99"},
 
 		"unconfined": {5, "the parser is not confined: "},
 		"hidden":     {5, "the parser is not confined: "},
 
-		"close":      {1, "the parser was killed by SIGKILL"},
-		"shutdown":   {1, "the parser was killed by SIGKILL"},
+		"close":      {1, "the parser was killed: it closed its socket and went on"},
+		"shutdown":   {1, "the parser was killed: it closed its socket and went on"},
 		"close-late": seccomp,
-		"empty":      {1, "the parser was killed by SIGKILL"},
+		"empty":      {5, malformed + "0 bytes, want 136"},
 
 		"short":      {5, malformed + "135 bytes, want 136"},
 		"byte":       {5, malformed + "1 bytes, want 136"},

@@ -319,9 +319,19 @@ func TestRenamedAwayAndBack(t *testing.T) {
 	testenv.Must(t, a.IP("link", "set", a.Name, "down"))
 	testenv.Must(t, a.IP("link", "set", a.Name, "name", "other"))
 	gone.True(t)
+
+	// It has another name now, and is not ours to watch.
+	other := testenv.Host{Namespace: a.Namespace, Name: "other", MAC: a.MAC}
+	testenv.Must(t, other.Up())
+	foreign := p.Lines.Expect(testenv.IP("10.0.0.5"))
+	arrived := other.Sniff(t).Expect(testenv.From(macC))
+	testenv.Must(t, b.Port(t).Send(request(macC, "10.0.0.5").Bytes()))
+	arrived.True(t)
+
 	back := p.Log.Expect(testenv.Holds("interface is back"))
+	testenv.Must(t, a.IP("link", "set", "other", "down"))
 	testenv.Must(t, a.IP("link", "set", "other", "name", a.Name))
 	back.True(t)
 	testenv.Must(t, a.Up())
-	sendFence(t, p, b.Port(t)).True(t)
+	foreign.False(t, sendFence(t, p, b.Port(t)))
 }

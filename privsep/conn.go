@@ -89,6 +89,16 @@ func (c *Conn) SendFD(m Message, fd int) error {
 // message, which must not carry a descriptor. The peer's end gives [io.EOF], a
 // malformed message an error that wraps [ErrMessage], nothing in time [ErrTimeout].
 func (c *Conn) Receive(timeout time.Duration) (Message, error) {
+	for {
+		m, err := c.receive(timeout)
+		// Woken for nothing.
+		if err != ErrTimeout || timeout >= 0 {
+			return m, err
+		}
+	}
+}
+
+func (c *Conn) receive(timeout time.Duration) (Message, error) {
 	if err := c.wait(timeout); err != nil {
 		return Message{}, err
 	}
@@ -97,7 +107,7 @@ func (c *Conn) Receive(timeout time.Duration) (Message, error) {
 		// kernel discards a descriptor, and nobody is told: the monitor is trusted.
 		var buf [MessageLen + 1]byte
 		n, err := unix.Read(c.fd, buf[:])
-		return decode(buf[:max(n, 0)], err)
+		return c.decode(buf[:max(n, 0)], err)
 	}
 	// No room for control data: the kernel itself then discards descriptors that the
 	// peer may have sent, and says so with MSG_CTRUNC.
@@ -133,7 +143,7 @@ func (c *Conn) recvmsg(control []byte) (Message, error) {
 	if err == nil && flags&unix.MSG_CTRUNC != 0 {
 		return Message{}, fmt.Errorf("%w: an unexpected descriptor", ErrMessage)
 	}
-	m, err := decode(buf[:max(n, 0)], err)
+	m, err := c.decode(buf[:max(n, 0)], err)
 	if err == nil && controlLen != len(control) {
 		return Message{}, fmt.Errorf("%w: %d bytes of control data, want %d", ErrMessage, controlLen, len(control))
 	}
@@ -142,7 +152,7 @@ func (c *Conn) recvmsg(control []byte) (Message, error) {
 
 // decode makes a message of what a system call gave, or an error of its error. b has
 // room for one byte more than a message, so that a longer one is seen to be longer.
-func decode(b []byte, err error) (Message, error) {
+func (c *Conn) decode(b []byte, err error) (Message, error) {
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
 		return Message{}, ErrTimeout
@@ -150,10 +160,21 @@ func decode(b []byte, err error) (Message, error) {
 		return Message{}, io.EOF // the peer went without reading all of ours
 	case err != nil:
 		return Message{}, fmt.Errorf("receive: %w", err)
-	case len(b) == 0:
+	case len(b) == 0 && c.ended():
 		return Message{}, io.EOF
 	}
 	return Decode(b)
+}
+
+// ended reports whether the peer will send nothing more. A message of no byte reads like
+// the end.
+func (c *Conn) ended() bool {
+	polls := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Ppoll(polls, &unix.Timespec{}, nil)
+	for err == unix.EINTR {
+		n, err = unix.Ppoll(polls, &unix.Timespec{}, nil)
+	}
+	return n > 0
 }
 
 // wait waits until there is something to receive. A negative timeout waits for ever.

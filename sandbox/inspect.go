@@ -113,7 +113,7 @@ func (s status) check(self status) error {
 	if inherited, ok := self["Seccomp_filters"]; ok {
 		n, err := strconv.Atoi(inherited)
 		if err != nil {
-			return fmt.Errorf("Seccomp_filters: %w", err)
+			return fmt.Errorf("field Seccomp_filters: %w", err)
 		}
 		wants = append(wants, struct{ name, want string }{"Seccomp_filters", strconv.Itoa(n + 1)})
 	}

@@ -62,6 +62,10 @@ var layers = []layer{
 		}
 		return nil
 	}},
+	{"RLIMIT_DATA", 0, false, unix.ENOMEM, func() error {
+		_, err := unix.Mmap(-1, 0, 1<<30, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+		return err
+	}},
 	{"RLIMIT_MEMLOCK", 0, true, unix.EPERM, func() error { return unix.Mlock(make([]byte, 1)) }},
 	{"RLIMIT_CORE", 0, true, unix.EPERM, func() error {
 		return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1})
@@ -77,7 +81,7 @@ func playLayer(name string) int {
 			continue
 		}
 		if !free {
-			if _, err := beneath(Grant{Write: []int{1, 2}, Limit: 8}); err != nil {
+			if _, _, err := beneath(Grant{Write: []int{1, 2}, Memory: 1 << 30}); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				return 98
 			}

@@ -115,19 +115,17 @@ func readerRules(g Grant, eventfds, sockets []int) []rule {
 		is(1, unix.SOL_SOCKET), is(2, unix.SO_ERROR))...)
 }
 
-// parserRules is what the parser is first confined to: readerRules, not knowing the
-// sockets' numbers, and what it takes to be given them, to map their rings, and to
-// put readerRules in force.
-func parserRules(g Grant, eventfds []int) []rule {
-	rules := append(readerRules(g, eventfds, nil),
-		with("getsockopt", "frames the kernel dropped", is(1, unix.SOL_PACKET), is(2, unix.PACKET_STATISTICS)),
-		with("getsockopt", "clears ENETDOWN", is(1, unix.SOL_SOCKET), is(2, unix.SO_ERROR)),
-		with("mmap", "a socket's ring, once",
-			is(2, unix.PROT_READ|unix.PROT_WRITE), is(3, unix.MAP_SHARED), is(5, 0)))
+// parserRules is what the parser is first confined to: readerRules, and what it takes to
+// be given the sockets, which will have these numbers, to map their rings, and to put
+// readerRules in force.
+func parserRules(g Grant, eventfds, sockets []int) []rule {
+	rules := readerRules(g, eventfds, sockets)
+	rules = append(rules, each("recvmsg", "descriptors from the monitor", 0, g.Receive)...)
+	rules = append(rules, each("mmap", "a socket's ring, once", 4, sockets,
+		is(2, unix.PROT_READ|unix.PROT_WRITE), is(3, unix.MAP_SHARED), is(5, 0))...)
 	// ESRCH is how libseccomp likes to be told that a thread could not follow.
 	tsync := []int{unix.SECCOMP_FILTER_FLAG_TSYNC, unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH}
-	rules = append(rules, each("seccomp", "readerRules", 1, tsync, is(0, unix.SECCOMP_SET_MODE_FILTER))...)
-	return append(rules, each("recvmsg", "descriptors from the monitor", 0, g.Receive)...)
+	return append(rules, each("seccomp", "readerRules", 1, tsync, is(0, unix.SECCOMP_SET_MODE_FILTER))...)
 }
 
 // monitorRules is the same for the monitor once the parser runs: sockets that are bound
@@ -136,7 +134,7 @@ func monitorRules(g Grant, eventfds []int) []rule {
 	rules := runtimeRules(eventfds)
 	rules = append(rules, each("write", "log, the parser, the service manager", 0, g.Write)...)
 	rules = append(rules, each("recvmsg", "the parser's numbers, netlink", 0, g.Receive)...)
-	rules = append(rules, each("sendmsg", "the parser's descriptors, netlink", 0, g.Send)...)
+	rules = append(rules, each("sendmsg", "netlink", 0, g.Send)...)
 	rules = append(rules, each("bind", "moves a packet socket to the interface that came back", 0, g.Bind)...)
 	return append(rules,
 		with("ppoll", "waits for the parser's message"),

@@ -12,8 +12,8 @@ var tables = []struct {
 	rules []rule
 	most  int // system calls: the promise of doc/threat-model.md
 }{
-	{"parser", parserRules(Grant{Write: []int{1, 2, 3}, Receive: []int{3}, Limit: 5}, []int{4}), 32},
-	{"reader", readerRules(Grant{Write: []int{1, 2, 3}, Receive: []int{3}, Limit: 5}, []int{4}, []int{6, 7}), 32},
+	{"parser", parserRules(Grant{Write: []int{1, 2, 3}, Receive: []int{3}, Sockets: 2}, []int{4}, []int{6, 7}), 32},
+	{"reader", readerRules(Grant{Write: []int{1, 2, 3}, Receive: []int{3}, Sockets: 2}, []int{4}, []int{6, 7}), 32},
 	{"monitor", monitorRules(Grant{Write: []int{2, 5}, Receive: []int{5, 6}, Send: []int{6}, Bind: []int{7}, Child: 8}, []int{4}), 45},
 }
 

@@ -48,23 +48,22 @@ type Grant struct {
 	// Receive lists the sockets that may be received from: with recvmsg(2), and by
 	// the parser with read(2), which is what it keeps.
 	Receive []int
-	// Send lists the sockets that may be sent to with sendmsg(2), which can carry
-	// descriptors. Monitor only.
+	// Send lists the sockets that may be sent to with sendmsg(2). Monitor only.
 	Send []int
 	// Bind lists the sockets that may be bound anew. Monitor only.
 	Bind []int
 	// Child is the pidfd of the process that may be signalled. Monitor only.
 	Child int
-	// Limit is the number of descriptors that the process holds at most, those of the
-	// Go runtime, which are two, not counted. Parser only.
-	Limit int
+	// Sockets is how many packet sockets the process will be passed. It can hold no
+	// other descriptors than it has and these. Parser only.
+	Sockets int
+	// Memory is how many bytes of memory the process may allocate, its threads' stacks
+	// included (RLIMIT_DATA, getrlimit(2)). Parser only.
+	Memory uint64
 }
 
 // ErrNoCapability is returned by With when the permitted set lacks the capability.
 var ErrNoCapability = errors.New("capability not permitted")
-
-// runtimeDescriptors is how many the netpoller has: an epoll instance and an eventfd.
-const runtimeDescriptors = 2
 
 // Lower empties the effective capability set on all threads and keeps the permitted
 // one: from here on a privilege is used only inside [With].
@@ -137,8 +136,7 @@ func Hide() error {
 // A Confined is a process that [Parser] has confined.
 type Confined struct {
 	Layers
-	grant    Grant
-	eventfds []int
+	reader []rule
 }
 
 // Parser confines the calling process, which needs no privilege for it, and gives
@@ -148,52 +146,55 @@ type Confined struct {
 // Parser must be called before the process is given anything. An error leaves the
 // process half confined: it must end.
 func Parser(g Grant) (*Confined, error) {
-	c, err := beneath(g)
+	c, rules, err := beneath(g)
 	if err != nil {
 		return nil, err
 	}
-	return c, load(parserRules(g, c.eventfds))
+	return c, load(rules)
 }
 
-// beneath is Parser without seccomp, whose verdict comes first: what the other layers
-// refuse is seen only without it.
-func beneath(g Grant) (*Confined, error) {
-	c := &Confined{grant: g}
+// beneath is Parser without the filter, whose rules it returns. Seccomp's verdict comes
+// first: what the other layers refuse is seen only without it.
+func beneath(g Grant) (*Confined, []rule, error) {
+	c := &Confined{}
 	settle()
 
 	// First, so that from here on nobody can reach in.
 	if err := Hide(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := limit("RLIMIT_CORE", unix.RLIMIT_CORE, 0); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := limit("RLIMIT_MEMLOCK", unix.RLIMIT_MEMLOCK, 0); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := Drop(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var err error
-	if c.eventfds, err = findEventfds(); err != nil {
-		return nil, err
+	descriptors, err := openDescriptors()
+	if err != nil {
+		return nil, nil, err
 	}
+	events, sockets := eventfds(descriptors), unused(descriptors, g.Sockets)
+	c.reader = readerRules(g, events, sockets)
 	if err := restrict(&c.Layers, landlock.V11); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// Landlock has needed two for a moment.
-	if err := limit("RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(g.Limit)+runtimeDescriptors); err != nil {
-		return nil, err
+	if err := limit("RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(len(descriptors)+g.Sockets)); err != nil {
+		return nil, nil, err
 	}
-	return c, nil
+	if err := limit("RLIMIT_DATA", unix.RLIMIT_DATA, g.Memory); err != nil {
+		return nil, nil, err
+	}
+	return c, parserRules(g, events, sockets), nil
 }
 
 // Tighten gives up what only the hand-over of the sockets needed: to be passed a
 // descriptor, to map one, to change the filter. From here on a kernel's door is open
 // only for what a frame, a line and the Go runtime need.
-func (c *Confined) Tighten(sockets []int) error {
-	return load(readerRules(c.grant, c.eventfds, sockets))
-}
+func (c *Confined) Tighten() error { return load(c.reader) }
 
 // limit sets both limits of a resource (getrlimit(2)), or leaves a lower one that the
 // administrator has set.
@@ -217,7 +218,7 @@ func Monitor(g Grant) (Layers, error) {
 	if err := Hide(); err != nil {
 		return layers, err
 	}
-	eventfds, err := findEventfds()
+	descriptors, err := openDescriptors()
 	if err != nil {
 		return layers, err
 	}
@@ -229,30 +230,53 @@ func Monitor(g Grant) (Layers, error) {
 	if err := restrict(&layers, config); err != nil {
 		return layers, err
 	}
-	return layers, load(monitorRules(g, eventfds))
+	return layers, load(monitorRules(g, eventfds(descriptors)))
 }
 
-// findEventfds returns the descriptors of this process that are an eventfd: the Go
-// runtime has one to wake its netpoller, under a number that nobody knows before.
-func findEventfds() ([]int, error) {
+// openDescriptors returns what the process has open, by number: what the links in
+// /proc/self/fd say.
+func openDescriptors() (map[int]string, error) {
 	const dir = "/proc/self/fd"
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	var found []int
+	found := map[int]string{}
 	for _, e := range entries {
-		// The descriptor that the directory itself was read by is gone by now.
-		if kind, err := os.Readlink(filepath.Join(dir, e.Name())); err != nil || kind != "anon_inode:[eventfd]" {
-			continue
-		}
 		fd, err := strconv.Atoi(e.Name())
 		if err != nil {
 			return nil, fmt.Errorf("list descriptors: %w", err)
 		}
-		found = append(found, fd)
+		// The descriptor that the directory itself was read by is gone by now.
+		if kind, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
+			found[fd] = kind
+		}
 	}
 	return found, nil
+}
+
+// eventfds returns those descriptors that are an eventfd: the Go runtime has one to wake
+// its netpoller, under a number that nobody knows before.
+func eventfds(open map[int]string) []int {
+	var found []int
+	for fd, kind := range open {
+		if kind == "anon_inode:[eventfd]" {
+			found = append(found, fd)
+		}
+	}
+	return found
+}
+
+// unused returns the numbers that the next n descriptors will have: the kernel takes the
+// lowest that is free (open(2)).
+func unused(open map[int]string, n int) []int {
+	var found []int
+	for fd := 0; len(found) < n; fd++ {
+		if _, used := open[fd]; !used {
+			found = append(found, fd)
+		}
+	}
+	return found
 }
 
 // restrict applies the layers that a kernel may lack, as far as it has them.
@@ -293,6 +317,4 @@ func settle() {
 	// Naming the number switches off the runtime's updater, which reads cgroup
 	// files and asks for the affinity mask from time to time.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	// The page size is asked for by mmap's helpers.
-	_ = os.Getpagesize()
 }

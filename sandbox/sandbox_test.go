@@ -59,7 +59,7 @@ func play(role string) int {
 // confine is what the real parser calls before it says hello, with standard output and
 // error to write.
 func confine() *Confined {
-	c, err := Parser(Grant{Write: []int{1, 2}, Limit: 8})
+	c, err := Parser(Grant{Write: []int{1, 2}, Memory: 1 << 30})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(98)
@@ -101,6 +101,12 @@ var acts = []act{
 			})
 		}
 		wg.Wait()
+	}},
+	{"memory beyond the limit", 0, func() {
+		_, err := unix.Mmap(-1, 0, 2<<30, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+		if err != unix.ENOMEM {
+			os.Exit(95)
+		}
 	}},
 	{"recovered panic", 0, func() {
 		defer func() { _ = recover() }()
@@ -147,7 +153,7 @@ func playAct(name string) int {
 		if a.name != name {
 			continue
 		}
-		if err := confine().Tighten(nil); err != nil {
+		if err := confine().Tighten(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 97
 		}
@@ -231,7 +237,7 @@ var lies = []lie{
 	}},
 	{"under our own filter alone", "Seccomp_filters", func() error { confine(); return nil }},
 	{"dumpable", "dumpable", func() error {
-		return errors.Join(Drop(), load(parserRules(Grant{Write: []int{1, 2}}, nil)))
+		return errors.Join(Drop(), load(parserRules(Grant{Write: []int{1, 2}}, nil, nil)))
 	}},
 }
 

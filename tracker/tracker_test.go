@@ -126,6 +126,10 @@ func TestScripts(t *testing.T) {
 			{math.MaxInt64, 5, macA, "REFRESHED 5 aa"},
 			{math.MaxUint32, 5, macA, ""},
 			{math.MaxInt64, 5, macB, "MOVED 5 aa>bb"},
+			{-1, 6, macA, "NEW 6 aa"},
+			{600, 6, macA, "REFRESHED 6 aa"},
+			{1 << 32, 6, macA, "REFRESHED 6 aa"},
+			{math.MaxUint32, 6, macA, ""},
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -19,17 +19,17 @@ import (
 // watching anything, and prints what came of it, a line a fact. Without CAP_NET_RAW
 // it goes as far as it can without sockets.
 func runCheck(o options) error {
-	if err := checkDescriptors(len(o.interfaces)); err != nil {
+	if err := checkLimits(len(o.interfaces)); err != nil {
 		return err
 	}
 	fmt.Printf("maas-netmon %s, %s\n", buildVersion(), kernel())
 	signals := catchSignals()
 	var problem error // the first
 	complain := func(err error) {
-		fmt.Printf("no  %s\n", printable(err))
+		fmt.Printf("no  %s\n", printable(err.Error()))
 		var f *failure
 		if errors.As(err, &f) && f.hint != "" {
-			fmt.Printf("    hint: %s\n", f.hint)
+			fmt.Printf("    hint: %s\n", printable(f.hint))
 		}
 		if problem == nil {
 			problem = err

@@ -57,10 +57,10 @@ func explain(w io.Writer, err error) int {
 	if errors.As(err, &said) {
 		return int(said)
 	}
-	fmt.Fprintf(w, "maas-netmon: %s\n", printable(err))
+	fmt.Fprintf(w, "maas-netmon: %s\n", printable(err.Error()))
 	var f *failure
 	if errors.As(err, &f) && f.hint != "" {
-		fmt.Fprintf(w, "maas-netmon: hint: %s\n", f.hint)
+		fmt.Fprintf(w, "maas-netmon: hint: %s\n", printable(f.hint))
 	}
 	return statusOf(err)
 }
@@ -74,12 +74,13 @@ func statusOf(err error) int {
 	return exitFailure
 }
 
-// printable returns the text of an error as one line. Arguments can hold anything.
-func printable(err error) string {
+// printable returns a text as one line of what a terminal can show. Arguments and paths
+// can hold anything.
+func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r
-	}, err.Error())
+	}, text)
 }

@@ -149,7 +149,8 @@ func (l *liar) behave(until stage) error {
 	c, err := sandbox.Parser(sandbox.Grant{
 		Write:   []int{unix.Stdout, unix.Stderr, l.control.FD()},
 		Receive: []int{l.control.FD()},
-		Limit:   16,
+		Sockets: len(l.o.interfaces),
+		Memory:  parserMemory(l.o.maxBindings),
 	})
 	if err != nil || until == confined {
 		return err
@@ -160,7 +161,7 @@ func (l *liar) behave(until stage) error {
 	if l.sockets, err = receiveSockets(l.control, len(l.o.interfaces)); err != nil {
 		return err
 	}
-	if err := c.Tighten(l.sockets); err != nil {
+	if err := c.Tighten(); err != nil {
 		return err
 	}
 	return l.control.Send(privsep.Message{Type: privsep.Ready})
@@ -175,8 +176,15 @@ func (l *liar) write(b ...byte) {
 
 // answer waits to be asked for the counters.
 func (l *liar) answer(m privsep.Message) {
-	if _, err := l.control.Receive(-1); err == nil {
-		l.send(m)
+	for {
+		asked, err := l.control.Receive(-1)
+		if err != nil {
+			return
+		}
+		if asked.Type == privsep.Ping {
+			l.send(m)
+			return
+		}
 	}
 }
 

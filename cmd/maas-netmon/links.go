@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"maas-netmon/capture"
 	"maas-netmon/linkmon"
@@ -29,6 +32,9 @@ func (m *monitor) change(l linkmon.Link) {
 		case l.Index == w.index && !s.away:
 			// Deleted, moved to another namespace, or renamed.
 			s.away = true
+			if err := w.socket.Pause(l.Index); err != nil && !errors.Is(err, unix.ENODEV) {
+				log.Warn("interface cannot be let go", "err", err)
+			}
 			log.Warn("interface is gone, waiting for it")
 		}
 	}
@@ -68,26 +74,18 @@ func (m *monitor) present(w *watch, s *linkState, l linkmon.Link, log *slog.Logg
 	s.known, s.down, s.carrier = true, down, carrier
 }
 
-// loss remembers when a loss on an interface was last reported, so that it is said
-// once a minute at the most.
+// A loss is said at once, and then once a minute at the most.
 type loss struct {
-	dropped, evicted uint64 // not yet reported
-	last             time.Time
+	unsaid uint64
+	last   time.Time
 }
 
-// report logs what was lost between two readings of the counters.
-func (l *loss) report(name string, before, after counters) {
-	l.dropped += after.dropped - before.dropped
-	l.evicted += after.evicted - before.evicted
-	if l.dropped == 0 && l.evicted == 0 || !l.last.IsZero() && time.Since(l.last) < complaintInterval {
+// add adds to what was lost, and logs the sum if it is time to.
+func (l *loss) add(n uint64, message string, attrs ...any) {
+	l.unsaid += n
+	if l.unsaid == 0 || !l.last.IsZero() && time.Since(l.last) < complaintInterval {
 		return
 	}
-	l.last = time.Now()
-	if l.dropped > 0 {
-		slog.Warn("frames lost, the ring was full", "interface", name, "dropped", l.dropped)
-	}
-	if l.evicted > 0 {
-		slog.Warn("bindings forgotten, the table is full", "evicted", l.evicted)
-	}
-	l.dropped, l.evicted = 0, 0
+	slog.Warn(message, append(attrs, "lost", l.unsaid)...)
+	l.unsaid, l.last = 0, time.Now()
 }

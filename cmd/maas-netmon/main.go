@@ -40,12 +40,12 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) (status int) {
 	defer func() {
 		if r := recover(); r != nil {
-			status = explain(os.Stderr, fmt.Errorf("internal error: %v", r))
+			status = explain(&stderr, fmt.Errorf("internal error: %v", r))
 		}
 	}()
 	env, err := takeEnvironment()
 	if err != nil {
-		return explain(os.Stderr, err)
+		return explain(&stderr, err)
 	}
 	o, err := parseOptions(args, env.logLevel)
 	switch {
@@ -60,13 +60,13 @@ func run(args []string) (status int) {
 	case o.check:
 		err = runCheck(o)
 	default:
-		slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel})))
+		slog.SetDefault(slog.New(slog.NewTextHandler(&stderr, &slog.HandlerOptions{Level: o.logLevel})))
 		if env.complaint != nil {
 			slog.Warn("ignored", "err", env.complaint)
 		}
 		err = runMonitor(o, env)
 	}
-	return explain(os.Stderr, err)
+	return explain(&stderr, err)
 }
 
 // environment is what the program takes from its environment.

@@ -5,10 +5,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -27,7 +29,7 @@ import (
 
 // runMonitor is the monitor from its start to its end.
 func runMonitor(o options, env environment) error {
-	if err := checkDescriptors(len(o.interfaces)); err != nil {
+	if err := checkLimits(len(o.interfaces)); err != nil {
 		return err
 	}
 	if err := privsep.CheckStdout(); err != nil {
@@ -61,18 +63,29 @@ func runMonitor(o options, env environment) error {
 	return m.end(err)
 }
 
-// checkDescriptors refuses to start under a limit of open files that the start would hit
-// somewhere: some of what needs a descriptor is the Go runtime's, which crashes
-// without.
-func checkDescriptors(interfaces int) error {
+// checkLimits refuses to start under limits that the start would hit somewhere: some of
+// what needs a descriptor is the Go runtime's, which crashes without, and psx waits
+// for ever for a signal that cannot be queued.
+func checkLimits(interfaces int) error {
 	const own = 20 // more than either process needs besides its packet sockets
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return os.NewSyscallError("getrlimit", err)
-	}
-	if need := uint64(own + interfaces); limit.Cur < need {
-		return &failure{exitFailure, fmt.Errorf("%d open files are allowed, %d are needed", limit.Cur, need),
-			fmt.Sprintf("ulimit -n %d, or LimitNOFILE=%d in a systemd unit", need, need)}
+	for _, l := range []struct {
+		resource int
+		need     uint64
+		what     string
+		option   string
+		unit     string
+	}{
+		{unix.RLIMIT_NOFILE, uint64(own + interfaces), "open files", "n", "LimitNOFILE"},
+		{unix.RLIMIT_SIGPENDING, 64, "pending signals", "i", "LimitSIGPENDING"},
+	} {
+		var limit unix.Rlimit
+		if err := unix.Getrlimit(l.resource, &limit); err != nil {
+			return os.NewSyscallError("getrlimit", err)
+		}
+		if limit.Cur < l.need {
+			return &failure{exitFailure, fmt.Errorf("%d %s are allowed, %d are needed", limit.Cur, l.what, l.need),
+				fmt.Sprintf("ulimit -%s %d, or %s=%d in a systemd unit", l.option, l.need, l.unit, l.need)}
+		}
 	}
 	return nil
 }
@@ -84,10 +97,24 @@ type watch struct {
 	index  int
 }
 
-// prepare does what needs a privilege and then gives every privilege up, also when no
-// socket could be opened. Capabilities are in the effective set only for the calls that
-// need them.
+// prepare does what needs a privilege and then gives every privilege up, whether it
+// succeeded or not.
 func prepare(o options) ([]*watch, error) {
+	watched, err := acquire(o)
+	if dropErr := sandbox.Drop(); dropErr != nil {
+		return nil, unconfined(dropErr)
+	}
+	if err == nil && os.Getuid() != 0 {
+		if err := privsep.CannotReturn(); err != nil {
+			return nil, unconfined(err)
+		}
+	}
+	return watched, err
+}
+
+// acquire opens the sockets and, started as root, becomes another user. Capabilities are in
+// the effective set only for the calls that need them.
+func acquire(o options) ([]*watch, error) {
 	if err := sandbox.Hide(); err != nil {
 		return nil, unconfined(err)
 	}
@@ -107,12 +134,8 @@ func prepare(o options) ([]*watch, error) {
 			return nil, &failure{exitConfinement, err,
 				"started as root, it needs CAP_SETUID and CAP_SETGID too; or start it as another user with cap_net_raw"}
 		}
-	}
-	if err := sandbox.Drop(); err != nil {
-		return nil, unconfined(err)
-	}
-	if become != nil {
-		if err := privsep.CannotReturn(); err != nil {
+		// Another user's processes are as dumpable as fs.suid_dumpable says (proc(5)).
+		if err := sandbox.Hide(); err != nil {
 			return nil, unconfined(err)
 		}
 	}
@@ -252,10 +275,13 @@ type monitor struct {
 	checking bool // the option --check: standard output is needed
 	reading  bool // the parser has said that it reads
 	tell     bool // the counters are to be logged when they have come
-	pending  int  // answers still to come
+	stopping bool // the parser was told to finish
+	last     bool // its last counters are being asked for
+	pending  int  // the interface whose counters were asked for, or -1
 	silent   int  // heartbeats in a row without an answer
 	counters []counters
-	losses   []loss
+	dropped  []loss // of frames, by interface
+	evicted  loss   // of bindings, over all interfaces
 	states   []linkState
 }
 
@@ -278,8 +304,9 @@ func newMonitor(watched []*watch, links *linkmon.Monitor, manager *net.UnixConn,
 		messages: make(chan received), changes: make(chan changed),
 		asked: make(chan os.Signal, 1), every: every,
 		counters: make([]counters, len(watched)),
-		losses:   make([]loss, len(watched)),
+		dropped:  make([]loss, len(watched)),
 		states:   make([]linkState, len(watched)),
+		pending:  -1,
 	}
 	signal.Notify(m.asked, unix.SIGUSR1)
 	return m
@@ -315,13 +342,21 @@ func (m *monitor) start() error {
 	// What it says of itself is not enough: the kernel is asked.
 	m.seen, err = sandbox.Inspect(m.child.Pid())
 	if err != nil {
-		return unconfined(fmt.Errorf("the parser is not confined: %w", err))
+		f := &failure{status: exitConfinement, err: fmt.Errorf("the parser is not confined: %w", err)}
+		if errors.Is(err, fs.ErrNotExist) {
+			f.hint = "a /proc that is mounted with hidepid hides the parser from the program itself"
+		}
+		return f
 	}
 	if err := m.handOver(); err != nil {
 		return err
 	}
 	if m.self, err = m.confine(); err != nil {
 		return unconfined(err)
+	}
+	// Only now does a frame reach anybody.
+	if err := m.release(); err != nil {
+		return err
 	}
 	if _, err := m.await(privsep.Ready); err != nil {
 		return err
@@ -353,13 +388,9 @@ func unexpected(m privsep.Message) error {
 	return fmt.Errorf("%w: unexpected %v %d", privsep.ErrMessage, m.Type, m.Index)
 }
 
-// handOver starts the flow of frames into the sockets, without a capability, and gives
-// the parser a descriptor of each.
+// handOver gives the parser a descriptor of each socket.
 func (m *monitor) handOver() error {
 	for i, w := range m.watched {
-		if err := w.socket.Bind(w.index); err != nil && !errors.Is(err, unix.ENODEV) {
-			return fmt.Errorf("%s: %w", w.name, err)
-		} // gone in the meantime: linkmon will tell when it is back
 		fd, err := w.socket.FD()
 		if err != nil {
 			return err
@@ -367,6 +398,17 @@ func (m *monitor) handOver() error {
 		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket, Index: uint16(i)}, fd); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// release starts the flow of frames into the sockets, without a capability, and has the
+// parser begin.
+func (m *monitor) release() error {
+	for _, w := range m.watched {
+		if err := w.socket.Bind(w.index); err != nil && !errors.Is(err, unix.ENODEV) {
+			return fmt.Errorf("%s: %w", w.name, err)
+		} // gone in the meantime: linkmon will tell when it is back
 	}
 	return m.child.Send(privsep.Message{Type: privsep.Start})
 }
@@ -428,12 +470,18 @@ func (m *monitor) announce() {
 	m.notify("READY=1")
 }
 
-// notify tells the service manager something.
+// notify tells the service manager something. One that has no room for it is not waited
+// for.
 func (m *monitor) notify(state string) {
 	if m.manager == nil {
 		return
 	}
-	if _, err := m.manager.Write([]byte(state)); err != nil {
+	var err error
+	raw, rawErr := m.manager.SyscallConn()
+	if rawErr == nil {
+		rawErr = raw.Control(func(fd uintptr) { _, err = unix.Write(int(fd), []byte(state)) })
+	}
+	if err := cmp.Or(rawErr, err); err != nil {
 		slog.Warn("cannot notify the service manager", "err", err)
 	}
 }
@@ -498,41 +546,37 @@ func (m *monitor) serve() error {
 // beat asks the parser for its counters. One that answered nothing for a while is
 // stuck, or stopped.
 func (m *monitor) beat() error {
-	if m.pending > 0 {
+	if m.pending >= 0 {
 		if m.silent++; m.silent >= silenceLimit {
 			return fmt.Errorf("the parser has not answered for %v", heartbeat*silenceLimit)
 		}
 		return nil
 	}
 	m.silent = 0
-	return m.ask()
+	return m.ask(0)
 }
 
 // tellCounters logs the counters as soon as the parser has told them.
 func (m *monitor) tellCounters() error {
 	m.tell = true
-	if m.pending > 0 {
+	if m.pending >= 0 {
 		return nil
 	}
-	return m.ask()
+	return m.ask(0)
 }
 
-// ask asks for the counters of each interface.
-func (m *monitor) ask() error {
-	for i := range m.watched {
-		err := m.child.Send(privsep.Message{Type: privsep.Ping, Index: uint16(i)})
-		if errors.Is(err, unix.EAGAIN) {
-			return nil // it does not read at the moment
-		}
-		if errors.Is(err, unix.EPIPE) {
-			return nil // it is gone: the end of its messages comes next
-		}
-		if err != nil {
-			return err
-		}
-		m.pending++
+// ask asks for the counters of an interface. When they have come, the next one's are asked
+// for: neither process can fill the other's socket.
+func (m *monitor) ask(i int) error {
+	err := m.child.Send(privsep.Message{Type: privsep.Ping, Index: uint16(i)})
+	switch {
+	case errors.Is(err, unix.EAGAIN), // it does not read at the moment
+		errors.Is(err, unix.EPIPE): // it is gone: the end of its messages comes next
+		m.pending = -1
+		return nil
 	}
-	return nil
+	m.pending = i
+	return err
 }
 
 // answer takes what the parser said: the counters that it was asked for, in turn.
@@ -541,19 +585,32 @@ func (m *monitor) answer(r received) error {
 		return r.err
 	}
 	i := int(r.Index)
-	if r.Type != privsep.Pong || m.pending == 0 || i >= len(m.watched) {
+	if r.Type != privsep.Pong || i != m.pending {
 		return unexpected(r.Message)
 	}
-	m.pending--
+	m.pending = -1
 	m.silent = 0 // a question may be open at each beat, where there are others than the heartbeat's
 	c := countersOf(r.Message)
-	m.losses[i].report(m.watched[i].name, m.counters[i], c)
+	m.dropped[i].add(c.dropped-m.counters[i].dropped, "frames lost, the ring was full", "interface", m.watched[i].name)
+	if i == 0 {
+		m.evicted.add(c.evicted-m.counters[0].evicted, "bindings forgotten, the table is full")
+	}
 	m.counters[i] = c
-	if m.pending == 0 && m.tell {
+	if i+1 < len(m.watched) {
+		return m.ask(i + 1)
+	}
+	if m.tell {
 		m.tell = false
 		m.summary()
 	}
-	return nil
+	switch {
+	case !m.stopping:
+		return nil
+	case !m.last: // what this round asked for, it began to ask before
+		m.last = true
+		return m.ask(0)
+	}
+	return m.child.CloseWrite()
 }
 
 // end ends the parser, if it has not ended already, and turns what happened into the
@@ -572,10 +629,12 @@ func (m *monitor) end(cause error) error {
 	}
 	timer := time.AfterFunc(stopLimit, m.child.Kill)
 	status, err := m.child.Wait()
-	timer.Stop()
+	late := !timer.Stop()
 	switch {
 	case err != nil:
 		return err
+	case late && errors.Is(cause, io.EOF):
+		return errors.New("the parser was killed: it closed its socket and went on")
 	case errors.Is(cause, privsep.ErrMessage):
 		return unconfined(fmt.Errorf("the parser was killed: %w", cause))
 	case errors.Is(cause, errStopped):
@@ -609,10 +668,14 @@ func (m *monitor) stoppedTogether(status unix.WaitStatus) bool {
 func (m *monitor) stop() error {
 	timeout := time.NewTimer(stopLimit)
 	defer timeout.Stop()
-	if err := m.child.Send(privsep.Message{Type: privsep.Stop}); err == nil {
-		_ = m.ask()
+	_ = m.child.Send(privsep.Message{Type: privsep.Stop})
+	m.stopping = true
+	if m.pending < 0 {
+		m.last = true
+		if err := m.ask(0); err != nil {
+			return err
+		}
 	}
-	_ = m.child.CloseWrite()
 	for {
 		select {
 		case r := <-m.messages:
@@ -654,7 +717,7 @@ func parserEnded(status unix.WaitStatus, stopped bool) error {
 		return fmt.Errorf("the parser was killed by %s", name)
 	case status.ExitStatus() == exitOK:
 		return errors.New("the parser ended by itself")
-	case status.ExitStatus() == exitFailure || status.ExitStatus() == exitConfinement || status.ExitStatus() == exitUsage:
+	case status.ExitStatus() == exitFailure || status.ExitStatus() == exitConfinement:
 		return errSaid(status.ExitStatus())
 	}
 	return fmt.Errorf("the parser ended with exit status %d", status.ExitStatus())

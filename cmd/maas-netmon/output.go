@@ -10,6 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// pipeBuf is what a pipe that poll(2) calls writable takes without blocking: PIPE_BUF
+// (pipe(7)).
+const pipeBuf = 4096
+
 const (
 	// flushLen is how many bytes of lines may gather in a drain.
 	flushLen = 64 << 10
@@ -90,9 +94,8 @@ func (o *output) flush() error {
 }
 
 // chunk returns how much of b to write at once, in bytes: as many whole lines as
-// a pipe that poll(2) calls writable takes without blocking, which is PIPE_BUF (pipe(7)).
+// fit into pipeBuf.
 func chunk(b []byte) int {
-	const pipeBuf = 4096
 	if len(b) <= pipeBuf {
 		return len(b)
 	}

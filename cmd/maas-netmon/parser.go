@@ -48,11 +48,11 @@ func runParser(o options) error {
 	}
 	out := newOutput(unix.Stdout, control.FD())
 
-	const others = 4 // standard streams and control
 	confined, err := sandbox.Parser(sandbox.Grant{
 		Write:   []int{unix.Stdout, unix.Stderr, control.FD()},
 		Receive: []int{control.FD()},
-		Limit:   others + len(o.interfaces),
+		Sockets: len(o.interfaces),
+		Memory:  parserMemory(o.maxBindings),
 	})
 	if err != nil {
 		return unconfined(err)
@@ -69,7 +69,7 @@ func runParser(o options) error {
 	if err != nil {
 		return err
 	}
-	if err := confined.Tighten(sockets); err != nil {
+	if err := confined.Tighten(); err != nil {
 		return unconfined(err)
 	}
 	if err := control.Send(privsep.Message{Type: privsep.Ready}); err != nil {
@@ -80,6 +80,13 @@ func runParser(o options) error {
 		return err
 	}
 	return p.finish()
+}
+
+// parserMemory is what the parser may allocate at most: an upper limit for one that was
+// taken over, far above what it needs. Most of the fixed part are the stacks of threads
+// (8 MiB each, of which a page or two are used) and the Go heap's arenas.
+func parserMemory(maxBindings int) uint64 {
+	return 1<<30 + 256*uint64(maxBindings)
 }
 
 // helloMessage says which of the optional layers are in force.

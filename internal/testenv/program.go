@@ -169,6 +169,7 @@ type Options struct {
 	UID    int      // the user, with the group of the same number; 0 stays who we are
 	Env    []string // nothing else is in its environment
 	Stdout *os.File // instead of Lines
+	Stderr *os.File // instead of Log
 	Shell  string   // a shell command line to run it by, as "$0" "$@"
 }
 
@@ -210,8 +211,14 @@ func Start(t testing.TB, ns *Namespace, o Options, args ...string) *Program {
 		})
 		return w
 	}
-	stderr := connect(p.Log.Publish, p.Log.End)
-	cmd.Stderr = stderr
+	if o.Stderr != nil {
+		cmd.Stderr = o.Stderr
+		p.Log.End()
+	} else {
+		stderr := connect(p.Log.Publish, p.Log.End)
+		defer stderr.Close()
+		cmd.Stderr = stderr
+	}
 	if o.Stdout != nil {
 		cmd.Stdout = o.Stdout
 		p.Lines.End()
@@ -221,7 +228,6 @@ func Start(t testing.TB, ns *Namespace, o Options, args ...string) *Program {
 		cmd.Stdout = stdout
 	}
 	err := ns.Do(cmd.Start)
-	stderr.Close()
 	Must(t, err)
 	go func() {
 		_ = cmd.Wait()

@@ -1,0 +1,122 @@
+package integration
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/testenv"
+)
+
+// Nobody reads standard error: the work goes on, and the end comes at once.
+func TestErrorReaderStalls(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	_, w := testenv.FullPipe(t)
+	p := testenv.Start(t, a.Namespace, testenv.Options{Stderr: w}, a.Name)
+	sendUntilSeen(t, p, b.Port(t))
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	// An error that nobody reads is still a status.
+	if status := testenv.Start(t, a.Namespace, testenv.Options{Stderr: w}, "eth9").Exit(t); status != 1 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// A service manager that does not read is not waited for.
+func TestServiceManagerStalls(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	path := filepath.Join(t.TempDir(), "notify")
+	testenv.Must(t, os.Chmod(filepath.Dir(path), 0o755))
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	testenv.Must(t, err)
+	defer manager.Close()
+	testenv.Must(t, os.Chmod(path, 0o777))
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	testenv.Must(t, err)
+	defer unix.Close(fd)
+	for err == nil {
+		err = unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrUnix{Name: path})
+	}
+	if err != unix.EAGAIN {
+		t.Fatal(err)
+	}
+	p := testenv.Watch(t, a.Namespace, testenv.Options{Env: []string{"NOTIFY_SOCKET=" + path}}, a.Name)
+	sendFence(t, p, b.Port(t)).True(t)
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// A full table is said once, however many interfaces there are.
+func TestEvictionsAreSaidOnce(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	for i := range 2 {
+		testenv.Must(t, a.IP("link", "add", fmt.Sprintf("vx%d", i), "type", "veth", "peer", "name", fmt.Sprintf("vy%d", i)))
+	}
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, "--max-bindings", "4", "vx0", a.Name, "vx1")
+	port := b.Port(t)
+	seen := p.Lines.Expect(testenv.IP("10.0.0.20"))
+	for i := range 20 {
+		testenv.Must(t, port.Send(request(macC, fmt.Sprintf("10.0.0.%d", i+1)).Bytes()))
+	}
+	seen.True(t)
+	p.Signal(t, sigTERM)
+	p.Exit(t)
+	said := 0
+	for _, l := range p.Log.WaitEnd(t) {
+		if strings.Contains(l, "table is full") {
+			said++
+			if !strings.HasSuffix(l, "lost=16") {
+				t.Errorf("log: %s", l)
+			}
+		}
+	}
+	if said != 1 {
+		t.Errorf("said %d times", said)
+	}
+}
+
+var number = regexp.MustCompile(`/proc/\d+/`)
+
+// Limits and mounts under which it cannot work are an error with a remedy.
+func TestImpossibleSurroundings(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		root   bool
+		shell  string
+		status int
+		want   string
+	}{
+		{"no pending signals", false, `exec prlimit --sigpending=0 "$0" "$@"`, 1,
+			"maas-netmon: 0 pending signals are allowed, 64 are needed\n" +
+				"maas-netmon: hint: ulimit -i 64, or LimitSIGPENDING=64 in a systemd unit"},
+		{"hidepid", true, `exec unshare -m sh -c 'mount -t proc -o hidepid=2 proc /proc && exec "$0" "$@"' "$0" "$@"`, 5,
+			"maas-netmon: the parser is not confined: open /proc/N/task: no such file or directory\n" +
+				"maas-netmon: hint: a /proc that is mounted with hidepid hides the parser from the program itself"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.root {
+				testenv.Require(t, testenv.Root)
+			}
+			t.Parallel()
+			a, _ := rawPair(t)
+			status, _, stderr := testenv.Run(t, a.Namespace, testenv.Options{Shell: c.shell, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}}, a.Name)
+			got := number.ReplaceAllString(strings.TrimSpace(stderr), "/proc/N/")
+			if status != c.status || got != c.want {
+				t.Errorf("exit status %d, want %d\n%s\nwant\n%s", status, c.status, got, c.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,24 @@
+package testenv
+
+import (
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// FullPipe returns the ends of a pipe that takes nothing more until it is read from. Whoever
+// writes to it waits.
+func FullPipe(t testing.TB) (r, w *os.File) {
+	t.Helper()
+	var fds [2]int
+	Must(t, unix.Pipe2(fds[:], unix.O_CLOEXEC))
+	r, w = os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe")
+	t.Cleanup(func() { r.Close(); w.Close() })
+	// What the pipe can hold (F_GETPIPE_SZ, pipe(7)).
+	size, err := unix.FcntlInt(uintptr(fds[1]), unix.F_GETPIPE_SZ, 0)
+	Must(t, err)
+	_, err = w.Write(make([]byte, size))
+	Must(t, err)
+	return r, w
+}
