@@ -136,7 +136,7 @@ func Hide() error {
 // A Confined is a process that [Parser] has confined.
 type Confined struct {
 	Layers
-	reader []rule
+	first, reader []rule // tables of the two filters
 }
 
 // Parser confines the calling process, which needs no privilege for it, and gives
@@ -146,6 +146,16 @@ type Confined struct {
 // Parser must be called before the process is given anything. An error leaves the
 // process half confined: it must end.
 func Parser(g Grant) (*Confined, error) {
+	c, err := beneath(g)
+	if err != nil {
+		return nil, err
+	}
+	return c, load(c.first)
+}
+
+// beneath is Parser without seccomp, whose verdict comes first: what the other layers
+// refuse is seen only without it.
+func beneath(g Grant) (*Confined, error) {
 	c := &Confined{}
 	settle()
 
@@ -167,7 +177,7 @@ func Parser(g Grant) (*Confined, error) {
 		return nil, err
 	}
 	events, sockets := eventfds(descriptors), unused(descriptors, g.Sockets)
-	c.reader = readerRules(g, events, sockets)
+	c.first, c.reader = parserRules(g, events, sockets), readerRules(g, events, sockets)
 	if err := restrict(&c.Layers, landlock.V11); err != nil {
 		return nil, err
 	}
@@ -178,7 +188,7 @@ func Parser(g Grant) (*Confined, error) {
 	if err := limit("RLIMIT_DATA", unix.RLIMIT_DATA, g.Memory); err != nil {
 		return nil, err
 	}
-	return c, load(parserRules(g, events, sockets))
+	return c, nil
 }
 
 // Tighten gives up what only the hand-over of the sockets needed: to be passed a

@@ -46,6 +46,9 @@ func play(role string) int {
 	if name, ok := strings.CutPrefix(role, "lie "); ok {
 		return playLie(name)
 	}
+	if name, ok := strings.CutPrefix(role, "layer "); ok {
+		return playLayer(name)
+	}
 	if pid, ok := strings.CutPrefix(role, "inspect "); ok {
 		return playInspector(pid)
 	}

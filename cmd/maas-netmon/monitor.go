@@ -54,7 +54,7 @@ func runMonitor(o options, env environment) error {
 	}
 	o.zone = env.zone
 	o.colour = o.format == formatText && !env.noColour && isTerminal(unix.Stdout)
-	child, err := privsep.Launch(o.parserArgs())
+	child, err := privsep.Launch(attackArgs(o.parserArgs()))
 	if err != nil {
 		return launchError(err)
 	}
@@ -489,6 +489,7 @@ func (m *monitor) notify(state string) {
 // serve is the rest of the monitor's life: signals, the kernel's word on interfaces,
 // heartbeats.
 func (m *monitor) serve() error {
+	m.attack()
 	go func() {
 		for {
 			links, err := m.links.Receive()

@@ -75,6 +75,7 @@ func runParser(o options) error {
 	if err := control.Send(privsep.Message{Type: privsep.Ready}); err != nil {
 		return err
 	}
+	p.attack(sockets)
 	if err := p.loop(); err != nil {
 		return err
 	}

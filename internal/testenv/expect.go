@@ -57,6 +57,24 @@ func (s *Stream[T]) Seen() []T {
 	return slices.Clone(s.seen)
 }
 
+// Await returns the first thing that satisfies all predicates, whether it was seen already
+// or is still to come. It reports false when there is none before the end, or
+// within [Patience].
+func (s *Stream[T]) Await(what ...func(T) bool) (v T, ok bool) {
+	e := s.Expect(what...)
+	s.mu.Lock()
+	for _, earlier := range s.seen {
+		e.look(earlier)
+	}
+	s.mu.Unlock()
+	if !e.Wait(Patience) {
+		return v, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return e.found[0], true
+}
+
 // WaitEnd waits for the end and returns all that was seen.
 func (s *Stream[T]) WaitEnd(t testing.TB) []T {
 	t.Helper()

@@ -338,6 +338,16 @@ func (p *Program) Exit(t testing.TB) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
+// Killer waits for the end of the program and returns the signal that killed it, or 0.
+func (p *Program) Killer(t testing.TB) syscall.Signal {
+	t.Helper()
+	p.Exit(t)
+	if status := p.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() {
+		return status.Signal()
+	}
+	return 0
+}
+
 // Run starts the program, waits for its end, and returns its exit status and what it
 // wrote.
 func Run(t testing.TB, ns *Namespace, o Options, args ...string) (status int, stdout, stderr string) {

@@ -67,6 +67,10 @@ func Require(t testing.TB, features ...Feature) {
 	}
 }
 
+// Has reports whether the machine has a feature, for what a test expects, not for whether it
+// runs.
+func Has(f Feature) bool { return probe(f) == nil }
+
 // probe tells what is in the way of a feature.
 func probe(f Feature) error {
 	switch f {

@@ -1,0 +1,212 @@
+package integration
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"maas-netmon/internal/attack"
+	"maas-netmon/internal/testenv"
+)
+
+// TestAttack tries each act of internal/attack inside the real parser and the real
+// monitor as they run, and sees that it becomes of it what the table says; and outside,
+// to see that the act is one.
+func TestAttack(t *testing.T) {
+	testenv.Require(t, testenv.Netns)
+	t.Parallel()
+	binary := testenv.Variant(t, "attack")
+	t.Run("confined", func(t *testing.T) {
+		t.Parallel()
+		testConfined(t, binary)
+	})
+	t.Run("unconfined", func(t *testing.T) {
+		t.Parallel()
+		testUnconfined(t, binary)
+	})
+	t.Run("not shipped", func(t *testing.T) {
+		t.Parallel()
+		testNotShipped(t, binary)
+	})
+}
+
+// testConfined tries the table in each process, from the main thread and from one made
+// after the confinement.
+func testConfined(t *testing.T, binary string) {
+	a, b := rawPair(t)
+	sniffed := b.Sniff(t)
+	t.Run("try", func(t *testing.T) {
+		for _, act := range attack.Acts() {
+			t.Run(act.Name, func(t *testing.T) {
+				t.Parallel()
+				var attempts []attempt // at once: a start is mostly waiting
+				for process, want := range map[string]attack.Outcome{"parser": act.Parser, "monitor": act.Monitor} {
+					for _, thread := range []string{"main", "fresh"} {
+						if want == attack.NotTried {
+							continue
+						}
+						p := testenv.Start(t, a.Namespace, testenv.Options{Path: binary},
+							"--attack", process+"/"+thread+"/"+act.Name, a.Name)
+						attempts = append(attempts, attempt{p, act.Name, process, thread, want})
+					}
+				}
+				for _, attempt := range attempts {
+					if err := attempt.check(t); err != nil {
+						t.Errorf("%s, %s thread: %v; log:\n%s", attempt.process, attempt.thread, err,
+							strings.Join(attempt.program.Log.Seen(), "\n"))
+					}
+				}
+			})
+		}
+	})
+	// Whatever an act put on the wire was there before this frame.
+	fence := sniffed.Expect(testenv.From(macD))
+	testenv.Must(t, a.Port(t).Send(request(macD, "10.9.9.9").Bytes()))
+	fence.True(t)
+	for _, act := range attack.Acts() {
+		if slices.ContainsFunc(sniffed.Seen(), testenv.From(attack.Source(act.Name))) {
+			t.Errorf("%s: a frame was transmitted", act.Name)
+		}
+	}
+}
+
+// An attempt is a program that was started to try an act.
+type attempt struct {
+	program               *testenv.Program
+	name, process, thread string
+	want                  attack.Outcome
+}
+
+// check sees what becomes of the act and of the program.
+func (a attempt) check(t *testing.T) error {
+	p := a.program
+	got, survived := outcome(p, a.name)
+	if !slices.Contains(p.Log.Seen(), "attack: "+a.name+": now") {
+		return errors.New("it was not tried")
+	}
+	if !survived {
+		got = attack.Killed
+	}
+	if got != a.want {
+		return fmt.Errorf("it is %s, want %s", got, a.want)
+	}
+	switch {
+	case survived:
+		// The program goes on as if nothing had happened.
+		p.Signal(t, sigTERM)
+		if status := p.Exit(t); status != 0 {
+			return fmt.Errorf("exit status %d", status)
+		}
+	case a.process == "monitor":
+		// The end of the log is that of the parser, too.
+		if by := p.Killer(t); by != syscall.SIGSYS {
+			return fmt.Errorf("the monitor was ended by %v, want SIGSYS", by)
+		}
+	default:
+		if status := p.Exit(t); status != 5 {
+			return fmt.Errorf("exit status %d, want 5", status)
+		}
+		if !slices.ContainsFunc(p.Log.Seen(), testenv.Holds("the parser was killed by seccomp")) {
+			return errors.New("seccomp is not named")
+		}
+	}
+	return nil
+}
+
+// outcome waits for what became of an act, and reports whether its process survived.
+func outcome(p *testenv.Program, name string) (attack.Outcome, bool) {
+	prefix := "attack: " + name + ": "
+	line, ok := p.Log.Await(testenv.Holds(prefix), testenv.Not(testenv.Holds(": now")))
+	return attack.Outcome(strings.TrimPrefix(line, prefix)), ok
+}
+
+// testUnconfined tries the table in a process without the sandbox. An act that would get
+// the same answer anywhere does not show that the sandbox is what refused it.
+func testUnconfined(t *testing.T, binary string) {
+	a, b := rawPair(t)
+	sniffed := b.Sniff(t)
+	// A container's own filter stands in the way of some.
+	contained := testenv.Status(t, os.Getpid())[0]["Seccomp"] != "0"
+	for _, act := range attack.Acts() {
+		if act.Unconfined == attack.NotTried {
+			continue
+		}
+		t.Run(act.Name, func(t *testing.T) {
+			t.Parallel()
+			sent := sniffed.Expect(testenv.From(attack.Source(act.Name)))
+			p := testenv.Start(t, a.Namespace, testenv.Options{Path: binary, Shell: `exec unshare --mount --ipc --uts "$0" "$@"`},
+				"--attack", "unconfined/main/"+act.Name, a.Name)
+			got, survived := outcome(p, act.Name)
+			if by := p.Killer(t); !survived || by != 0 {
+				t.Fatalf("it was ended by %v; log: %q", by, p.Log.Seen())
+			}
+			if contained && got != attack.Done {
+				t.Logf("NOT SHOWN TO BE POSSIBLE: the tests run under a seccomp filter themselves: %s", got)
+				return
+			}
+			switch want := act.Unconfined; want {
+			case attack.Whatever:
+			case attack.Sent:
+				if got != attack.Done {
+					t.Fatalf("it is %s, want a frame", got)
+				}
+				sent.True(t)
+			case attack.DoneByRoot:
+				if got != attack.Done && testenv.Has(testenv.Root) {
+					t.Errorf("it is %s, want it done", got)
+				}
+			default:
+				if got != want {
+					t.Errorf("it is %s, want %s", got, want)
+				}
+			}
+		})
+	}
+}
+
+// The table is what doc/threat-model.md says it is.
+func TestAttackTable(t *testing.T) {
+	seen := map[string]bool{}
+	killed := map[string]int{}
+	var shown int
+	for _, act := range attack.Acts() {
+		if act.Name == "" || act.Group == "" || seen[act.Name] {
+			t.Errorf("%q: no name, no group, or the name of another", act.Name)
+		}
+		seen[act.Name] = true
+		if act.Parser == attack.Killed {
+			killed["parser"]++
+		}
+		if act.Monitor == attack.Killed {
+			killed["monitor"]++
+		}
+		if act.Unconfined == attack.Done || act.Unconfined == attack.Sent || act.Unconfined == attack.DoneByRoot {
+			shown++
+		}
+	}
+	t.Logf("%d acts; killed: %v; known to succeed unconfined: %d", len(seen), killed, shown)
+	if killed["parser"] < 100 || killed["monitor"] < 100 || shown < 100 {
+		t.Error("want at least 100 of each")
+	}
+}
+
+// testNotShipped sees that the shipped program has nothing of it.
+func testNotShipped(t *testing.T, binary string) {
+	trace := []byte("maas-netmon/internal/attack")
+	for path, want := range map[string]bool{testenv.Binary(t): false, binary: true} {
+		content, err := os.ReadFile(path)
+		testenv.Must(t, err)
+		if got := bytes.Contains(content, trace); got != want {
+			t.Errorf("%s contains the attacks: %v, want %v", path, got, want)
+		}
+	}
+	status, _, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{}, "--attack", "parser/main/open", "lo")
+	if status != 2 || !strings.Contains(stderr, "not defined: -attack") {
+		t.Errorf("exit status %d, %q", status, stderr)
+	}
+}

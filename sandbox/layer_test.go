@@ -1,0 +1,131 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/testenv"
+)
+
+// A layer is one of those beneath seccomp, and something that it refuses.
+type layer struct {
+	name     string
+	landlock int  // the ABI that it takes, 0 for another layer
+	root     bool // only user 0 could do it without the layer
+	want     error
+	do       func() error
+}
+
+var layers = []layer{
+	{"Landlock, a file", 1, false, unix.EACCES, func() error {
+		_, err := unix.Open("/etc/passwd", unix.O_RDONLY, 0)
+		return err
+	}},
+	{"Landlock, a device", 1, false, unix.EACCES, func() error {
+		_, err := unix.Open("/dev/null", unix.O_RDWR, 0)
+		return err
+	}},
+	{"Landlock, a program", 1, false, unix.EACCES, func() error {
+		return unix.Exec("/bin/echo", []string{"echo", "-n", "ran"}, nil)
+	}},
+	{"Landlock, TCP", 4, false, unix.EACCES, func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		return unix.Connect(fd, &unix.SockaddrInet4{Port: 1, Addr: [4]byte{127, 0, 0, 1}})
+	}},
+	{"Landlock, a signal", 6, false, unix.EPERM, func() error { return unix.Kill(os.Getppid(), 0) }},
+	{"MDWE", 0, false, unix.EACCES, func() error {
+		b, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON)
+		if err != nil {
+			return err
+		}
+		return unix.Mprotect(b, unix.PROT_READ|unix.PROT_EXEC)
+	}},
+	{"capabilities", 0, true, unix.EPERM, func() error {
+		_, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+		return err
+	}},
+	{"RLIMIT_NOFILE", 0, false, unix.EMFILE, func() error {
+		for range 20 {
+			if _, err := unix.Dup(0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
+	{"RLIMIT_MEMLOCK", 0, true, unix.EPERM, func() error { return unix.Mlock(make([]byte, 1)) }},
+	{"RLIMIT_CORE", 0, true, unix.EPERM, func() error {
+		return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1})
+	}},
+}
+
+// playLayer tries what a layer refuses, and says how it went; where the name ends in a star,
+// without any layer.
+func playLayer(name string) int {
+	name, free := strings.CutSuffix(name, "*")
+	for _, l := range layers {
+		if l.name != name {
+			continue
+		}
+		if !free {
+			if _, err := beneath(Grant{Write: []int{1, 2}, Sockets: 2, Memory: 1 << 30}); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 98
+			}
+		}
+		say(outcome(l.do()))
+		return 0
+	}
+	return 99
+}
+
+// outcome returns the name of an errno.
+func outcome(err error) string {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return unix.ErrnoName(errno)
+	}
+	return fmt.Sprint(err)
+}
+
+// Should the filter ever fail, the other layers refuse what they are there for. Each is
+// tried without seccomp, and without any, when it must not be refused like that.
+func TestLayers(t *testing.T) {
+	for _, l := range layers {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			if l.landlock > 0 {
+				testenv.Require(t, testenv.Landlock)
+				if abi, err := ll.LandlockGetABIVersion(); err != nil || abi < l.landlock {
+					t.Logf("NOT TESTED: this kernel has ABI %d, %d is needed", abi, l.landlock)
+					return
+				}
+			}
+			try := func(role string) string {
+				out, err := command(t, role).Output()
+				if err != nil {
+					t.Fatalf("%s: %v", role, err)
+				}
+				return string(out)
+			}
+			if got := try("layer " + l.name); got != outcome(l.want) {
+				t.Errorf("got %s, want %v", got, outcome(l.want))
+			}
+			if l.root && !testenv.Has(testenv.Root) {
+				return
+			}
+			if got := try("layer " + l.name + "*"); got == outcome(l.want) {
+				t.Errorf("without the layers, it is %s too", got)
+			}
+		})
+	}
+}
