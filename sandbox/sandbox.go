@@ -136,7 +136,7 @@ func Hide() error {
 // A Confined is a process that [Parser] has confined.
 type Confined struct {
 	Layers
-	reader []rule
+	first, reader []rule // tables of the two filters
 }
 
 // Parser confines the calling process, which needs no privilege for it, and gives
@@ -146,49 +146,49 @@ type Confined struct {
 // Parser must be called before the process is given anything. An error leaves the
 // process half confined: it must end.
 func Parser(g Grant) (*Confined, error) {
-	c, rules, err := beneath(g)
+	c, err := beneath(g)
 	if err != nil {
 		return nil, err
 	}
-	return c, load(rules)
+	return c, load(c.first)
 }
 
-// beneath is Parser without the filter, whose rules it returns. Seccomp's verdict comes
-// first: what the other layers refuse is seen only without it.
-func beneath(g Grant) (*Confined, []rule, error) {
+// beneath is Parser without seccomp, whose verdict comes first: what the other layers
+// refuse is seen only without it.
+func beneath(g Grant) (*Confined, error) {
 	c := &Confined{}
 	settle()
 
 	// First, so that from here on nobody can reach in.
 	if err := Hide(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := limit("RLIMIT_CORE", unix.RLIMIT_CORE, 0); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := limit("RLIMIT_MEMLOCK", unix.RLIMIT_MEMLOCK, 0); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := Drop(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	descriptors, err := openDescriptors()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	events, sockets := eventfds(descriptors), unused(descriptors, g.Sockets)
-	c.reader = readerRules(g, events, sockets)
+	c.first, c.reader = parserRules(g, events, sockets), readerRules(g, events, sockets)
 	if err := restrict(&c.Layers, landlock.V11); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	// Landlock has needed two for a moment.
 	if err := limit("RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(len(descriptors)+g.Sockets)); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := limit("RLIMIT_DATA", unix.RLIMIT_DATA, g.Memory); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return c, parserRules(g, events, sockets), nil
+	return c, nil
 }
 
 // Tighten gives up what only the hand-over of the sockets needed: to be passed a
