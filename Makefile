@@ -15,6 +15,9 @@ TAGS       = osusergo,netgo
 BUILDFLAGS = -trimpath -tags $(TAGS) -ldflags '-s -w -X main.version=$(VERSION)'
 SUDO       = $(shell test "$$(id -u)" = 0 || echo sudo)
 
+# Builds of the program for tests: cmd/maas-netmon/hooks.go.
+TEST_TAGS = attack liar stress
+
 # Not in go.mod, which lists what is shipped.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -57,8 +60,9 @@ test: build ## run all tests, as root or, in user namespaces, as anyone
 
 check: build ## format, vet, staticcheck, unit tests with the race detector
 	@test -z "$$(gofmt -l .)" || { echo 'not gofmt-clean:'; gofmt -l .; exit 1; }
-	$(GO) vet -tags $(TAGS) ./...
-	$(GO) run $(STATICCHECK) -tags $(TAGS) ./...
+	for tag in shipped $(TEST_TAGS); do \
+		$(GO) vet -tags $(TAGS),$$tag ./... && $(GO) run $(STATICCHECK) -tags $(TAGS),$$tag ./... || exit; \
+	done
 	@mkdir -p build
 	@.ci/go-test $(GO) test -race -v -tags $(TAGS) $(RACE_PACKAGES)
 

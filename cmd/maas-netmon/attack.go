@@ -65,11 +65,13 @@ func init() {
 	}
 }
 
-// attackArgs passes the order on to the parser.
-func attackArgs(args []string) []string { return slices.Insert(args, 1, attackOption...) }
+func parserRole(o options) error { return runParser(o) }
 
-// attack tries the act in the monitor.
-func (m *monitor) attack() {
+// launchArgs passes the order on to the parser.
+func launchArgs(args []string) []string { return slices.Insert(args, 1, attackOption...) }
+
+// confined tries the act in the monitor.
+func (m *monitor) confined() {
 	if order.process != "monitor" {
 		return
 	}
@@ -86,8 +88,8 @@ func (m *monitor) attack() {
 	})
 }
 
-// attack tries the act in the parser.
-func (p *reading) attack(sockets []int) {
+// confined tries the act in the parser.
+func (p *reading) confined(sockets []int) {
 	if order.process != roleParser {
 		return
 	}

@@ -54,7 +54,7 @@ func runMonitor(o options, env environment) error {
 	}
 	o.zone = env.zone
 	o.colour = o.format == formatText && !env.noColour && isTerminal(unix.Stdout)
-	child, err := privsep.Launch(attackArgs(o.parserArgs()))
+	child, err := privsep.Launch(launchArgs(o.parserArgs()))
 	if err != nil {
 		return launchError(err)
 	}
@@ -489,7 +489,7 @@ func (m *monitor) notify(state string) {
 // serve is the rest of the monitor's life: signals, the kernel's word on interfaces,
 // heartbeats.
 func (m *monitor) serve() error {
-	m.attack()
+	m.confined()
 	go func() {
 		for {
 			links, err := m.links.Receive()
@@ -503,7 +503,6 @@ func (m *monitor) serve() error {
 	if err := m.links.Refresh(); err != nil {
 		return err
 	}
-	stress("monitor")
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	stats := new(time.Ticker) // never

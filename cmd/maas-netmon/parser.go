@@ -75,7 +75,7 @@ func runParser(o options) error {
 	if err := control.Send(privsep.Message{Type: privsep.Ready}); err != nil {
 		return err
 	}
-	p.attack(sockets)
+	p.confined(sockets)
 	if err := p.loop(); err != nil {
 		return err
 	}
@@ -171,7 +171,6 @@ func newReading(o options, control *privsep.Conn, out *output, sockets []int) (*
 // loop is the program's work: frame, packet, events, lines. It ends when the monitor
 // says so, or is gone.
 func (p *reading) loop() error {
-	stress("parser")
 	for !p.out.hurry {
 		control, err := p.reader.Wait()
 		if err != nil {
