@@ -1,0 +1,19 @@
+# bash completion of maas-netmon
+_maas_netmon() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words
+	case $prev in
+	--format) words='json text' ;;
+	--log-level) words='debug info warn error' ;;
+	--user) words=$(compgen -u) ;;
+	--refresh | --max-bindings | --stats-interval) return ;;
+	*)
+		words=$(cd /sys/class/net && echo *)
+		if [[ $cur == -* ]]; then
+			words='-v --verbose --format --refresh --max-bindings --stats-interval --user
+				--check --log-level --version --help'
+		fi
+		;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+complete -F _maas_netmon maas-netmon
