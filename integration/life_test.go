@@ -175,7 +175,7 @@ func TestStoppedWhileStarting(t *testing.T) {
 func errorLines(lines []string) []string {
 	var errors []string
 	for _, l := range lines {
-		if strings.HasPrefix(l, "maas-netmon: ") {
+		if strings.HasPrefix(l, "maas-netmon: ") && !strings.HasPrefix(l, "maas-netmon: hint: ") {
 			errors = append(errors, l)
 		}
 	}

@@ -351,7 +351,7 @@ func TestCheckStatus(t *testing.T) {
 			"TracerPid": "0", "Uid": "1 1 1 1", "Gid": "2 2 2 2", "Groups": "",
 			"CapInh": "0000000000000000", "CapPrm": "0000000000000000",
 			"CapEff": "0000000000000000", "CapAmb": "0000000000000000",
-			"NoNewPrivs": "1", "Seccomp": "2", "Seccomp_filters": "2",
+			"CapBnd": "0000000000002000", "NoNewPrivs": "1", "Seccomp": "2", "Seccomp_filters": "2",
 		}
 	}
 	self := good()
@@ -363,7 +363,7 @@ func TestCheckStatus(t *testing.T) {
 		"TracerPid": "7", "Uid": "1 0 1 1", "Gid": "2 2 0 2", "Groups": "0",
 		"CapInh": "0000000000002000", "CapPrm": "0000000000002000",
 		"CapEff": "0000000000002000", "CapAmb": "0000000000002000",
-		"NoNewPrivs": "0", "Seccomp": "1", "Seccomp_filters": "1",
+		"CapBnd": "0000000000000000", "NoNewPrivs": "0", "Seccomp": "1", "Seccomp_filters": "1",
 	} {
 		s := good()
 		s[name] = bad

@@ -707,7 +707,9 @@ func parserEnded(status unix.WaitStatus, stopped bool) error {
 	case stopped && status.Exited() && status.ExitStatus() == exitOK:
 		return nil
 	case status.Signaled() && status.Signal() == unix.SIGSYS:
-		return unconfined(errors.New("the parser was killed by seccomp: it made a system call that it may not make (SIGSYS)"))
+		return &failure{exitConfinement,
+			errors.New("the parser was killed by seccomp: it made a system call that it may not make (SIGSYS)"),
+			"the kernel's log has its number: dmesg | grep type=1326"}
 	case status.Signaled():
 		name := unix.SignalName(status.Signal())
 		if name == "" {
