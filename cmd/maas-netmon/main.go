@@ -58,15 +58,21 @@ func run(args []string) (status int) {
 	case o.role == roleParser:
 		err = parserRole(o)
 	case o.check:
+		startLog(max(o.logLevel, slog.LevelWarn)) // it has its own way to say the rest
 		err = runCheck(o)
 	default:
-		slog.SetDefault(slog.New(slog.NewTextHandler(&stderr, &slog.HandlerOptions{Level: o.logLevel})))
+		startLog(o.logLevel)
 		if env.complaint != nil {
 			slog.Warn("ignored", "err", env.complaint)
 		}
 		err = runMonitor(o, env)
 	}
 	return explain(&stderr, err)
+}
+
+// startLog has slog write to standard error, from a level on.
+func startLog(level slog.Level) {
+	slog.SetDefault(slog.New(slog.NewTextHandler(&stderr, &slog.HandlerOptions{Level: level})))
 }
 
 // environment is what the program takes from its environment.

@@ -94,7 +94,7 @@ func checkLimits(interfaces int) error {
 type watch struct {
 	name   string
 	socket *capture.Socket
-	index  int
+	index  int // 0 as long as the interface was never there
 }
 
 // prepare does what needs a privilege and then gives every privilege up, whether it
@@ -128,7 +128,7 @@ func acquire(o options) ([]*watch, error) {
 	if err != nil {
 		return nil, err
 	}
-	watched, openErr := openSockets(o.interfaces)
+	watched, openErr := openSockets(o.interfaces, o.wait)
 	if become != nil {
 		if err := privsep.Become(become.uid, become.gid); err != nil {
 			return nil, &failure{exitConfinement, err,
@@ -142,12 +142,16 @@ func acquire(o options) ([]*watch, error) {
 	return watched, openErr
 }
 
-// openSockets opens a packet socket for each of the named interfaces. It is the one
-// thing that CAP_NET_RAW is used for.
-func openSockets(names []string) ([]*watch, error) {
+// openSockets opens a packet socket for each of the named interfaces, those that are not
+// there yet among them if they are to be waited for. It is the one thing that
+// CAP_NET_RAW is used for.
+func openSockets(names []string, wait bool) ([]*watch, error) {
 	var found []*net.Interface
 	for _, name := range names {
 		ifi, err := findInterface(name)
+		if wait && errors.Is(err, errNoInterface) {
+			ifi, err = &net.Interface{Name: name}, nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -176,18 +180,21 @@ func openSockets(names []string) ([]*watch, error) {
 	return watched, err
 }
 
+// errNoInterface is returned by findInterface.
+var errNoInterface = errors.New("no such network interface")
+
 // findInterface returns the interface of a name.
 func findInterface(name string) (*net.Interface, error) {
-	ifi, err := net.InterfaceByName(name)
-	// net says "route ip+net: no such network interface".
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
+	all, err := net.Interfaces()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
-	return ifi, nil
+	for i := range all {
+		if all[i].Name == name {
+			return &all[i], nil
+		}
+	}
+	return nil, fmt.Errorf("%s: %w", name, errNoInterface)
 }
 
 // noCapability is the error of an installation that is not complete.
@@ -405,7 +412,12 @@ func (m *monitor) handOver() error {
 // release starts the flow of frames into the sockets, without a capability, and has the
 // parser begin.
 func (m *monitor) release() error {
-	for _, w := range m.watched {
+	for i, w := range m.watched {
+		if w.index == 0 {
+			m.states[i].away = true
+			slog.Info("interface is not there, waiting for it", "interface", w.name)
+			continue
+		}
 		if err := w.socket.Bind(w.index); err != nil && !errors.Is(err, unix.ENODEV) {
 			return fmt.Errorf("%s: %w", w.name, err)
 		} // gone in the meantime: linkmon will tell when it is back
@@ -707,7 +719,9 @@ func parserEnded(status unix.WaitStatus, stopped bool) error {
 	case stopped && status.Exited() && status.ExitStatus() == exitOK:
 		return nil
 	case status.Signaled() && status.Signal() == unix.SIGSYS:
-		return unconfined(errors.New("the parser was killed by seccomp: it made a system call that it may not make (SIGSYS)"))
+		return &failure{exitConfinement,
+			errors.New("the parser was killed by seccomp: it made a system call that it may not make (SIGSYS)"),
+			"the kernel's log has its number: dmesg | grep type=1326"}
 	case status.Signaled():
 		name := unix.SignalName(status.Signal())
 		if name == "" {

@@ -25,6 +25,7 @@ moves to another MAC (MOVED), or is seen again after a while (REFRESHED).
 Options:
   -v, --verbose       also print each ARP packet in full, as text
   --format FORMAT     json, or text: a line of columns for people (default json)
+  --wait              an INTERFACE that does not exist yet is waited for
   --refresh DURATION  how long a binding stays quiet before REFRESHED (default
                       10m)
   --max-bindings N    how many bindings are remembered, over all interfaces; the
@@ -73,6 +74,7 @@ type options struct {
 	check         bool
 	role          string
 	verbose       bool
+	wait          bool // for interfaces that do not exist yet
 	format        string
 	colour        bool   // of text
 	zone          string // as TZ in the environment, for verbose text
@@ -100,6 +102,7 @@ func (o *options) flagSet() *flag.FlagSet {
 	fs.DurationVar(&o.statsInterval, "stats-interval", 0, "")
 	fs.DurationVar(&o.refresh, "refresh", defaultRefresh, "")
 	fs.IntVar(&o.maxBindings, "max-bindings", defaultMaxBindings, "")
+	fs.BoolVar(&o.wait, "wait", false, "")
 	fs.StringVar(&o.user, "user", "", "")
 	fs.Func("log-level", "", func(s string) (err error) {
 		o.logLevel, err = parseLevel(s)
