@@ -5,7 +5,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,12 +46,12 @@ func runMonitor(o options, env environment) error {
 	if err != nil {
 		return err
 	}
-	manager, err := dialManager(env.notifySocket)
+	manager, err := dialManager(env)
 	if err != nil {
 		// A service manager that cannot be told is its own problem.
 		slog.Warn("no notifications to the service manager", "err", err)
 	}
-	o.zone = env.zone
+	o.zone, o.journal = env.zone, env.journal
 	o.colour = o.format == formatText && !env.noColour && isTerminal(unix.Stdout)
 	child, err := privsep.Launch(launchArgs(o.parserArgs()))
 	if err != nil {
@@ -229,16 +228,6 @@ func catchSignals() <-chan os.Signal {
 	return c
 }
 
-// dialManager connects to the service manager's socket (sd_notify(3)), or returns nil
-// where there is none. Connected before the confinement, it needs no
-// socket(2) behind it, which a library that dials for each word would.
-func dialManager(address string) (*net.UnixConn, error) {
-	if address == "" {
-		return nil, nil
-	}
-	return net.DialUnix("unixgram", nil, &net.UnixAddr{Name: address, Net: "unixgram"})
-}
-
 // launchError explains why the program's own executable could not be started.
 func launchError(err error) error {
 	f := &failure{status: exitConfinement, err: err}
@@ -249,10 +238,11 @@ func launchError(err error) error {
 }
 
 const (
-	// heartbeat is how often the parser is asked for its counters.
+	// heartbeat is how often the parser is asked for its counters, unless the service
+	// manager wants to know more often.
 	heartbeat = 5 * time.Second
-	// silenceLimit is how many heartbeats in a row it may leave unanswered.
-	silenceLimit = 6
+	// silenceLimit is how long it may leave them unanswered.
+	silenceLimit = 30 * time.Second
 	// stopLimit is how long the parser has for what is in the ring when the
 	// program ends. With stallLimit it keeps the end within a second.
 	stopLimit = 800 * time.Millisecond
@@ -267,25 +257,26 @@ var errStopped = errors.New("stopped by a signal")
 type monitor struct {
 	watched []*watch
 	links   *linkmon.Monitor
-	manager *net.UnixConn // nil without a service manager
+	manager *manager
 	child   *privsep.Child
 	signals <-chan os.Signal
 
-	messages chan received
-	changes  chan changed
-	asked    chan os.Signal // SIGUSR1: for the counters
-	every    time.Duration  // how often the counters are logged, 0 for never
+	messages  chan received
+	changes   chan changed
+	asked     chan os.Signal // SIGUSR1: for the counters
+	every     time.Duration  // how often the counters are logged, 0 for never
+	heartbeat time.Duration
 
 	parser, self sandbox.Layers // of either process
 	seen         sandbox.Findings
 
-	checking bool // the option --check: standard output is needed
-	reading  bool // the parser has said that it reads
-	tell     bool // the counters are to be logged when they have come
-	stopping bool // the parser was told to finish
-	last     bool // its last counters are being asked for
-	pending  int  // the interface whose counters were asked for, or -1
-	silent   int  // heartbeats in a row without an answer
+	checking bool          // the option --check: standard output is needed
+	reading  bool          // the parser has said that it reads
+	tell     bool          // the counters are to be logged when they have come
+	stopping bool          // the parser was told to finish
+	last     bool          // its last counters are being asked for
+	pending  int           // the interface whose counters were asked for, or -1
+	silent   time.Duration // since when it has not answered
 	counters []counters
 	dropped  []loss // of frames, by interface
 	evicted  loss   // of bindings, over all interfaces
@@ -304,16 +295,17 @@ type changed struct {
 	err   error
 }
 
-func newMonitor(watched []*watch, links *linkmon.Monitor, manager *net.UnixConn,
+func newMonitor(watched []*watch, links *linkmon.Monitor, manager *manager,
 	child *privsep.Child, signals <-chan os.Signal, every time.Duration) *monitor {
 	m := &monitor{
 		watched: watched, links: links, manager: manager, child: child, signals: signals,
 		messages: make(chan received), changes: make(chan changed),
 		asked: make(chan os.Signal, 1), every: every,
-		counters: make([]counters, len(watched)),
-		dropped:  make([]loss, len(watched)),
-		states:   make([]linkState, len(watched)),
-		pending:  -1,
+		counters:  make([]counters, len(watched)),
+		dropped:   make([]loss, len(watched)),
+		states:    make([]linkState, len(watched)),
+		pending:   -1,
+		heartbeat: heartbeatOf(manager),
 	}
 	signal.Notify(m.asked, unix.SIGUSR1)
 	return m
@@ -442,10 +434,10 @@ func (m *monitor) confine() (sandbox.Layers, error) {
 		g.Write = append(g.Write, unix.Stdout)
 	}
 	if m.manager != nil {
-		raw, err := m.manager.SyscallConn()
-		if err == nil {
-			err = raw.Control(func(fd uintptr) { g.Write = append(g.Write, int(fd)) })
-		}
+		err := m.manager.control(func(fd int) error {
+			g.Write = append(g.Write, fd)
+			return nil
+		})
 		if err != nil {
 			return sandbox.Layers{}, err
 		}
@@ -479,23 +471,7 @@ func (m *monitor) announce() {
 			slog.Warn("this kernel has no PR_SET_MDWE", "process", l.process)
 		}
 	}
-	m.notify("READY=1")
-}
-
-// notify tells the service manager something. One that has no room for it is not waited
-// for.
-func (m *monitor) notify(state string) {
-	if m.manager == nil {
-		return
-	}
-	var err error
-	raw, rawErr := m.manager.SyscallConn()
-	if rawErr == nil {
-		rawErr = raw.Control(func(fd uintptr) { _, err = unix.Write(int(fd), []byte(state)) })
-	}
-	if err := cmp.Or(rawErr, err); err != nil {
-		slog.Warn("cannot notify the service manager", "err", err)
-	}
+	m.manager.notify("READY=1", m.status())
 }
 
 // serve is the rest of the monitor's life: signals, the kernel's word on interfaces,
@@ -515,7 +491,7 @@ func (m *monitor) serve() error {
 	if err := m.links.Refresh(); err != nil {
 		return err
 	}
-	beat := time.NewTicker(heartbeat)
+	beat := time.NewTicker(m.heartbeat)
 	defer beat.Stop()
 	stats := new(time.Ticker) // never
 	if m.every > 0 {
@@ -558,9 +534,11 @@ func (m *monitor) serve() error {
 // stuck, or stopped.
 func (m *monitor) beat() error {
 	if m.pending >= 0 {
-		if m.silent++; m.silent >= silenceLimit {
-			return fmt.Errorf("the parser has not answered for %v", heartbeat*silenceLimit)
+		m.silent += m.heartbeat
+		if m.silent >= silenceLimit {
+			return fmt.Errorf("the parser has not answered for %v", silenceLimit)
 		}
+		slog.Debug("the parser has not answered", "since", m.silent)
 		return nil
 	}
 	m.silent = 0
@@ -614,6 +592,8 @@ func (m *monitor) answer(r received) error {
 		m.tell = false
 		m.summary()
 	}
+	// Only who has an answer feeds the watchdog.
+	m.manager.notify("WATCHDOG=1", m.status())
 	switch {
 	case !m.stopping:
 		return nil
@@ -627,7 +607,7 @@ func (m *monitor) answer(r received) error {
 // end ends the parser, if it has not ended already, and turns what happened into the
 // program's exit status. cause is what ended run.
 func (m *monitor) end(cause error) error {
-	m.notify("STOPPING=1")
+	m.manager.notify("STOPPING=1")
 	stopped := errors.Is(cause, errStopped)
 	if stopped && m.reading {
 		cause = m.stop()

@@ -64,8 +64,8 @@ const (
 	formatText = "text"
 )
 
-// roleParser is the value of the option --role. With it, with --colour and --zone, which
-// are not for users either, the monitor starts its other half.
+// roleParser is the value of the option --role. With it, with --colour, --zone and
+// --journal, which are not for users either, the monitor starts its other half.
 const roleParser = "parser"
 
 // options are the command line, of both processes.
@@ -78,6 +78,7 @@ type options struct {
 	format        string
 	colour        bool   // of text
 	zone          string // as TZ in the environment, for verbose text
+	journal       bool   // standard error is the journal
 	refresh       time.Duration
 	maxBindings   int
 	statsInterval time.Duration // 0: never
@@ -96,6 +97,7 @@ func (o *options) flagSet() *flag.FlagSet {
 	fs.StringVar(&o.role, "role", "", "")
 	fs.BoolVar(&o.colour, "colour", false, "")
 	fs.StringVar(&o.zone, "zone", "", "")
+	fs.BoolVar(&o.journal, "journal", false, "")
 	fs.BoolVar(&o.verbose, "v", false, "")
 	fs.BoolVar(&o.verbose, "verbose", false, "")
 	fs.StringVar(&o.format, "format", formatJSON, "")
@@ -201,7 +203,7 @@ func parseLevel(s string) (slog.Level, error) {
 func (o *options) parserArgs() []string {
 	args := []string{"maas-netmon", "--role", roleParser, "--check=" + strconv.FormatBool(o.check),
 		"--verbose=" + strconv.FormatBool(o.verbose),
-		"--format", o.format, "--colour=" + strconv.FormatBool(o.colour), "--zone", o.zone,
+		"--format", o.format, "--colour=" + strconv.FormatBool(o.colour), "--zone", o.zone, "--journal=" + strconv.FormatBool(o.journal),
 		"--refresh", o.refresh.String(), "--max-bindings", strconv.Itoa(o.maxBindings), "--"}
 	return append(args, o.interfaces...)
 }

@@ -64,7 +64,7 @@ func TestParserArgs(t *testing.T) {
 	for _, want := range []options{
 		defaults("eth0"),
 		defaults("-v", "--", "eth0"),
-		{format: formatText, colour: true, verbose: true, zone: "Asia/Kathmandu", check: true,
+		{format: formatText, colour: true, verbose: true, zone: "Asia/Kathmandu", journal: true, check: true,
 			refresh: 90 * time.Second, maxBindings: 1, interfaces: []string{"eth0", "eth1"}},
 	} {
 		got, err := parseOptions(want.parserArgs()[1:], slog.LevelInfo)
@@ -80,7 +80,7 @@ func TestParserArgs(t *testing.T) {
 
 // Every option that users may know is in the help, and no other is.
 func TestUsageIsComplete(t *testing.T) {
-	hidden := map[string]bool{"role": true, "colour": true, "zone": true}
+	hidden := map[string]bool{"role": true, "colour": true, "zone": true, "journal": true}
 	new(options).flagSet().VisitAll(func(f *flag.Flag) {
 		name := "--" + f.Name
 		if len(f.Name) == 1 {
