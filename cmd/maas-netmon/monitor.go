@@ -242,10 +242,12 @@ func launchError(err error) error {
 }
 
 const (
-	// heartbeat is how often the parser is asked for its counters.
-	heartbeat = 5 * time.Second
-	// silenceLimit is how many heartbeats in a row it may leave unanswered.
-	silenceLimit = 6
+	// heartbeat is how long the parser may be silent before it is asked for its counters.
+	// Each time costs some 16 wake-ups, those of the Go runtime included.
+	heartbeat = 20 * time.Second
+	// silenceLimit is how many heartbeats in a row it may leave unanswered. One is not
+	// enough: where both processes were stopped, time has passed without either.
+	silenceLimit = 2
 	// stopLimit is how long the parser has for what is in the ring when the
 	// program ends. With stallLimit it keeps the end within a second.
 	stopLimit = 800 * time.Millisecond
@@ -265,6 +267,7 @@ type monitor struct {
 	signals <-chan os.Signal
 
 	messages chan received
+	silence  chan struct{} // the parser has said nothing for as long as a heartbeat
 	changes  chan changed
 	asked    chan os.Signal // SIGUSR1: for the counters
 	every    time.Duration  // how often the counters are logged, 0 for never
@@ -301,7 +304,7 @@ func newMonitor(watched []*watch, links *linkmon.Monitor, manager *net.UnixConn,
 	child *privsep.Child, signals <-chan os.Signal, every time.Duration) *monitor {
 	m := &monitor{
 		watched: watched, links: links, manager: manager, child: child, signals: signals,
-		messages: make(chan received), changes: make(chan changed),
+		messages: make(chan received), silence: make(chan struct{}, 1), changes: make(chan changed),
 		asked: make(chan os.Signal, 1), every: every,
 		counters: make([]counters, len(watched)),
 		dropped:  make([]loss, len(watched)),
@@ -327,7 +330,14 @@ func (m *monitor) run() error {
 func (m *monitor) start() error {
 	go func() {
 		for {
-			message, err := m.child.Receive(-1)
+			message, err := m.child.Receive(heartbeat)
+			if err == privsep.ErrTimeout {
+				select {
+				case m.silence <- struct{}{}:
+				default: // the last one was not seen yet
+				}
+				continue
+			}
 			m.messages <- received{message, err}
 			if err != nil {
 				return
@@ -504,8 +514,6 @@ func (m *monitor) serve() error {
 		return err
 	}
 	stress("monitor")
-	beat := time.NewTicker(heartbeat)
-	defer beat.Stop()
 	stats := new(time.Ticker) // never
 	if m.every > 0 {
 		stats = time.NewTicker(m.every)
@@ -527,7 +535,7 @@ func (m *monitor) serve() error {
 			for _, l := range c.links {
 				m.change(l)
 			}
-		case <-beat.C:
+		case <-m.silence:
 			if err := m.beat(); err != nil {
 				return err
 			}
