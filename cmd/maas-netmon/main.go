@@ -30,6 +30,10 @@ func init() {
 	// The parser is told of the death of the *thread* that started it, and is
 	// read by a loop that blocks: both want main on the main thread for good.
 	runtime.LockOSThread()
+	// Each process is one loop. Where others could run at the same time, the Go runtime's
+	// monitor thread stays awake for 10 ms after each system call that blocks, in case that
+	// they want to: most of all wake-ups. (The parser is born with this, see privsep.)
+	runtime.GOMAXPROCS(1)
 	// Whatever happens, no user is shown a stack.
 	debug.SetTraceback("none")
 }

@@ -238,11 +238,13 @@ func launchError(err error) error {
 }
 
 const (
-	// heartbeat is how often the parser is asked for its counters, unless the service
-	// manager wants to know more often.
-	heartbeat = 5 * time.Second
-	// silenceLimit is how long it may leave them unanswered.
-	silenceLimit = 30 * time.Second
+	// heartbeat is how long the parser may be silent before it is asked for its counters,
+	// unless the service manager wants to know more often. Each time costs some 16
+	// wake-ups, those of the Go runtime included.
+	heartbeat = 20 * time.Second
+	// silenceLimit is how long it may leave a question unanswered. One heartbeat is not
+	// enough: where both processes were stopped, time has passed without either.
+	silenceLimit = 2 * heartbeat
 	// stopLimit is how long the parser has for what is in the ring when the
 	// program ends. With stallLimit it keeps the end within a second.
 	stopLimit = 800 * time.Millisecond
@@ -262,6 +264,7 @@ type monitor struct {
 	signals <-chan os.Signal
 
 	messages  chan received
+	silence   chan struct{} // the parser has said nothing for as long as a heartbeat
 	changes   chan changed
 	asked     chan os.Signal // SIGUSR1: for the counters
 	every     time.Duration  // how often the counters are logged, 0 for never
@@ -299,7 +302,7 @@ func newMonitor(watched []*watch, links *linkmon.Monitor, manager *manager,
 	child *privsep.Child, signals <-chan os.Signal, every time.Duration) *monitor {
 	m := &monitor{
 		watched: watched, links: links, manager: manager, child: child, signals: signals,
-		messages: make(chan received), changes: make(chan changed),
+		messages: make(chan received), silence: make(chan struct{}, 1), changes: make(chan changed),
 		asked: make(chan os.Signal, 1), every: every,
 		counters:  make([]counters, len(watched)),
 		dropped:   make([]loss, len(watched)),
@@ -326,7 +329,14 @@ func (m *monitor) run() error {
 func (m *monitor) start() error {
 	go func() {
 		for {
-			message, err := m.child.Receive(-1)
+			message, err := m.child.Receive(m.heartbeat)
+			if err == privsep.ErrTimeout {
+				select {
+				case m.silence <- struct{}{}:
+				default: // the last one was not seen yet
+				}
+				continue
+			}
 			m.messages <- received{message, err}
 			if err != nil {
 				return
@@ -491,8 +501,6 @@ func (m *monitor) serve() error {
 	if err := m.links.Refresh(); err != nil {
 		return err
 	}
-	beat := time.NewTicker(m.heartbeat)
-	defer beat.Stop()
 	stats := new(time.Ticker) // never
 	if m.every > 0 {
 		stats = time.NewTicker(m.every)
@@ -514,7 +522,7 @@ func (m *monitor) serve() error {
 			for _, l := range c.links {
 				m.change(l)
 			}
-		case <-beat.C:
+		case <-m.silence:
 			if err := m.beat(); err != nil {
 				return err
 			}
