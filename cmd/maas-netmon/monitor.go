@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,13 @@ func runMonitor(o options, env environment) error {
 		// A service manager that cannot be told is its own problem.
 		slog.Warn("no notifications to the service manager", "err", err)
 	}
+	var file *metricsFile
+	if o.metrics != "" {
+		if file, err = openMetrics(o.metrics); err != nil {
+			return err
+		}
+		defer file.remove()
+	}
 	o.zone, o.journal = env.zone, env.journal
 	o.colour = o.format == formatText && !env.noColour && isTerminal(unix.Stdout)
 	child, err := privsep.Launch(launchArgs(o.parserArgs()))
@@ -58,6 +66,7 @@ func runMonitor(o options, env environment) error {
 		return launchError(err)
 	}
 	m := newMonitor(watched, links, manager, child, signals, o.statsInterval)
+	m.metrics = file
 	err = m.run()
 	return m.end(err)
 }
@@ -260,6 +269,7 @@ type monitor struct {
 	watched []*watch
 	links   *linkmon.Monitor
 	manager *manager
+	metrics *metricsFile // nil for none
 	child   *privsep.Child
 	signals <-chan os.Signal
 
@@ -443,6 +453,9 @@ func (m *monitor) confine() (sandbox.Layers, error) {
 	if m.checking {
 		g.Write = append(g.Write, unix.Stdout)
 	}
+	if m.metrics != nil {
+		m.metrics.grant(&g)
+	}
 	if m.manager != nil {
 		err := m.manager.control(func(fd int) error {
 			g.Write = append(g.Write, fd)
@@ -502,8 +515,8 @@ func (m *monitor) serve() error {
 		return err
 	}
 	stats := new(time.Ticker) // never
-	if m.every > 0 {
-		stats = time.NewTicker(m.every)
+	if m.every > 0 || m.metrics != nil {
+		stats = time.NewTicker(cmp.Or(m.every, defaultMetricsInterval))
 		defer stats.Stop()
 	}
 	for {
@@ -527,11 +540,11 @@ func (m *monitor) serve() error {
 				return err
 			}
 		case <-stats.C:
-			if err := m.tellCounters(); err != nil {
+			if err := m.tellCounters(m.every > 0); err != nil {
 				return err
 			}
 		case <-m.asked:
-			if err := m.tellCounters(); err != nil {
+			if err := m.tellCounters(true); err != nil {
 				return err
 			}
 		}
@@ -553,9 +566,10 @@ func (m *monitor) beat() error {
 	return m.ask(0)
 }
 
-// tellCounters logs the counters as soon as the parser has told them.
-func (m *monitor) tellCounters() error {
-	m.tell = true
+// tellCounters writes the metrics file and, if they are to be logged, logs the counters,
+// as soon as the parser has told them.
+func (m *monitor) tellCounters(log bool) error {
+	m.tell = m.tell || log
 	if m.pending >= 0 {
 		return nil
 	}
@@ -600,6 +614,7 @@ func (m *monitor) answer(r received) error {
 		m.tell = false
 		m.summary()
 	}
+	m.writeMetrics()
 	// Only who has an answer feeds the watchdog.
 	m.manager.notify("WATCHDOG=1", m.status())
 	switch {
@@ -689,6 +704,18 @@ func (m *monitor) stop() error {
 			return errStopped
 		}
 	}
+}
+
+// writeMetrics writes the metrics file, if there is one.
+func (m *monitor) writeMetrics() {
+	if m.metrics == nil {
+		return
+	}
+	var names []string
+	for _, w := range m.watched {
+		names = append(names, w.name)
+	}
+	m.metrics.write(metrics(names, m.counters))
 }
 
 // summary logs the counters of each interface, whatever the log level: somebody asked.

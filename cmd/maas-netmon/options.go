@@ -33,6 +33,9 @@ Options:
   --stats-interval DURATION
                       print the counters to standard error this often; SIGUSR1
                       prints them once, the end prints them too
+  --metrics-file FILE
+                      the counters for node_exporter's textfile collector,
+                      written whole, at the stats interval (15s if none is given)
   --user NAME         when started as root: the user to become (default
                       maas-netmon if there is one, else nobody)
   --check             print what this kernel and this installation give:
@@ -56,6 +59,8 @@ Exit status:
 const (
 	defaultRefresh     = 10 * time.Minute
 	defaultMaxBindings = 262144
+	// defaultMetricsInterval is how often the metrics file is written.
+	defaultMetricsInterval = 15 * time.Second
 )
 
 // The formats of events.
@@ -82,6 +87,7 @@ type options struct {
 	refresh       time.Duration
 	maxBindings   int
 	statsInterval time.Duration // 0: never
+	metrics       string        // file; "" for none
 	user          string
 	logLevel      slog.Level
 	interfaces    []string
@@ -102,6 +108,7 @@ func (o *options) flagSet() *flag.FlagSet {
 	fs.BoolVar(&o.verbose, "verbose", false, "")
 	fs.StringVar(&o.format, "format", formatJSON, "")
 	fs.DurationVar(&o.statsInterval, "stats-interval", 0, "")
+	fs.StringVar(&o.metrics, "metrics-file", "", "")
 	fs.DurationVar(&o.refresh, "refresh", defaultRefresh, "")
 	fs.IntVar(&o.maxBindings, "max-bindings", defaultMaxBindings, "")
 	fs.BoolVar(&o.wait, "wait", false, "")
@@ -148,6 +155,8 @@ func (o *options) validate() error {
 		return fmt.Errorf("no such role: %q", o.role)
 	case o.format != formatJSON && o.format != formatText:
 		return fmt.Errorf("invalid value %.32q for --format: want json or text", o.format)
+	case o.metrics != "" && !strings.HasSuffix(o.metrics, ".prom"):
+		return fmt.Errorf("invalid value %q for --metrics-file: the collector reads files that end in .prom", o.metrics)
 	case o.statsInterval != 0 && o.statsInterval < time.Second:
 		return fmt.Errorf("invalid value %v for --stats-interval: want at least 1s", o.statsInterval)
 	case o.refresh < time.Second:

@@ -37,6 +37,7 @@ func TestParseOptions(t *testing.T) {
 		{"--stats-interval 1m eth0", func(o *options) { o.statsInterval = time.Minute }},
 		{"--user daemon eth0", func(o *options) { o.user = "daemon" }},
 		{"--log-level DEBUG eth0", func(o *options) { o.logLevel = slog.LevelDebug }},
+		{"--metrics-file /tmp/x.prom eth0", func(o *options) { o.metrics = "/tmp/x.prom" }},
 		{"--wait eth0", func(o *options) { o.wait = true }},
 		{"-v eth0", func(o *options) { o.verbose = true }},
 		{"--verbose --format text eth0", func(o *options) { o.verbose, o.format = true, formatText }},
