@@ -35,7 +35,8 @@ Options:
                       prints them once, the end prints them too
   --metrics-file FILE
                       the counters for node_exporter's textfile collector,
-                      written whole, at the stats interval (15s if none is given)
+                      written whole, at the stats interval (15s if there is
+                      none)
   --user NAME         when started as root: the user to become (default
                       maas-netmon if there is one, else nobody)
   --check             print what this kernel and this installation give:
