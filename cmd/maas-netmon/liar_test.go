@@ -131,8 +131,8 @@ func packetSocket(t *testing.T) int {
 		if err != nil {
 			return err
 		}
-		fd, err = socket.FD()
-		return err
+		fd = socket.FD()
+		return nil
 	}))
 	return fd
 }

@@ -410,11 +410,7 @@ func unexpected(m privsep.Message) error {
 // handOver gives the parser a descriptor of each socket.
 func (m *monitor) handOver() error {
 	for i, w := range m.watched {
-		fd, err := w.socket.FD()
-		if err != nil {
-			return err
-		}
-		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket, Index: uint16(i)}, fd); err != nil {
+		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket, Index: uint16(i)}, w.socket.FD()); err != nil {
 			return err
 		}
 	}
@@ -466,11 +462,7 @@ func (m *monitor) confine() (sandbox.Layers, error) {
 		}
 	}
 	for _, w := range m.watched {
-		fd, err := w.socket.FD()
-		if err != nil {
-			return sandbox.Layers{}, err
-		}
-		g.Bind = append(g.Bind, fd)
+		g.Bind = append(g.Bind, w.socket.FD())
 	}
 	return sandbox.Monitor(g)
 }
