@@ -92,7 +92,7 @@ func tablesOf(t *testing.T, name string, pid int) [][]rule {
 	control := fds["control"][0]
 	if name == "parser" {
 		g := Grant{Write: []int{1, 2, control}, Receive: []int{control}}
-		return [][]rule{parserRules(g, fds["eventfd"], fds["packet"]), readerRules(g, fds["eventfd"], fds["packet"])}
+		return [][]rule{parserRules(g, fds["eventfd"], fds["packet"], nil), readerRules(g, fds["eventfd"], fds["packet"], nil)}
 	}
 	if len(fds["netlink"]) != 1 || len(fds["pidfd"]) != 1 {
 		t.Fatalf("descriptors of the %s: %v", name, fds)
