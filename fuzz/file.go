@@ -43,8 +43,15 @@ func referencePcap(b []byte, order binary.ByteOrder) (frames []fileFrame, ok boo
 	if len(b) < 24 || order.Uint16(b[4:]) != 2 || order.Uint16(b[6:]) != 4 || order.Uint32(b[20:])&0xffff != 1 {
 		return nil, false
 	}
+	second := uint32(1e6)
+	if order.Uint32(b) == 0xa1b23c4d {
+		second = 1e9
+	}
 	for b = b[24:]; len(b) >= 16; {
 		seconds, captured, length := order.Uint32(b), order.Uint32(b[8:]), order.Uint32(b[12:])
+		if order.Uint32(b[4:]) >= second {
+			return frames, false // a fraction of more than a second: which one is meant?
+		}
 		if captured > 262144 || captured > length || int(captured) > len(b)-16 {
 			return frames, false
 		}
