@@ -21,7 +21,7 @@ import (
 // FuzzFile: whatever the bytes of an input, a File ends with one of the errors that it
 // says, gives frames of limited length and allocates no more than is there; and it gives
 // the frames of the reference, all of them if that finds nothing wrong. Frames that the bytes
-// stand for, written in each format, byte order and resolution, also by pcapgo, read back
+// stand for, written in some format, byte order and resolution, or by pcapgo, read back
 // as what they were.
 func FuzzFile(f *testing.F) {
 	addSeeds(f, "FuzzFile")
@@ -51,20 +51,19 @@ func FuzzFile(f *testing.F) {
 			t.Errorf("frames %+v, want %+v", got[:n], want[:n])
 		}
 
-		if len(data)%16 != 0 { // the rest takes long
+		if len(data) == 0 {
 			return
 		}
-		frames := splitFrames(data)
+		frames := splitFrames(data[1:])
 		want = nil
 		const seconds = 1795228118
 		for i, frame := range frames {
 			want = append(want, newFileFrame(seconds+int64(i), uint32(len(frame)), frame))
 		}
-		for i, b := range append(inputs(seconds, frames), pcapgoInputs(t, seconds, frames)...) {
-			got, end := r.read(t, b)
-			if end != io.EOF || !slices.Equal(got, want) {
-				t.Fatalf("input %d: %v, %+v, want %+v", i, end, got, want)
-			}
+		all := append(inputs(seconds, frames), pcapgoInputs(t, seconds, frames)...)
+		i := int(data[0]) % len(all) // each of them would take long
+		if got, end := r.read(t, all[i]); end != io.EOF || !slices.Equal(got, want) {
+			t.Fatalf("input %d: %v, %+v, want %+v", i, end, got, want)
 		}
 	})
 }
