@@ -5,9 +5,9 @@ DESTDIR =
 PREFIX  = /usr
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
 
-# A Go that is too old to fetch its own successor is replaced by one in build/go: see
+# A Go that is too old to fetch its own successor is replaced by one in build/.go: see
 # .ci/install-deps.
-GO = $(shell test -x build/go/bin/go && echo $(CURDIR)/build/go/bin/go || echo go)
+GO = $(shell test -x build/.go/bin/go && echo $(CURDIR)/build/.go/bin/go || echo go)
 
 # osusergo, netgo: no plug-ins of the C library's name service in a process that has
 # a privilege.
@@ -59,7 +59,7 @@ test: build ## run all tests, as root or, in user namespaces, as anyone
 	@NETMON_BIN=$(CURDIR)/bin/maas-netmon .ci/go-test $(GO) test -count=1 -v -tags $(TAGS) ./...
 
 check: build ## format, vet, staticcheck, unit tests with the race detector
-	@test -z "$$(gofmt -l .)" || { echo 'not gofmt-clean:'; gofmt -l .; exit 1; }
+	@bad=$$(find . -name build -prune -o -name '*.go' -exec gofmt -l {} +); test -z "$$bad" || { echo "not gofmt-clean: $$bad"; exit 1; }
 	for tag in shipped $(TEST_TAGS); do \
 		$(GO) vet -tags $(TAGS),$$tag ./... && $(GO) run $(STATICCHECK) -tags $(TAGS),$$tag ./... || exit; \
 	done

@@ -137,8 +137,16 @@ func monitorRules(g Grant, eventfds []int) []rule {
 	rules = append(rules, each("recvmsg", "the parser's numbers, netlink", 0, g.Receive)...)
 	rules = append(rules, each("sendmsg", "netlink", 0, g.Send)...)
 	rules = append(rules, each("bind", "moves a packet socket to the interface that came back", 0, g.Bind)...)
+	rules = append(rules, each("pwrite64", "metrics file", 0, g.Rewrite)...)
+	rules = append(rules, each("ftruncate", "metrics file", 0, g.Rewrite)...)
+	if g.Directory != 0 {
+		// The names are out of a filter's sight; Landlock keeps them in the directory.
+		rules = append(rules,
+			with("renameat2", "metrics file", is(0, g.Directory), is(2, g.Directory), is(4, unix.RENAME_EXCHANGE)),
+			with("unlinkat", "metrics file", is(0, g.Directory), is(2, 0)))
+	}
 	return append(rules,
-		with("ppoll", "waits for the parser's message"),
+		with("ppoll", "waits for the parser's message, and for room to log"),
 		with("epoll_ctl", "netpoller: a descriptor is closed"),
 		with("close", "at the end"),
 		with("shutdown", "tells the parser that it is over"),

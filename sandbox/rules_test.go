@@ -19,7 +19,7 @@ var tables = []struct {
 	{"reader", readerRules(testGrant, []int{4}, []int{6, 7}, nil), 32},
 	{"parser of a file", parserRules(testGrant, []int{4}, nil, []int{6}), 32},
 	{"reader of a file", readerRules(testGrant, []int{4}, nil, []int{6}), 32},
-	{"monitor", monitorRules(Grant{Write: []int{2, 5}, Receive: []int{5, 6}, Send: []int{6}, Bind: []int{7}, Child: 8}, []int{4}), 45},
+	{"monitor", monitorRules(Grant{Write: []int{2, 5}, Receive: []int{5, 6}, Send: []int{6}, Bind: []int{7}, Child: 8, Rewrite: []int{9, 10}, Directory: 11}, []int{4}), 45},
 }
 
 // The tables stay short, and each rule has its reason.
@@ -77,7 +77,7 @@ func TestDescriptorsAreExact(t *testing.T) {
 	for _, table := range tables {
 		for _, r := range table.rules {
 			switch r.call {
-			case "read", "write", "sendmsg", "recvmsg", "bind", "pidfd_send_signal":
+			case "read", "write", "pwrite64", "ftruncate", "sendmsg", "recvmsg", "bind", "pidfd_send_signal", "renameat2", "unlinkat":
 				if len(r.args) == 0 || r.args[0].i != 0 || r.args[0].mask != all {
 					t.Errorf("%s: %s is not bound to one descriptor: %+v", table.name, r.call, r.args)
 				}

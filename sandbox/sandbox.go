@@ -52,6 +52,11 @@ type Grant struct {
 	Send []int
 	// Bind lists the sockets that may be bound anew. Monitor only.
 	Bind []int
+	// Rewrite lists files whose content may be replaced, Directory the one directory,
+	// open with O_PATH, in which two files may exchange their names and a file be
+	// removed; 0 for none. Monitor only.
+	Rewrite   []int
+	Directory int
 	// Child is the pidfd of the process that may be signalled. Monitor only.
 	Child int
 	// Sockets is how many packet sockets the process will be passed, Files how many
@@ -181,7 +186,7 @@ func beneath(g Grant) (*Confined, error) {
 	events, passed := eventfds(descriptors), unused(descriptors, g.Sockets+g.Files)
 	sockets, files := passed[:g.Sockets], passed[g.Sockets:]
 	c.first, c.reader = parserRules(g, events, sockets, files), readerRules(g, events, sockets, files)
-	if err := restrict(&c.Layers, landlock.V11); err != nil {
+	if err := restrict(&c.Layers, landlock.V11, nil); err != nil {
 		return nil, err
 	}
 	// Landlock has needed two for a moment.
@@ -230,7 +235,12 @@ func Monitor(g Grant) (Layers, error) {
 	// may be signalled.
 	config := landlock.V11
 	config.Scoped &^= ll.ScopeSignal
-	if err := restrict(&layers, config); err != nil {
+	var rules []landlock.Rule
+	if g.Directory != 0 {
+		const names = ll.AccessFSMakeReg | ll.AccessFSRemoveFile
+		rules = append(rules, landlock.PathAccess(names, fmt.Sprintf("/proc/self/fd/%d", g.Directory)))
+	}
+	if err := restrict(&layers, config, rules); err != nil {
 		return layers, err
 	}
 	return layers, load(monitorRules(g, eventfds(descriptors)))
@@ -283,7 +293,7 @@ func unused(open map[int]string, n int) []int {
 }
 
 // restrict applies the layers that a kernel may lack, as far as it has them.
-func restrict(layers *Layers, config landlock.Config) error {
+func restrict(layers *Layers, config landlock.Config, rules []landlock.Rule) error {
 	// No memory becomes executable that was not (PR_SET_MDWE(2const)).
 	switch err := unix.Prctl(unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0); err {
 	case nil:
@@ -293,11 +303,11 @@ func restrict(layers *Layers, config landlock.Config) error {
 		return fmt.Errorf("set memory-deny-write-execute: %w", err)
 	}
 
-	// Every right in config that the kernel knows is handled, and no rule of ours
-	// gives any of them back. (Before ABI 8 go-landlock itself adds one: to list
+	// Every right in config that the kernel knows is handled, and nothing but the rules,
+	// of which the parser has none, gives any of them back. (Before ABI 8 go-landlock itself adds one: to list
 	// /proc/PID/task, our own threads, which psx does while it applies the
 	// domain to each.) Descriptors that are open already are not affected.
-	if err := config.BestEffort().Restrict(); err != nil {
+	if err := config.BestEffort().Restrict(rules...); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
 	if abi, err := ll.LandlockGetABIVersion(); err == nil {

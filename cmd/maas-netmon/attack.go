@@ -75,10 +75,7 @@ func (m *monitor) confined() {
 	if order.process != "monitor" {
 		return
 	}
-	packet, err := m.watched[0].socket.FD()
-	if err != nil {
-		panic(err)
-	}
+	packet := m.watched[0].socket.FD()
 	netlink, err := m.links.FD()
 	if err != nil {
 		panic(err)
@@ -118,10 +115,7 @@ func unrestricted(name string) error {
 	if err := socket.Bind(ifi.Index); err != nil {
 		return err
 	}
-	t := attack.Target{Netlink: -1}
-	if t.Packet, err = socket.FD(); err != nil {
-		return err
-	}
+	t := attack.Target{Netlink: -1, Packet: socket.FD()}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err

@@ -43,6 +43,10 @@ func runCheck(o options) error {
 	}
 	for _, name := range o.interfaces {
 		ifi, err := findInterface(name)
+		if o.wait && errors.Is(err, errNoInterface) {
+			fmt.Printf("ok  %s: is not there yet; frames will come when it is\n", name)
+			continue
+		}
 		if err != nil {
 			complain(err)
 			continue

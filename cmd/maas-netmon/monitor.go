@@ -29,7 +29,7 @@ import (
 
 // runMonitor is the monitor from its start to its end.
 func runMonitor(o options, env environment) error {
-	if err := checkLimits(len(o.interfaces)); err != nil {
+	if err := checkLimits(len(o.sources())); err != nil {
 		return err
 	}
 	if err := privsep.CheckStdout(); err != nil {
@@ -53,19 +53,26 @@ func runMonitor(o options, env environment) error {
 	if err != nil {
 		return err
 	}
-	manager, err := dialManager(env.notifySocket)
+	manager, err := dialManager(env)
 	if err != nil {
 		// A service manager that cannot be told is its own problem.
 		slog.Warn("no notifications to the service manager", "err", err)
 	}
-	o.zone = env.zone
+	var file *metricsFile
+	if o.metrics != "" {
+		if file, err = openMetrics(o.metrics); err != nil {
+			return err
+		}
+		defer file.remove()
+	}
+	o.zone, o.journal = env.zone, env.journal
 	o.colour = o.format == formatText && !env.noColour && isTerminal(unix.Stdout)
 	child, err := privsep.Launch(launchArgs(o.parserArgs()))
 	if err != nil {
 		return launchError(err)
 	}
 	m := newMonitor(o.sources(), watched, links, manager, child, signals, o.statsInterval)
-	m.input = in
+	m.input, m.metrics = in, file
 	err = m.run()
 	return m.end(err)
 }
@@ -73,8 +80,8 @@ func runMonitor(o options, env environment) error {
 // checkLimits refuses to start under limits that the start would hit somewhere: some of
 // what needs a descriptor is the Go runtime's, which crashes without, and psx waits
 // for ever for a signal that cannot be queued.
-func checkLimits(interfaces int) error {
-	const own = 20 // more than either process needs besides its packet sockets
+func checkLimits(sources int) error {
+	const own = 20 // more than either process needs besides what it reads from
 	for _, l := range []struct {
 		resource int
 		need     uint64
@@ -82,7 +89,7 @@ func checkLimits(interfaces int) error {
 		option   string
 		unit     string
 	}{
-		{unix.RLIMIT_NOFILE, uint64(own + interfaces), "open files", "n", "LimitNOFILE"},
+		{unix.RLIMIT_NOFILE, uint64(own + sources), "open files", "n", "LimitNOFILE"},
 		{unix.RLIMIT_SIGPENDING, 64, "pending signals", "i", "LimitSIGPENDING"},
 	} {
 		var limit unix.Rlimit
@@ -101,7 +108,7 @@ func checkLimits(interfaces int) error {
 type watch struct {
 	name   string
 	socket *capture.Socket
-	index  int
+	index  int // 0 as long as the interface was never there
 }
 
 // prepare does what needs a privilege and then gives every privilege up, whether it
@@ -135,7 +142,7 @@ func acquire(o options) ([]*watch, error) {
 	if err != nil {
 		return nil, err
 	}
-	watched, openErr := openSockets(o.interfaces)
+	watched, openErr := openSockets(o.interfaces, o.wait)
 	if become != nil {
 		if err := privsep.Become(become.uid, become.gid); err != nil {
 			return nil, &failure{exitConfinement, err,
@@ -149,12 +156,16 @@ func acquire(o options) ([]*watch, error) {
 	return watched, openErr
 }
 
-// openSockets opens a packet socket for each of the named interfaces. It is the one
-// thing that CAP_NET_RAW is used for.
-func openSockets(names []string) ([]*watch, error) {
+// openSockets opens a packet socket for each of the named interfaces, those that are not
+// there yet among them if they are to be waited for. It is the one thing that
+// CAP_NET_RAW is used for.
+func openSockets(names []string, wait bool) ([]*watch, error) {
 	var found []*net.Interface
 	for _, name := range names {
 		ifi, err := findInterface(name)
+		if wait && errors.Is(err, errNoInterface) {
+			ifi, err = &net.Interface{Name: name}, nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -183,18 +194,21 @@ func openSockets(names []string) ([]*watch, error) {
 	return watched, err
 }
 
+// errNoInterface is returned by findInterface.
+var errNoInterface = errors.New("no such network interface")
+
 // findInterface returns the interface of a name.
 func findInterface(name string) (*net.Interface, error) {
-	ifi, err := net.InterfaceByName(name)
-	// net says "route ip+net: no such network interface".
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
+	all, err := net.Interfaces()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
-	return ifi, nil
+	for i := range all {
+		if all[i].Name == name {
+			return &all[i], nil
+		}
+	}
+	return nil, fmt.Errorf("%s: %w", name, errNoInterface)
 }
 
 // noCapability is the error of an installation that is not complete.
@@ -229,16 +243,6 @@ func catchSignals() <-chan os.Signal {
 	return c
 }
 
-// dialManager connects to the service manager's socket (sd_notify(3)), or returns nil
-// where there is none. Connected before the confinement, it needs no
-// socket(2) behind it, which a library that dials for each word would.
-func dialManager(address string) (*net.UnixConn, error) {
-	if address == "" {
-		return nil, nil
-	}
-	return net.DialUnix("unixgram", nil, &net.UnixAddr{Name: address, Net: "unixgram"})
-}
-
 // launchError explains why the program's own executable could not be started.
 func launchError(err error) error {
 	f := &failure{status: exitConfinement, err: err}
@@ -249,10 +253,13 @@ func launchError(err error) error {
 }
 
 const (
-	// heartbeat is how often the parser is asked for its counters.
-	heartbeat = 5 * time.Second
-	// silenceLimit is how many heartbeats in a row it may leave unanswered.
-	silenceLimit = 6
+	// heartbeat is how long the parser may be silent before it is asked for its counters,
+	// unless the service manager wants to know more often. Each time costs some 16
+	// wake-ups, those of the Go runtime included.
+	heartbeat = 20 * time.Second
+	// silenceLimit is how long it may leave a question unanswered. One heartbeat is not
+	// enough: where both processes were stopped, time has passed without either.
+	silenceLimit = 2 * heartbeat
 	// stopLimit is how long the parser has for what is in the ring when the
 	// program ends. With stallLimit it keeps the end within a second.
 	stopLimit = 800 * time.Millisecond
@@ -273,26 +280,29 @@ type monitor struct {
 	watched []*watch         // nil for a file
 	links   *linkmon.Monitor // nil for a file
 	input   *input           // nil for interfaces
-	manager *net.UnixConn    // nil without a service manager
+	manager *manager
+	metrics *metricsFile // nil for none
 	child   *privsep.Child
 	signals <-chan os.Signal
 
-	messages chan received
-	changes  chan changed
-	asked    chan os.Signal // SIGUSR1: for the counters
-	every    time.Duration  // how often the counters are logged, 0 for never
+	messages  chan received
+	silence   chan struct{} // the parser has said nothing for as long as a heartbeat
+	changes   chan changed
+	asked     chan os.Signal // SIGUSR1: for the counters
+	every     time.Duration  // how often the counters are logged, 0 for never
+	heartbeat time.Duration
 
 	parser, self sandbox.Layers // of either process
 	seen         sandbox.Findings
 
-	checking bool // the option --check: standard output is needed
-	reading  bool // the parser has said that it reads
-	tell     bool // the counters are to be logged when they have come
-	stopping bool // the parser was told to finish, or does so by itself
-	ended    bool // by itself: the input has ended
-	last     bool // its last counters are being asked for
-	pending  int  // the index of the name whose counters were asked for, or -1
-	silent   int  // heartbeats in a row without an answer
+	checking bool          // the option --check: standard output is needed
+	reading  bool          // the parser has said that it reads
+	tell     bool          // the counters are to be logged when they have come
+	stopping bool          // the parser was told to finish, or does so by itself
+	ended    bool          // by itself: the input has ended
+	last     bool          // its last counters are being asked for
+	pending  int           // the index of the name whose counters were asked for, or -1
+	silent   time.Duration // since when it has not answered
 	counters []counters
 	dropped  []loss // of frames, by name
 	evicted  loss   // of bindings, over all interfaces
@@ -311,16 +321,17 @@ type changed struct {
 	err   error
 }
 
-func newMonitor(names []string, watched []*watch, links *linkmon.Monitor, manager *net.UnixConn,
+func newMonitor(names []string, watched []*watch, links *linkmon.Monitor, manager *manager,
 	child *privsep.Child, signals <-chan os.Signal, every time.Duration) *monitor {
 	m := &monitor{
 		names: names, watched: watched, links: links, manager: manager, child: child, signals: signals,
-		messages: make(chan received), changes: make(chan changed),
+		messages: make(chan received), silence: make(chan struct{}, 1), changes: make(chan changed),
 		asked: make(chan os.Signal, 1), every: every,
-		counters: make([]counters, len(names)),
-		dropped:  make([]loss, len(names)),
-		states:   make([]linkState, len(watched)),
-		pending:  -1,
+		counters:  make([]counters, len(names)),
+		dropped:   make([]loss, len(names)),
+		states:    make([]linkState, len(watched)),
+		pending:   -1,
+		heartbeat: heartbeatOf(manager),
 	}
 	signal.Notify(m.asked, unix.SIGUSR1)
 	return m
@@ -341,7 +352,14 @@ func (m *monitor) run() error {
 func (m *monitor) start() error {
 	go func() {
 		for {
-			message, err := m.child.Receive(-1)
+			message, err := m.child.Receive(m.heartbeat)
+			if err == privsep.ErrTimeout {
+				select {
+				case m.silence <- struct{}{}:
+				default: // the last one was not seen yet
+				}
+				continue
+			}
 			m.messages <- received{message, err}
 			if err != nil {
 				return
@@ -411,11 +429,7 @@ func (m *monitor) handOver() error {
 		return m.input.close()
 	}
 	for i, w := range m.watched {
-		fd, err := w.socket.FD()
-		if err != nil {
-			return err
-		}
-		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket, Index: uint16(i)}, fd); err != nil {
+		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket, Index: uint16(i)}, w.socket.FD()); err != nil {
 			return err
 		}
 	}
@@ -425,7 +439,12 @@ func (m *monitor) handOver() error {
 // release starts the flow of frames into the sockets, without a capability, and has the
 // parser begin.
 func (m *monitor) release() error {
-	for _, w := range m.watched {
+	for i, w := range m.watched {
+		if w.index == 0 {
+			m.states[i].away = true
+			slog.Info("interface is not there, waiting for it", "interface", w.name)
+			continue
+		}
 		if err := w.socket.Bind(w.index); err != nil && !errors.Is(err, unix.ENODEV) {
 			return fmt.Errorf("%s: %w", w.name, err)
 		} // gone in the meantime: linkmon will tell when it is back
@@ -451,21 +470,20 @@ func (m *monitor) confine() (sandbox.Layers, error) {
 	if m.checking {
 		g.Write = append(g.Write, unix.Stdout)
 	}
+	if m.metrics != nil {
+		m.metrics.grant(&g)
+	}
 	if m.manager != nil {
-		raw, err := m.manager.SyscallConn()
-		if err == nil {
-			err = raw.Control(func(fd uintptr) { g.Write = append(g.Write, int(fd)) })
-		}
+		err := m.manager.control(func(fd int) error {
+			g.Write = append(g.Write, fd)
+			return nil
+		})
 		if err != nil {
 			return sandbox.Layers{}, err
 		}
 	}
 	for _, w := range m.watched {
-		fd, err := w.socket.FD()
-		if err != nil {
-			return sandbox.Layers{}, err
-		}
-		g.Bind = append(g.Bind, fd)
+		g.Bind = append(g.Bind, w.socket.FD())
 	}
 	return sandbox.Monitor(g)
 }
@@ -489,23 +507,7 @@ func (m *monitor) announce() {
 			slog.Warn("this kernel has no PR_SET_MDWE", "process", l.process)
 		}
 	}
-	m.notify("READY=1")
-}
-
-// notify tells the service manager something. One that has no room for it is not waited
-// for.
-func (m *monitor) notify(state string) {
-	if m.manager == nil {
-		return
-	}
-	var err error
-	raw, rawErr := m.manager.SyscallConn()
-	if rawErr == nil {
-		rawErr = raw.Control(func(fd uintptr) { _, err = unix.Write(int(fd), []byte(state)) })
-	}
-	if err := cmp.Or(rawErr, err); err != nil {
-		slog.Warn("cannot notify the service manager", "err", err)
-	}
+	m.manager.notify("READY=1", m.status())
 }
 
 // serve is the rest of the monitor's life: signals, the kernel's word on interfaces,
@@ -517,8 +519,6 @@ func (m *monitor) serve() error {
 			return err
 		}
 	}
-	beat := time.NewTicker(heartbeat)
-	defer beat.Stop()
 	progress := new(time.Ticker) // never
 	if m.input != nil && m.input.shown {
 		progress = time.NewTicker(time.Second)
@@ -526,8 +526,8 @@ func (m *monitor) serve() error {
 		defer m.input.clear()
 	}
 	stats := new(time.Ticker)
-	if m.every > 0 {
-		stats = time.NewTicker(m.every)
+	if m.every > 0 || m.metrics != nil {
+		stats = time.NewTicker(cmp.Or(m.every, defaultMetricsInterval))
 		defer stats.Stop()
 	}
 	for {
@@ -546,7 +546,7 @@ func (m *monitor) serve() error {
 			for _, l := range c.links {
 				m.change(l)
 			}
-		case <-beat.C:
+		case <-m.silence:
 			if err := m.beat(); err != nil {
 				return err
 			}
@@ -557,11 +557,11 @@ func (m *monitor) serve() error {
 				}
 			}
 		case <-stats.C:
-			if err := m.tellCounters(); err != nil {
+			if err := m.tellCounters(m.every > 0); err != nil {
 				return err
 			}
 		case <-m.asked:
-			if err := m.tellCounters(); err != nil {
+			if err := m.tellCounters(true); err != nil {
 				return err
 			}
 		}
@@ -587,18 +587,21 @@ func (m *monitor) follow() error {
 // stuck, or stopped.
 func (m *monitor) beat() error {
 	if m.pending >= 0 {
-		if m.silent++; m.silent >= silenceLimit {
-			return fmt.Errorf("the parser has not answered for %v", heartbeat*silenceLimit)
+		m.silent += m.heartbeat
+		if m.silent >= silenceLimit {
+			return fmt.Errorf("the parser has not answered for %v", silenceLimit)
 		}
+		slog.Debug("the parser has not answered", "since", m.silent)
 		return nil
 	}
 	m.silent = 0
 	return m.ask(0)
 }
 
-// tellCounters logs the counters as soon as the parser has told them.
-func (m *monitor) tellCounters() error {
-	m.tell = true
+// tellCounters writes the metrics file and, if they are to be logged, logs the counters,
+// as soon as the parser has told them.
+func (m *monitor) tellCounters(log bool) error {
+	m.tell = m.tell || log
 	if m.pending >= 0 {
 		return nil
 	}
@@ -653,6 +656,9 @@ func (m *monitor) answer(r received) error {
 		m.tell = false
 		m.summary()
 	}
+	m.writeMetrics()
+	// Only who has an answer feeds the watchdog.
+	m.manager.notify("WATCHDOG=1", m.status())
 	switch {
 	case !m.stopping:
 		return nil
@@ -666,7 +672,7 @@ func (m *monitor) answer(r received) error {
 // end ends the parser, if it has not ended already, and turns what happened into the
 // program's exit status. cause is what ended run.
 func (m *monitor) end(cause error) error {
-	m.notify("STOPPING=1")
+	m.manager.notify("STOPPING=1")
 	stopped := errors.Is(cause, errStopped)
 	if (stopped || m.ended) && m.reading {
 		cause = m.stop()
@@ -748,6 +754,14 @@ func (m *monitor) stop() error {
 			return errStopped
 		}
 	}
+}
+
+// writeMetrics writes the metrics file, if there is one.
+func (m *monitor) writeMetrics() {
+	if m.metrics == nil {
+		return
+	}
+	m.metrics.write(metrics(m.names, m.counters))
 }
 
 // summary logs the counters of each name, whatever the log level: somebody asked.

@@ -29,6 +29,7 @@ Options:
                       input, a pipe or a file. Needs no privilege
   -v, --verbose       also print each ARP packet in full, as text
   --format FORMAT     json, or text: a line of columns for people (default json)
+  --wait              an INTERFACE that does not exist yet is waited for
   --refresh DURATION  how long a binding stays quiet before REFRESHED (default
                       10m)
   --max-bindings N    how many bindings are remembered, over all interfaces; the
@@ -36,6 +37,10 @@ Options:
   --stats-interval DURATION
                       print the counters to standard error this often; SIGUSR1
                       prints them once, the end prints them too
+  --metrics-file FILE
+                      the counters for node_exporter's textfile collector,
+                      written whole, at the stats interval (15s if there is
+                      none)
   --user NAME         when started as root: the user to become (default
                       maas-netmon if there is one, else nobody)
   --check             print what this kernel and this installation give:
@@ -61,6 +66,8 @@ Exit status:
 const (
 	defaultRefresh     = 10 * time.Minute
 	defaultMaxBindings = 262144
+	// defaultMetricsInterval is how often the metrics file is written.
+	defaultMetricsInterval = 15 * time.Second
 )
 
 // The formats of events.
@@ -69,8 +76,8 @@ const (
 	formatText = "text"
 )
 
-// roleParser is the value of the option --role. With it, with --colour and --zone, which
-// are not for users either, the monitor starts its other half.
+// roleParser is the value of the option --role. With it, with --colour, --zone and
+// --journal, which are not for users either, the monitor starts its other half.
 const roleParser = "parser"
 
 // options are the command line, of both processes.
@@ -79,12 +86,15 @@ type options struct {
 	check         bool
 	role          string
 	verbose       bool
+	wait          bool // for interfaces that do not exist yet
 	format        string
 	colour        bool   // of text
 	zone          string // as TZ in the environment, for verbose text
+	journal       bool   // standard error is the journal
 	refresh       time.Duration
 	maxBindings   int
 	statsInterval time.Duration // 0: never
+	metrics       string        // file; "" for none
 	user          string
 	logLevel      slog.Level
 	input         string // the file to be read, "-" for standard input; "" for interfaces
@@ -109,12 +119,15 @@ func (o *options) flagSet() *flag.FlagSet {
 	fs.StringVar(&o.role, "role", "", "")
 	fs.BoolVar(&o.colour, "colour", false, "")
 	fs.StringVar(&o.zone, "zone", "", "")
+	fs.BoolVar(&o.journal, "journal", false, "")
 	fs.BoolVar(&o.verbose, "v", false, "")
 	fs.BoolVar(&o.verbose, "verbose", false, "")
 	fs.StringVar(&o.format, "format", formatJSON, "")
 	fs.DurationVar(&o.statsInterval, "stats-interval", 0, "")
+	fs.StringVar(&o.metrics, "metrics-file", "", "")
 	fs.DurationVar(&o.refresh, "refresh", defaultRefresh, "")
 	fs.IntVar(&o.maxBindings, "max-bindings", defaultMaxBindings, "")
+	fs.BoolVar(&o.wait, "wait", false, "")
 	fs.StringVar(&o.user, "user", "", "")
 	input := func(s string) error {
 		if o.input = s; s == "" {
@@ -166,6 +179,8 @@ func (o *options) validate() error {
 		return fmt.Errorf("no such role: %q", o.role)
 	case o.format != formatJSON && o.format != formatText:
 		return fmt.Errorf("invalid value %.32q for --format: want json or text", o.format)
+	case o.metrics != "" && !strings.HasSuffix(o.metrics, ".prom"):
+		return fmt.Errorf("invalid value %q for --metrics-file: the collector reads files that end in .prom", o.metrics)
 	case o.statsInterval != 0 && o.statsInterval < time.Second:
 		return fmt.Errorf("invalid value %v for --stats-interval: want at least 1s", o.statsInterval)
 	case o.refresh < time.Second:
@@ -225,7 +240,7 @@ func parseLevel(s string) (slog.Level, error) {
 func (o *options) parserArgs() []string {
 	args := []string{"maas-netmon", "--role", roleParser, "--check=" + strconv.FormatBool(o.check),
 		"--verbose=" + strconv.FormatBool(o.verbose),
-		"--format", o.format, "--colour=" + strconv.FormatBool(o.colour), "--zone", o.zone,
+		"--format", o.format, "--colour=" + strconv.FormatBool(o.colour), "--zone", o.zone, "--journal=" + strconv.FormatBool(o.journal),
 		"--refresh", o.refresh.String(), "--max-bindings", strconv.Itoa(o.maxBindings)}
 	if o.input != "" {
 		return append(args, "--input-file", o.input)

@@ -158,22 +158,27 @@ type source interface {
 
 // reading is the state of the parser once it reads.
 type reading struct {
-	control  *privsep.Conn
-	source   source
-	file     bool  // the source can end
-	end      error // why it has ended, io.EOF if as it should
-	table    *tracker.Table
-	out      *output
-	names    []string         // for each source, what goes into the line; "" for a single one
-	refusals []refusals       // by source
-	text     bool             // format of events
-	colour   bool             // of text
-	verbose  bool             // packets, too
-	events   [2]tracker.Event // room for those of one packet
+	control *privsep.Conn
+	source  source
+	file    bool  // the source can end
+	end     error // why it has ended, io.EOF if as it should
+	table   *tracker.Table
+	out     *output
+	names   []string         // for each source, what goes into the line; "" for a single one
+	seen    []seen           // by source
+	text    bool             // format of events
+	colour  bool             // of text
+	verbose bool             // packets, too
+	events  [2]tracker.Event // room for those of one packet
 }
 
-// refusals counts the frames of one source that gave no packet, by cause.
-type refusals struct{ short, notARP, unsupported uint64 }
+// seen counts what came from one source: bytes of frames, frames that gave no packet by
+// cause, events by kind.
+type seen struct {
+	bytes                      uint64
+	short, notARP, unsupported uint64
+	events                     [tracker.Refreshed + 1]uint64
+}
 
 func newReading(o options, control *privsep.Conn, out *output, passed []int) (*reading, error) {
 	table, err := tracker.NewTable(tracker.Config{MaxBindings: o.maxBindings, Refresh: o.refresh})
@@ -187,16 +192,16 @@ func newReading(o options, control *privsep.Conn, out *output, passed []int) (*r
 		return nil, err
 	}
 	p := &reading{
-		control:  control,
-		source:   from,
-		file:     o.input != "",
-		table:    table,
-		out:      out,
-		names:    o.sources(),
-		refusals: make([]refusals, len(passed)),
-		text:     o.format == formatText,
-		colour:   o.colour,
-		verbose:  o.verbose,
+		control: control,
+		source:  from,
+		file:    o.input != "",
+		table:   table,
+		out:     out,
+		names:   o.sources(),
+		seen:    make([]seen, len(passed)),
+		text:    o.format == formatText,
+		colour:  o.colour,
+		verbose: o.verbose,
 	}
 	if len(p.names) == 1 {
 		p.names = []string{""}
@@ -245,21 +250,23 @@ func (p *reading) drain() error {
 
 // handle takes one frame to its lines, if it has any.
 func (p *reading) handle(f *capture.Frame) {
+	seen := &p.seen[f.Source]
+	seen.bytes += uint64(f.Len)
 	arp, err := parser.Parse(f.Data, parser.Tag{Present: f.Tagged, TPID: f.TPID, TCI: f.TCI})
 	if err != nil {
-		r := &p.refusals[f.Source]
 		switch err {
 		case parser.ErrShort:
-			r.short++
+			seen.short++
 		case parser.ErrNotARP:
-			r.notARP++
+			seen.notARP++
 		default:
-			r.unsupported++
+			seen.unsupported++
 		}
 		return
 	}
 	events := p.table.Observe(p.events[:0], uint16(f.Source), f.Seconds, &arp)
 	for i := range events {
+		seen.events[events[i].Kind]++
 		if p.text {
 			p.out.buf = report.AppendText(p.out.buf, &events[i], p.names[f.Source], p.colour)
 		} else {
@@ -298,11 +305,11 @@ func (p *reading) answer(index uint16) error {
 	if err != nil {
 		return err
 	}
-	r, t := p.refusals[index], p.table.Stats()
+	n, t := &p.seen[index], p.table.Stats()
 	c := counters{
-		frames: s.Frames, dropped: s.Dropped,
-		short: r.short, notARP: r.notARP, unsupported: r.unsupported,
-		newBindings: t.New, moved: t.Moved, refreshed: t.Refreshed,
+		frames: s.Frames, bytes: n.bytes, dropped: s.Dropped,
+		short: n.short, notARP: n.notARP, unsupported: n.unsupported,
+		newBindings: n.events[tracker.New], moved: n.events[tracker.Moved], refreshed: n.events[tracker.Refreshed],
 		refused: t.Refused, ignored: t.Ignored, evicted: t.Evicted, bindings: uint64(t.Bindings),
 		position: s.Position,
 	}
