@@ -103,12 +103,13 @@ func runtimeRules(eventfds []int) []rule {
 }
 
 // readerRules is the whole of what the parser can ask of the kernel from the first frame
-// on. sockets are the packet sockets that it reads.
-func readerRules(g Grant, eventfds, sockets []int) []rule {
+// on. sockets are the packet sockets and files the inputs that it reads.
+func readerRules(g Grant, eventfds, sockets, files []int) []rule {
 	rules := append(runtimeRules(eventfds),
 		with("ppoll", "sleeps until there are frames"))
 	rules = append(rules, each("write", "lines, errors, answers to the monitor", 0, g.Write)...)
 	rules = append(rules, each("read", "the monitor's messages", 0, g.Receive)...)
+	rules = append(rules, each("read", "the input", 0, files)...)
 	rules = append(rules, each("getsockopt", "frames the kernel dropped", 0, sockets,
 		is(1, unix.SOL_PACKET), is(2, unix.PACKET_STATISTICS))...)
 	return append(rules, each("getsockopt", "clears ENETDOWN", 0, sockets,
@@ -116,10 +117,10 @@ func readerRules(g Grant, eventfds, sockets []int) []rule {
 }
 
 // parserRules is what the parser is first confined to: readerRules, and what it takes to
-// be given the sockets, which will have these numbers, to map their rings, and to put
-// readerRules in force.
-func parserRules(g Grant, eventfds, sockets []int) []rule {
-	rules := readerRules(g, eventfds, sockets)
+// be given the sockets and files, which will have these numbers, to map the sockets' rings,
+// and to put readerRules in force.
+func parserRules(g Grant, eventfds, sockets, files []int) []rule {
+	rules := readerRules(g, eventfds, sockets, files)
 	rules = append(rules, each("recvmsg", "descriptors from the monitor", 0, g.Receive)...)
 	rules = append(rules, each("mmap", "a socket's ring, once", 4, sockets,
 		is(2, unix.PROT_READ|unix.PROT_WRITE), is(3, unix.MAP_SHARED), is(5, 0))...)

@@ -59,9 +59,10 @@ type Grant struct {
 	Directory int
 	// Child is the pidfd of the process that may be signalled. Monitor only.
 	Child int
-	// Sockets is how many packet sockets the process will be passed. It can hold no
-	// other descriptors than it has and these. Parser only.
-	Sockets int
+	// Sockets is how many packet sockets the process will be passed, Files how many
+	// files behind them, which it may read. It can hold no other descriptors than it
+	// has and these. Parser only.
+	Sockets, Files int
 	// Memory is how many bytes of memory the process may allocate, its threads' stacks
 	// included (RLIMIT_DATA, getrlimit(2)). Parser only.
 	Memory uint64
@@ -147,7 +148,8 @@ type Confined struct {
 // Parser confines the calling process, which needs no privilege for it, and gives
 // up: capabilities, files, sockets, new programs, other processes, executable
 // memory, and every system call that is not in the table in rules.go. What remains
-// is to be handed packet sockets, to map them, and then to [Confined.Tighten].
+// is to be handed packet sockets and files, to map the sockets, and then to
+// [Confined.Tighten].
 // Parser must be called before the process is given anything. An error leaves the
 // process half confined: it must end.
 func Parser(g Grant) (*Confined, error) {
@@ -181,13 +183,14 @@ func beneath(g Grant) (*Confined, error) {
 	if err != nil {
 		return nil, err
 	}
-	events, sockets := eventfds(descriptors), unused(descriptors, g.Sockets)
-	c.first, c.reader = parserRules(g, events, sockets), readerRules(g, events, sockets)
+	events, passed := eventfds(descriptors), unused(descriptors, g.Sockets+g.Files)
+	sockets, files := passed[:g.Sockets], passed[g.Sockets:]
+	c.first, c.reader = parserRules(g, events, sockets, files), readerRules(g, events, sockets, files)
 	if err := restrict(&c.Layers, landlock.V11, nil); err != nil {
 		return nil, err
 	}
 	// Landlock has needed two for a moment.
-	if err := limit("RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(len(descriptors)+g.Sockets)); err != nil {
+	if err := limit("RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(len(descriptors)+len(passed))); err != nil {
 		return nil, err
 	}
 	if err := limit("RLIMIT_DATA", unix.RLIMIT_DATA, g.Memory); err != nil {
@@ -196,7 +199,7 @@ func beneath(g Grant) (*Confined, error) {
 	return c, nil
 }
 
-// Tighten gives up what only the hand-over of the sockets needed: to be passed a
+// Tighten gives up what only the hand-over needed: to be passed a
 // descriptor, to map one, to change the filter. From here on a kernel's door is open
 // only for what a frame, a line and the Go runtime need.
 func (c *Confined) Tighten() error { return load(c.reader) }

@@ -86,13 +86,15 @@ func (m *monitor) confined() {
 }
 
 // confined tries the act in the parser.
-func (p *reading) confined(sockets []int) {
+func (p *reading) confined(passed []int) {
 	if order.process != roleParser {
 		return
 	}
-	attack.Try(order.name, order.fresh, attack.Target{
-		Packet: sockets[0], Control: p.control.FD(), Netlink: -1, Peer: parent,
-	})
+	t := attack.Target{Packet: passed[0], Control: p.control.FD(), Netlink: -1, Peer: parent}
+	if p.file {
+		t.File = passed[0]
+	}
+	attack.Try(order.name, order.fresh, t)
 }
 
 // unrestricted tries the act in this process, which has all privileges that it was

@@ -89,7 +89,7 @@ func checkConfinement(o options, watched []*watch, signals <-chan os.Signal) err
 	if err != nil {
 		return launchError(err)
 	}
-	m := newMonitor(watched, links, nil, child, signals, 0)
+	m := newMonitor(o.interfaces, watched, links, nil, child, signals, 0)
 	m.checking = true
 	if err := m.start(); err != nil {
 		return m.end(err)

@@ -6,14 +6,14 @@ import (
 	"maas-netmon/privsep"
 )
 
-// counters are what the parser tells the monitor of one interface, in answer to a
+// counters are what the parser tells the monitor of one interface or file, in answer to a
 // Ping. Those of the table are the same whichever interface was asked for.
 type counters struct {
 	frames      uint64 // that the kernel's filter let pass, the dropped ones included
 	bytes       uint64 // their length on the wire
 	dropped     uint64 // by the kernel, the ring being full
 	short       uint64 // malformed: cut off before the end of the packet
-	notARP      uint64 // should not happen: the filter lets ARP pass
+	notARP      uint64 // of a file; from an interface the filter lets ARP pass
 	unsupported uint64 // well-formed, but not ARP for IPv4 over Ethernet, or three tags
 	newBindings uint64 // events
 	moved       uint64
@@ -24,13 +24,16 @@ type counters struct {
 	ignored  uint64 // operations other than request and reply
 	evicted  uint64
 	bindings uint64
+
+	position uint64 // how many bytes of a file are behind; not logged
 }
 
 // fields lists the counters in the order in which a message carries them.
-func (c *counters) fields() [13]*uint64 {
+func (c *counters) fields() [14]*uint64 {
 	return [...]*uint64{
 		&c.frames, &c.bytes, &c.dropped, &c.short, &c.notARP, &c.unsupported,
 		&c.newBindings, &c.moved, &c.refreshed, &c.refused, &c.ignored, &c.evicted, &c.bindings,
+		&c.position,
 	}
 }
 

@@ -167,7 +167,7 @@ func TestBeat(t *testing.T) {
 	}
 	// Whoever asks for counters all the time (--stats-interval, SIGUSR1) has a question
 	// open at each beat.
-	m = &monitor{heartbeat: heartbeat, watched: []*watch{{name: "va"}}, counters: make([]counters, 1), dropped: make([]loss, 1)}
+	m = &monitor{heartbeat: heartbeat, names: []string{"va"}, watched: []*watch{{name: "va"}}, counters: make([]counters, 1), dropped: make([]loss, 1)}
 	for range 2 * beats {
 		m.pending = 0
 		if err := m.beat(); err != nil {

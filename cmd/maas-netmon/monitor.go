@@ -30,7 +30,7 @@ import (
 
 // runMonitor is the monitor from its start to its end.
 func runMonitor(o options, env environment) error {
-	if err := checkLimits(len(o.interfaces)); err != nil {
+	if err := checkLimits(len(o.sources())); err != nil {
 		return err
 	}
 	if err := privsep.CheckStdout(); err != nil {
@@ -44,7 +44,13 @@ func runMonitor(o options, env environment) error {
 	}
 	// From here on nobody has a privilege.
 
-	links, err := linkmon.Open()
+	var in *input
+	var links *linkmon.Monitor
+	if o.input != "" {
+		in, err = openInput(o.input)
+	} else {
+		links, err = linkmon.Open()
+	}
 	if err != nil {
 		return err
 	}
@@ -66,8 +72,8 @@ func runMonitor(o options, env environment) error {
 	if err != nil {
 		return launchError(err)
 	}
-	m := newMonitor(watched, links, manager, child, signals, o.statsInterval)
-	m.metrics = file
+	m := newMonitor(o.sources(), watched, links, manager, child, signals, o.statsInterval)
+	m.input, m.metrics = in, file
 	err = m.run()
 	return m.end(err)
 }
@@ -75,8 +81,8 @@ func runMonitor(o options, env environment) error {
 // checkLimits refuses to start under limits that the start would hit somewhere: some of
 // what needs a descriptor is the Go runtime's, which crashes without, and psx waits
 // for ever for a signal that cannot be queued.
-func checkLimits(interfaces int) error {
-	const own = 20 // more than either process needs besides its packet sockets
+func checkLimits(sources int) error {
+	const own = 20 // more than either process needs besides what it reads from
 	for _, l := range []struct {
 		resource int
 		need     uint64
@@ -84,7 +90,7 @@ func checkLimits(interfaces int) error {
 		option   string
 		unit     string
 	}{
-		{unix.RLIMIT_NOFILE, uint64(own + interfaces), "open files", "n", "LimitNOFILE"},
+		{unix.RLIMIT_NOFILE, uint64(own + sources), "open files", "n", "LimitNOFILE"},
 		{unix.RLIMIT_SIGPENDING, 64, "pending signals", "i", "LimitSIGPENDING"},
 	} {
 		var limit unix.Rlimit
@@ -171,7 +177,7 @@ func openSockets(names []string, wait bool) ([]*watch, error) {
 		found = append(found, ifi)
 	}
 	if len(found) == 0 {
-		return nil, nil // --check without an interface
+		return nil, nil // a file, or --check without an interface
 	}
 	var watched []*watch
 	err = sandbox.With(cap.NET_RAW, func() error {
@@ -265,10 +271,16 @@ const (
 // errStopped ends the monitor when a signal asks for it: exit status 0.
 var errStopped = errors.New("stopped by a signal")
 
+// errEnded ends the monitor when the input has ended: the parser's exit status is the
+// program's.
+var errEnded = errors.New("the input has ended")
+
 // monitor is the state of the monitor once the parser has been started.
 type monitor struct {
-	watched []*watch
-	links   *linkmon.Monitor
+	names   []string         // of what is read
+	watched []*watch         // nil for a file
+	links   *linkmon.Monitor // nil for a file
+	input   *input           // nil for interfaces
 	manager *manager
 	metrics *metricsFile // nil for none
 	child   *privsep.Child
@@ -287,12 +299,13 @@ type monitor struct {
 	checking bool          // the option --check: standard output is needed
 	reading  bool          // the parser has said that it reads
 	tell     bool          // the counters are to be logged when they have come
-	stopping bool          // the parser was told to finish
+	stopping bool          // the parser was told to finish, or does so by itself
+	ended    bool          // by itself: the input has ended
 	last     bool          // its last counters are being asked for
-	pending  int           // the interface whose counters were asked for, or -1
+	pending  int           // the index of the name whose counters were asked for, or -1
 	silent   time.Duration // since when it has not answered
 	counters []counters
-	dropped  []loss // of frames, by interface
+	dropped  []loss // of frames, by name
 	evicted  loss   // of bindings, over all interfaces
 	states   []linkState
 }
@@ -309,14 +322,14 @@ type changed struct {
 	err   error
 }
 
-func newMonitor(watched []*watch, links *linkmon.Monitor, manager *manager,
+func newMonitor(names []string, watched []*watch, links *linkmon.Monitor, manager *manager,
 	child *privsep.Child, signals <-chan os.Signal, every time.Duration) *monitor {
 	m := &monitor{
-		watched: watched, links: links, manager: manager, child: child, signals: signals,
+		names: names, watched: watched, links: links, manager: manager, child: child, signals: signals,
 		messages: make(chan received), silence: make(chan struct{}, 1), changes: make(chan changed),
 		asked: make(chan os.Signal, 1), every: every,
-		counters:  make([]counters, len(watched)),
-		dropped:   make([]loss, len(watched)),
+		counters:  make([]counters, len(names)),
+		dropped:   make([]loss, len(names)),
 		states:    make([]linkState, len(watched)),
 		pending:   -1,
 		heartbeat: heartbeatOf(manager),
@@ -409,8 +422,14 @@ func unexpected(m privsep.Message) error {
 	return fmt.Errorf("%w: unexpected %v %d", privsep.ErrMessage, m.Type, m.Index)
 }
 
-// handOver gives the parser a descriptor of each socket.
+// handOver gives the parser a descriptor of each socket, or of the input.
 func (m *monitor) handOver() error {
+	if m.input != nil {
+		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket}, m.input.fd); err != nil {
+			return err
+		}
+		return m.input.close()
+	}
 	for i, w := range m.watched {
 		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket, Index: uint16(i)}, w.socket.FD()); err != nil {
 			return err
@@ -438,15 +457,17 @@ func (m *monitor) release() error {
 // confine is the monitor's own confinement. It keeps what the rest of this file uses.
 func (m *monitor) confine() (sandbox.Layers, error) {
 	control := m.child.FD()
-	netlink, err := m.links.FD()
-	if err != nil {
-		return sandbox.Layers{}, err
-	}
 	g := sandbox.Grant{
 		Write:   []int{unix.Stderr, control},
-		Receive: []int{control, netlink},
-		Send:    []int{netlink},
+		Receive: []int{control},
 		Child:   m.child.PidFD(),
+	}
+	if m.links != nil {
+		netlink, err := m.links.FD()
+		if err != nil {
+			return sandbox.Layers{}, err
+		}
+		g.Receive, g.Send = append(g.Receive, netlink), []int{netlink}
 	}
 	if m.checking {
 		g.Write = append(g.Write, unix.Stdout)
@@ -471,11 +492,11 @@ func (m *monitor) confine() (sandbox.Layers, error) {
 
 // announce says that both processes are confined and the parser reads.
 func (m *monitor) announce() {
-	var names []string
-	for _, w := range m.watched {
-		names = append(names, w.name)
+	what, key, names := "watching", "interfaces", any(m.names)
+	if m.input != nil {
+		what, key, names = "reading", "file", m.names[0]
 	}
-	slog.Info("watching", "interfaces", names, "parser", m.child.Pid(),
+	slog.Info(what, key, names, "parser", m.child.Pid(),
 		"landlock", m.parser.Landlock, "mdwe", m.parser.MDWE)
 	for _, l := range []struct {
 		process string
@@ -495,20 +516,18 @@ func (m *monitor) announce() {
 // heartbeats.
 func (m *monitor) serve() error {
 	m.confined()
-	go func() {
-		for {
-			links, err := m.links.Receive()
-			m.changes <- changed{links, err}
-			if err != nil {
-				return
-			}
+	if m.links != nil {
+		if err := m.follow(); err != nil {
+			return err
 		}
-	}()
-	// What changed between opening the sockets and subscribing is in here too.
-	if err := m.links.Refresh(); err != nil {
-		return err
 	}
-	stats := new(time.Ticker) // never
+	progress := new(time.Ticker) // never
+	if m.input != nil && m.input.shown {
+		progress = time.NewTicker(time.Second)
+		defer progress.Stop()
+		defer m.input.clear()
+	}
+	stats := new(time.Ticker)
 	if m.every > 0 || m.metrics != nil {
 		stats = time.NewTicker(cmp.Or(m.every, defaultMetricsInterval))
 		defer stats.Stop()
@@ -533,6 +552,12 @@ func (m *monitor) serve() error {
 			if err := m.beat(); err != nil {
 				return err
 			}
+		case <-progress.C:
+			if m.pending < 0 {
+				if err := m.ask(0); err != nil {
+					return err
+				}
+			}
 		case <-stats.C:
 			if err := m.tellCounters(m.every > 0); err != nil {
 				return err
@@ -543,6 +568,21 @@ func (m *monitor) serve() error {
 			}
 		}
 	}
+}
+
+// follow begins to receive what the kernel says of interfaces.
+func (m *monitor) follow() error {
+	go func() {
+		for {
+			links, err := m.links.Receive()
+			m.changes <- changed{links, err}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	// What changed between opening the sockets and subscribing is in here too.
+	return m.links.Refresh()
 }
 
 // beat asks the parser for its counters. One that answered nothing for a while is
@@ -589,6 +629,13 @@ func (m *monitor) answer(r received) error {
 	if r.err != nil {
 		return r.err
 	}
+	if r.Type == privsep.End && m.input != nil && !m.ended {
+		m.ended = true
+		if m.stopping { // it is about to end anyway
+			return nil
+		}
+		return errEnded
+	}
 	i := int(r.Index)
 	if r.Type != privsep.Pong || i != m.pending {
 		return unexpected(r.Message)
@@ -596,12 +643,15 @@ func (m *monitor) answer(r received) error {
 	m.pending = -1
 	m.silent = 0 // a question may be open at each beat, where there are others than the heartbeat's
 	c := countersOf(r.Message)
-	m.dropped[i].add(c.dropped-m.counters[i].dropped, "frames lost, the ring was full", "interface", m.watched[i].name)
+	m.dropped[i].add(c.dropped-m.counters[i].dropped, "frames lost, the ring was full", "interface", m.names[i])
 	if i == 0 {
 		m.evicted.add(c.evicted-m.counters[0].evicted, "bindings forgotten, the table is full")
 	}
 	m.counters[i] = c
-	if i+1 < len(m.watched) {
+	if m.input != nil && m.input.shown && !m.stopping {
+		m.input.show(c.position)
+	}
+	if i+1 < len(m.names) {
 		return m.ask(i + 1)
 	}
 	if m.tell {
@@ -626,7 +676,7 @@ func (m *monitor) answer(r received) error {
 func (m *monitor) end(cause error) error {
 	m.manager.notify("STOPPING=1")
 	stopped := errors.Is(cause, errStopped)
-	if stopped && m.reading {
+	if (stopped || m.ended) && m.reading {
 		cause = m.stop()
 	}
 	// The end of its messages means that the parser has ended, or is about to: then
@@ -651,7 +701,7 @@ func (m *monitor) end(cause error) error {
 		if m.stoppedTogether(status) {
 			return nil
 		}
-		return parserEnded(status, stopped)
+		return parserEnded(status, stopped, m.ended)
 	}
 	return cause
 }
@@ -674,9 +724,14 @@ func (m *monitor) stoppedTogether(status unix.WaitStatus) bool {
 // [io.EOF] when the parser has ended, errStopped when it did not in time, or what
 // went wrong.
 func (m *monitor) stop() error {
-	timeout := time.NewTimer(stopLimit)
+	limit := stopLimit
+	if m.ended {
+		limit = handshakeTimeout // nobody is in a hurry
+	} else {
+		_ = m.child.Send(privsep.Message{Type: privsep.Stop})
+	}
+	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
-	_ = m.child.Send(privsep.Message{Type: privsep.Stop})
 	m.stopping = true
 	if m.pending < 0 {
 		m.last = true
@@ -694,7 +749,10 @@ func (m *monitor) stop() error {
 				return err
 			}
 		case <-timeout.C:
-			slog.Warn("the parser did not end in time", "limit", stopLimit)
+			if m.ended {
+				return fmt.Errorf("the parser did not end within %v of its input", limit)
+			}
+			slog.Warn("the parser did not end in time", "limit", limit)
 			return errStopped
 		}
 	}
@@ -705,28 +763,27 @@ func (m *monitor) writeMetrics() {
 	if m.metrics == nil {
 		return
 	}
-	var names []string
-	for _, w := range m.watched {
-		names = append(names, w.name)
-	}
-	m.metrics.write(metrics(names, m.counters))
+	m.metrics.write(metrics(m.names, m.counters))
 }
 
-// summary logs the counters of each interface, whatever the log level: somebody asked.
+// summary logs the counters of each name, whatever the log level: somebody asked.
 func (m *monitor) summary() {
-	for i, w := range m.watched {
+	for i, name := range m.names {
 		r := slog.NewRecord(time.Now(), slog.LevelInfo, "counters", 0)
-		r.Add("interface", w.name)
+		r.Add("interface", name)
 		r.Add(m.counters[i].attrs()...)
 		_ = slog.Default().Handler().Handle(context.Background(), r)
 	}
 }
 
-// parserEnded tells how a parser ended, after it was stopped or by itself.
-func parserEnded(status unix.WaitStatus, stopped bool) error {
+// parserEnded tells how a parser ended, after it was stopped, its input had ended, or by
+// itself.
+func parserEnded(status unix.WaitStatus, stopped, ended bool) error {
 	switch {
-	case stopped && status.Exited() && status.ExitStatus() == exitOK:
+	case (stopped || ended) && status.Exited() && status.ExitStatus() == exitOK:
 		return nil
+	case ended && status.Exited() && slices.Contains([]int{exitDamaged, exitNoHeader, exitNotEthernet}, status.ExitStatus()):
+		return errSaid(status.ExitStatus())
 	case status.Signaled() && status.Signal() == unix.SIGSYS:
 		return &failure{exitConfinement,
 			errors.New("the parser was killed by seccomp: it made a system call that it may not make (SIGSYS)"),

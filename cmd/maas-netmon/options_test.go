@@ -43,6 +43,8 @@ func TestParseOptions(t *testing.T) {
 		{"--verbose --format text eth0", func(o *options) { o.verbose, o.format = true, formatText }},
 		{"--check", func(o *options) { o.check, o.interfaces = true, nil }},
 		{"--check eth0", func(o *options) { o.check = true }},
+		{"-i a.pcap", func(o *options) { o.input, o.interfaces = "a.pcap", nil }},
+		{"--input-file=- -v", func(o *options) { o.input, o.interfaces, o.verbose = "-", nil, true }},
 		{"--help --bogus", func(o *options) { o.help, o.interfaces = true, nil }},
 		{"--version", func(o *options) { o.version, o.interfaces = true, nil }},
 	} {
@@ -65,6 +67,8 @@ func TestParserArgs(t *testing.T) {
 	for _, want := range []options{
 		defaults("eth0"),
 		defaults("-v", "--", "eth0"),
+		{format: formatJSON, refresh: time.Second, maxBindings: 1, input: "-"},
+		{format: formatJSON, refresh: time.Second, maxBindings: 1, input: "--role"},
 		{format: formatText, colour: true, verbose: true, zone: "Asia/Kathmandu", journal: true, check: true,
 			refresh: 90 * time.Second, maxBindings: 1, interfaces: []string{"eth0", "eth1"}},
 	} {

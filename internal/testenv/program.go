@@ -168,6 +168,7 @@ type Options struct {
 	Path   string   // of the program; Binary's if empty
 	UID    int      // the user, with the group of the same number; 0 stays who we are
 	Env    []string // nothing else is in its environment
+	Stdin  *os.File // instead of /dev/null
 	Stdout *os.File // instead of Lines
 	Stderr *os.File // instead of Log
 	Shell  string   // a shell command line to run it by, as "$0" "$@"
@@ -195,6 +196,9 @@ func Start(t testing.TB, ns *Namespace, o Options, args ...string) *Program {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if o.UID != 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.UID)}
+	}
+	if o.Stdin != nil { // a nil *os.File is not a nil io.Reader
+		cmd.Stdin = o.Stdin
 	}
 	p := &Program{
 		Lines: NewStream[Line]("lines"), Log: NewStream[string]("log"),
