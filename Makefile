@@ -5,15 +5,18 @@ DESTDIR =
 PREFIX  = /usr
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
 
-# A Go that is too old to fetch its own successor is replaced by one in build/go: see
+# A Go that is too old to fetch its own successor is replaced by one in build/.go: see
 # .ci/install-deps.
-GO = $(shell test -x build/go/bin/go && echo $(CURDIR)/build/go/bin/go || echo go)
+GO = $(shell test -x build/.go/bin/go && echo $(CURDIR)/build/.go/bin/go || echo go)
 
 # osusergo, netgo: no plug-ins of the C library's name service in a process that has
 # a privilege.
 TAGS       = osusergo,netgo
 BUILDFLAGS = -trimpath -tags $(TAGS) -ldflags '-s -w -X main.version=$(VERSION)'
 SUDO       = $(shell test "$$(id -u)" = 0 || echo sudo)
+
+# Builds of the program for tests: cmd/maas-netmon/hooks.go.
+TEST_TAGS = attack liar stress
 
 # Not in go.mod, which lists what is shipped.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -59,9 +62,10 @@ test: build ## run all tests, as root or, in user namespaces, as anyone
 	@NETMON_BIN=$(CURDIR)/bin/maas-netmon .ci/go-test $(GO) test -count=1 -v -tags $(TAGS) ./...
 
 check: build ## format, vet, staticcheck, unit tests with the race detector
-	@test -z "$$(gofmt -l .)" || { echo 'not gofmt-clean:'; gofmt -l .; exit 1; }
-	$(GO) vet -tags $(TAGS) ./...
-	$(GO) run $(STATICCHECK) -tags $(TAGS) ./...
+	@bad=$$(find . -name build -prune -o -name '*.go' -exec gofmt -l {} +); test -z "$$bad" || { echo "not gofmt-clean: $$bad"; exit 1; }
+	for tag in shipped $(TEST_TAGS); do \
+		$(GO) vet -tags $(TAGS),$$tag ./... && $(GO) run $(STATICCHECK) -tags $(TAGS),$$tag ./... || exit; \
+	done
 	@mkdir -p build
 	@.ci/go-test $(GO) test -race -v -tags $(TAGS) $(RACE_PACKAGES)
 

@@ -28,6 +28,8 @@ type Socket struct {
 // nothing before [Socket.Bind]: mdlayher/packet binds it to the interface with
 // protocol 0, which the kernel takes as "not yet".
 //
+// An ifi whose Index is 0 stands for an interface that is not there yet.
+//
 // An interface that is not Ethernet gives [ErrNotEthernet]; a missing capability
 // an error that is [unix.EPERM]; an interface that went away one that is
 // [unix.ENODEV].
@@ -69,7 +71,7 @@ func prepare(fd int) (int, error) {
 }
 
 // makeRing locks the filter of a socket that is bound to an interface but does
-// not receive, checks the kind of interface, and makes the ring.
+// not receive, checks the kind of interface, if there is one, and makes the ring.
 func makeRing(fd int) error {
 	// From here on nobody, this process included, can detach, replace or widen
 	// the filter (socket(7), SO_LOCK_FILTER).
@@ -80,7 +82,7 @@ func makeRing(fd int) error {
 	if err != nil {
 		return fmt.Errorf("look at packet socket: %w", err)
 	}
-	if ll, ok := name.(*unix.SockaddrLinklayer); !ok || !Ethernet(ll.Hatype) {
+	if ll, ok := name.(*unix.SockaddrLinklayer); !ok || ll.Ifindex != 0 && !Ethernet(ll.Hatype) {
 		return ErrNotEthernet
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2); err != nil {

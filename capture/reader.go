@@ -16,7 +16,8 @@ import (
 type Frame struct {
 	// Data is the start of the frame from its Ethernet header, at most Snaplen
 	// bytes, without the tag that the kernel stripped. It points into the
-	// ring: it is valid until the next call of Next or Wait, and not to be written.
+	// ring, or into a File's buffer: it is valid until the next call of Next or
+	// Wait, and not to be written.
 	Data []byte
 
 	// Len is the length of the frame in bytes before it was cut to Snaplen.
@@ -27,17 +28,20 @@ type Frame struct {
 	Tagged    bool
 	TPID, TCI uint16
 
-	// Seconds is the kernel's time of the frame in Unix seconds.
+	// Seconds is the kernel's time of the frame, or the record's, in Unix seconds; 0 for
+	// a record that has none.
 	Seconds int64
 
-	// Source is the index of the socket in the list given to NewReader.
+	// Source is the index of the socket in the list given to NewReader, or 0.
 	Source int
 }
 
-// Stats are counters of one socket since it was made. Frames are those that the
-// filter let pass; Dropped of them found the ring full.
+// Stats are counters of one source since it was made. Of a socket, Frames are those that the
+// filter let pass; Dropped of them found the ring full. Of an input, Frames are all that
+// were in it, and Position is how many of its bytes are behind.
 type Stats struct {
 	Frames, Dropped uint64
+	Position        uint64
 }
 
 // busyPause is how long a busy reader lets frames gather. It is far less than

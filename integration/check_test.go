@@ -42,6 +42,8 @@ func TestCheck(t *testing.T) {
 		{"no interface", "", 0, []string{"--check"}, 0, permitted + layers + "It would run.\n"},
 		{"missing interface", "", 0, []string{"--check", "va", "eth9"}, 1, permitted +
 			"ok  va: is down; frames will come when it is up\nno  eth9: no such network interface\n" + layers + "It would not run.\n"},
+		{"interface that is waited for", "", 0, []string{"--check", "--wait", "eth9"}, 0, permitted +
+			"ok  eth9: is not there yet; frames will come when it is\nok  eth9: packet socket, filter locked, ring\n" + layers + "It would run.\n"},
 		{"not Ethernet", "", 0, []string{"--check", "tun0"}, 4, permitted +
 			"ok  tun0: is down; frames will come when it is up\nno  tun0: not an Ethernet interface\n" + layers + "It would not run.\n"},
 		{"no capability", testenv.CapableBinary(t, ""), nobody, []string{"--check", "va"}, 1,

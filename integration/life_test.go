@@ -175,7 +175,7 @@ func TestStoppedWhileStarting(t *testing.T) {
 func errorLines(lines []string) []string {
 	var errors []string
 	for _, l := range lines {
-		if strings.HasPrefix(l, "maas-netmon: ") {
+		if strings.HasPrefix(l, "maas-netmon: ") && !strings.HasPrefix(l, "maas-netmon: hint: ") {
 			errors = append(errors, l)
 		}
 	}
@@ -280,6 +280,49 @@ func TestStartedWhileDown(t *testing.T) {
 	testenv.Must(t, a.Up())
 	up.True(t)
 	sendFence(t, p, b.Port(t)).True(t)
+}
+
+// An interface that is not there yet is waited for, if that is asked for, and said once.
+func TestWait(t *testing.T) {
+	t.Parallel()
+	here, there := testenv.Net(t), testenv.Net(t)
+	p := testenv.Watch(t, here, testenv.Options{}, "--wait", "va", "vx")
+	for _, name := range []string{"va", "vx"} {
+		if n := strings.Count(strings.Join(p.Log.Seen(), "\n"), `msg="interface is not there, waiting for it" interface=`+name); n != 1 {
+			t.Errorf("%s: said %d times that it is waited for", name, n)
+		}
+	}
+	came := p.Log.Expect(testenv.Holds(`msg="interface is there" interface=va`))
+	a, b, err := testenv.Connect(here, "va", testenv.MACA, there, "vb", testenv.MACB)
+	testenv.Must(t, err)
+	came.True(t)
+	up := p.Log.Expect(testenv.Holds(`msg="interface is up" interface=va`))
+	testenv.Must(t, a.Up())
+	testenv.Must(t, b.Up())
+	up.True(t)
+	sendFence(t, p, b.Port(t)).True(t)
+
+	// What comes under the name must be Ethernet.
+	other := p.Log.Expect(testenv.Holds(`msg="interface is there, but is not Ethernet: waiting for another" interface=vx`))
+	testenv.Must(t, here.IP("tuntap", "add", "dev", "vx", "mode", "tun"))
+	other.True(t)
+	testenv.Must(t, here.IP("link", "del", "vx"))
+	back := p.Log.Expect(testenv.Holds(`msg="interface is back" interface=vx`))
+	x, y, err := testenv.Connect(here, "vx", testenv.MACA, there, "vy", testenv.MACB)
+	testenv.Must(t, err)
+	back.True(t)
+	testenv.Must(t, x.Up())
+	testenv.Must(t, y.Up())
+	seen := p.Lines.Expect(testenv.IP("10.0.0.7"), func(l testenv.Line) bool { return l.Interface == "vx" })
+	port := y.Port(t)
+	for deadline := time.Now().Add(testenv.Patience); !seen.Wait(10*time.Millisecond) && time.Now().Before(deadline); {
+		testenv.Must(t, port.Send(request(macC, "10.0.0.7").Bytes()))
+	}
+	seen.True(t)
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
 }
 
 // An interface that is deleted and made anew under its name is watched again, without

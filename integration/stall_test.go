@@ -35,8 +35,7 @@ func TestErrorReaderStalls(t *testing.T) {
 func TestServiceManagerStalls(t *testing.T) {
 	t.Parallel()
 	a, b := rawPair(t)
-	path := filepath.Join(t.TempDir(), "notify")
-	testenv.Must(t, os.Chmod(filepath.Dir(path), 0o755))
+	path := filepath.Join(testenv.Dir(t), "notify")
 	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	testenv.Must(t, err)
 	defer manager.Close()
@@ -50,7 +49,9 @@ func TestServiceManagerStalls(t *testing.T) {
 	if err != unix.EAGAIN {
 		t.Fatal(err)
 	}
-	p := testenv.Watch(t, a.Namespace, testenv.Options{Env: []string{"NOTIFY_SOCKET=" + path}}, a.Name)
+	full := regexp.MustCompile(`cannot notify the service manager.*resource temporarily unavailable`)
+	p := testenv.Start(t, a.Namespace, testenv.Options{Env: []string{"NOTIFY_SOCKET=" + path}}, a.Name)
+	p.Log.Expect(full.MatchString).True(t)
 	sendFence(t, p, b.Port(t)).True(t)
 	p.Signal(t, sigTERM)
 	if status := p.Exit(t); status != 0 {

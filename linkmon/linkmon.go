@@ -9,30 +9,48 @@ package linkmon
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// A Link is the state of an interface when the kernel spoke of it.
+// A Link is the state of an interface when the kernel spoke of it. It is comparable.
 type Link struct {
-	Index int    // ifindex; a new interface of the same name has another
-	Name  string // at most 15 bytes, whatever root chose but '/', ':' and white space
-	Type  uint16 // ARPHRD_ (include/uapi/linux/if_arp.h)
-	Up    bool   // IFF_UP: the administrator wants it up
-	// Running is IFF_RUNNING: it is operational (RFC 2863 ifOperStatus up or
-	// unknown), which it is not without a carrier.
+	Index   int     // ifindex; a new interface of the same name has another
+	Name    string  // at most 15 bytes, whatever root chose but '/', ':' and white space
+	Type    uint16  // ARPHRD_ (include/uapi/linux/if_arp.h)
+	Address [6]byte // hardware address, zero if it is not one of six bytes
+	Up      bool    // IFF_UP: the administrator wants it up
+	// Running is IFF_RUNNING: it is operational (ifOperStatus up or unknown), which it is
+	// not without a carrier.
 	Running bool
+	State   State
 	Gone    bool // deleted, or moved to another namespace
 }
 
+// A State is an interface's operational state, ifOperStatus of RFC 2863 as the kernel
+// counts it (IF_OPER_ in include/uapi/linux/if.h).
+type State uint8
+
+// String returns the state's name as ip(8) has it, in lower case.
+func (s State) String() string {
+	names := [...]string{"unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"}
+	if int(s) >= len(names) {
+		return fmt.Sprintf("state %d", uint8(s))
+	}
+	return names[s]
+}
+
 // A Monitor is a subscription to changes of all interfaces in the network namespace.
-// One goroutine may call Receive while another calls the other methods.
+// One goroutine may receive while another calls Refresh or FD.
 type Monitor struct {
-	conn *netlink.Conn
+	conn  *netlink.Conn
+	known table
 }
 
 // Open subscribes. What changes after it returns will be received; for what is
@@ -42,7 +60,7 @@ func Open() (*Monitor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
 	}
-	return &Monitor{conn: conn}, nil
+	return &Monitor{conn: conn, known: table{}}, nil
 }
 
 // FD returns the socket's descriptor, valid until Close.
@@ -70,19 +88,113 @@ func (m *Monitor) Refresh() error {
 
 // Receive waits for the kernel and returns what it said, in order. When the kernel
 // could not queue a message (ENOBUFS), Receive asks for everything again and goes
-// on: a state may then be told twice, and none stays wrong.
+// on: a state may then be told twice, none stays wrong, and an interface whose end
+// was not told is Gone.
 func (m *Monitor) Receive() ([]Link, error) {
 	for {
 		messages, err := m.conn.Receive()
-		switch {
-		case errors.Is(err, unix.ENOBUFS):
+		if errors.Is(err, unix.ENOBUFS) {
 			if err := m.Refresh(); err != nil {
 				return nil, err
 			}
-		case err != nil:
+			continue
+		}
+		if err != nil {
 			return nil, fmt.Errorf("receive from rtnetlink: %w", err)
-		default:
-			return Decode(messages)
+		}
+		links, again, err := m.known.process(messages)
+		if err == nil && again {
+			err = m.Refresh()
+		}
+		return links, err
+	}
+}
+
+// table holds what the kernel said last of each interface that is there, by index.
+type table map[int]Link
+
+// process decodes messages and keeps the table. To a whole dump it adds those interfaces
+// that are known and not in it. again says that the dump was overtaken by changes, and
+// has to be asked for anew.
+func (t table) process(messages []netlink.Message) (links []Link, again bool, err error) {
+	links, err = Decode(messages)
+	if err != nil {
+		return nil, false, err
+	}
+	dump := false
+	for _, m := range messages {
+		dump = dump || m.Header.Flags&netlink.Multi != 0
+		again = again || m.Header.Flags&netlink.DumpInterrupted != 0
+	}
+	there := map[int]bool{}
+	for _, l := range links {
+		there[l.Index] = true
+	}
+	for index, l := range t {
+		if dump && !again && !there[index] {
+			l.Gone = true
+			links = append(links, l)
+		}
+	}
+	for _, l := range links {
+		if l.Gone {
+			delete(t, l.Index)
+		} else {
+			t[l.Index] = l
+		}
+	}
+	return links, again, nil
+}
+
+// WaitAttach waits until there is an interface of that name, and returns it.
+func (m *Monitor) WaitAttach(ctx context.Context, name string) (Link, error) {
+	return m.wait(ctx, func(l Link) bool { return l.Name == name && !l.Gone })
+}
+
+// WaitDetach waits until an interface is deleted, in another namespace, or renamed.
+func (m *Monitor) WaitDetach(ctx context.Context, attached Link) (Link, error) {
+	return m.wait(ctx, func(l Link) bool {
+		return l.Index == attached.Index && (l.Gone || l.Name != attached.Name)
+	})
+}
+
+// WaitCarrier waits until an interface has lost its carrier, or was set down, and is
+// running again.
+func (m *Monitor) WaitCarrier(ctx context.Context, attached Link) (Link, error) {
+	lost := false
+	return m.wait(ctx, func(l Link) bool {
+		if l.Index != attached.Index {
+			return false
+		}
+		lost = lost || !l.Running
+		return lost && l.Running
+	})
+}
+
+// wait asks for the state of all interfaces and receives until one is what is wanted. When
+// the context ends it returns its error.
+func (m *Monitor) wait(ctx context.Context, want func(Link) bool) (Link, error) {
+	if err := m.Refresh(); err != nil {
+		return Link{}, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = m.conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer func() {
+		if !stop() {
+			_ = m.conn.SetReadDeadline(time.Time{})
+		}
+	}()
+	for {
+		links, err := m.Receive()
+		if ctx.Err() != nil {
+			return Link{}, ctx.Err()
+		}
+		if err != nil {
+			return Link{}, err
+		}
+		for _, l := range links {
+			if want(l) {
+				return l, nil
+			}
 		}
 	}
 }
@@ -120,9 +232,16 @@ func Decode(messages []netlink.Message) ([]Link, error) {
 			return nil, fmt.Errorf("rtnetlink attributes: %w", err)
 		}
 		for attributes.Next() {
-			if attributes.Type() == unix.IFLA_IFNAME {
+			switch attributes.Type() {
+			case unix.IFLA_IFNAME:
 				name, _, _ := bytes.Cut(attributes.Bytes(), []byte{0})
 				link.Name = string(name)
+			case unix.IFLA_OPERSTATE:
+				link.State = State(attributes.Uint8())
+			case unix.IFLA_ADDRESS:
+				if b := attributes.Bytes(); len(b) == len(link.Address) {
+					link.Address = [6]byte(b)
+				}
 			}
 		}
 		if err := attributes.Err(); err != nil {

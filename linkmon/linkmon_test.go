@@ -38,7 +38,7 @@ func message(t *testing.T, typ netlink.HeaderType, data string) netlink.Message 
 }
 
 func TestDecode(t *testing.T) {
-	up := Link{Index: 2, Name: "va", Type: unix.ARPHRD_ETHER, Up: true, Running: true}
+	up := Link{Index: 2, Name: "va", Type: unix.ARPHRD_ETHER, Up: true, Running: true, State: 6}
 	down := Link{Index: 2, Name: "va", Type: unix.ARPHRD_ETHER}
 	gone := up
 	gone.Gone = true
@@ -85,6 +85,44 @@ func TestDecodeTruncated(t *testing.T) {
 		}
 		if err != nil && links != nil {
 			t.Errorf("%d bytes: %+v beside an error", n, links)
+		}
+	}
+}
+
+// What a whole dump does not tell of is gone, an interrupted one says nothing of that.
+func TestProcess(t *testing.T) {
+	va := Link{Index: 2, Name: "va", Type: unix.ARPHRD_ETHER, Up: true, Running: true, State: 6}
+	tunnel := Link{Index: 7, Name: "t", Type: unix.ARPHRD_NONE}
+	gone := func(l Link) Link { l.Gone = true; return l }
+	known := table{}
+	for _, step := range []struct {
+		name  string
+		flags netlink.HeaderFlags
+		types []netlink.HeaderType
+		data  []string
+		want  []Link
+		again bool
+	}{
+		{"first dump", netlink.Multi, []netlink.HeaderType{unix.RTM_NEWLINK, unix.RTM_NEWLINK}, []string{vethUp, tun}, []Link{va, tunnel}, false},
+		{"a change", 0, []netlink.HeaderType{unix.RTM_NEWLINK}, []string{vethUp}, []Link{va}, false},
+		{"interrupted dump", netlink.Multi | netlink.DumpInterrupted, []netlink.HeaderType{unix.RTM_NEWLINK}, []string{vethUp}, []Link{va}, true},
+		{"dump without the tunnel", netlink.Multi, []netlink.HeaderType{unix.RTM_NEWLINK}, []string{vethUp}, []Link{va, gone(tunnel)}, false},
+		{"it is forgotten", netlink.Multi, []netlink.HeaderType{unix.RTM_NEWLINK}, []string{vethUp}, []Link{va}, false},
+		{"deleted", 0, []netlink.HeaderType{unix.RTM_DELLINK}, []string{vethUp}, []Link{gone(va)}, false},
+		{"dump with nothing", netlink.Multi, []netlink.HeaderType{unix.RTM_NEWADDR}, []string{vethUp}, nil, false},
+	} {
+		var messages []netlink.Message
+		for i, typ := range step.types {
+			m := message(t, typ, step.data[i])
+			m.Header.Flags = step.flags
+			messages = append(messages, m)
+		}
+		got, again, err := known.process(messages)
+		if err != nil || again != step.again {
+			t.Errorf("%s: again %v, want %v; %v", step.name, again, step.again, err)
+		}
+		if diff := cmp.Diff(step.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.name, diff)
 		}
 	}
 }

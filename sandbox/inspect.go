@@ -21,9 +21,9 @@ type Findings struct {
 
 // Inspect looks at another process from outside, in /proc, and returns an error
 // that names the first layer it finds missing on any of its threads: capabilities,
-// no_new_privs, a seccomp filter that is not the caller's too, the caller's own user
-// and group, that nobody traces it, and that it is not dumpable. It believes the kernel,
-// and nothing that the process says (proc_pid_status(5)).
+// no_new_privs, a seccomp filter that is not the caller's too, the caller's own user,
+// group and bounding set, that nobody traces it, and that it is not dumpable. It believes
+// the kernel, and nothing that the process says (proc_pid_status(5)).
 //
 // /proc/PID/status alone would speak of the main thread only. A thread made while
 // Inspect looks has the attributes of the thread that made it.
@@ -107,6 +107,7 @@ func (s status) check(self status) error {
 		{"CapAmb", none},
 		{"NoNewPrivs", "1"},
 		{"Seccomp", "2"}, // SECCOMP_MODE_FILTER
+		{"CapBnd", self["CapBnd"]},
 	}
 	// In a container both of us are born under a filter. One more must be there, where
 	// the kernel counts them (since Linux 5.9).

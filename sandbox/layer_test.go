@@ -62,6 +62,10 @@ var layers = []layer{
 		}
 		return nil
 	}},
+	{"RLIMIT_DATA", 0, false, unix.ENOMEM, func() error {
+		_, err := unix.Mmap(-1, 0, 1<<30, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+		return err
+	}},
 	{"RLIMIT_MEMLOCK", 0, true, unix.EPERM, func() error { return unix.Mlock(make([]byte, 1)) }},
 	{"RLIMIT_CORE", 0, true, unix.EPERM, func() error {
 		return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1})

@@ -233,11 +233,15 @@ var lies = []lie{
 		return errors.Join(Hide(), Drop(), filterThisThread())
 	}},
 	{"no_new_privs on the main thread alone", "NoNewPrivs", func() error {
-		return errors.Join(Hide(), cap.NewSet().SetProc(), unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), filterThisThread())
+		var bounds error
+		for v := cap.Value(0); v < cap.MaxBits() && os.Getuid() == 0; v++ {
+			bounds = errors.Join(bounds, cap.DropBound(v)) // as Drop does
+		}
+		return errors.Join(Hide(), bounds, cap.NewSet().SetProc(), unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), filterThisThread())
 	}},
 	{"under our own filter alone", "Seccomp_filters", func() error { confine(); return nil }},
 	{"dumpable", "dumpable", func() error {
-		return errors.Join(Drop(), load(parserRules(Grant{Write: []int{1, 2}}, nil, nil)))
+		return errors.Join(Drop(), load(parserRules(Grant{Write: []int{1, 2}}, nil, nil, nil)))
 	}},
 }
 
@@ -351,7 +355,7 @@ func TestCheckStatus(t *testing.T) {
 			"TracerPid": "0", "Uid": "1 1 1 1", "Gid": "2 2 2 2", "Groups": "",
 			"CapInh": "0000000000000000", "CapPrm": "0000000000000000",
 			"CapEff": "0000000000000000", "CapAmb": "0000000000000000",
-			"NoNewPrivs": "1", "Seccomp": "2", "Seccomp_filters": "2",
+			"CapBnd": "0000000000002000", "NoNewPrivs": "1", "Seccomp": "2", "Seccomp_filters": "2",
 		}
 	}
 	self := good()
@@ -363,7 +367,7 @@ func TestCheckStatus(t *testing.T) {
 		"TracerPid": "7", "Uid": "1 0 1 1", "Gid": "2 2 0 2", "Groups": "0",
 		"CapInh": "0000000000002000", "CapPrm": "0000000000002000",
 		"CapEff": "0000000000002000", "CapAmb": "0000000000002000",
-		"NoNewPrivs": "0", "Seccomp": "1", "Seccomp_filters": "1",
+		"CapBnd": "0000000000000000", "NoNewPrivs": "0", "Seccomp": "1", "Seccomp_filters": "1",
 	} {
 		s := good()
 		s[name] = bad

@@ -65,11 +65,13 @@ func init() {
 	}
 }
 
-// attackArgs passes the order on to the parser.
-func attackArgs(args []string) []string { return slices.Insert(args, 1, attackOption...) }
+func parserRole(o options) error { return runParser(o) }
 
-// attack tries the act in the monitor.
-func (m *monitor) attack() {
+// launchArgs passes the order on to the parser.
+func launchArgs(args []string) []string { return slices.Insert(args, 1, attackOption...) }
+
+// confined tries the act in the monitor.
+func (m *monitor) confined() {
 	if order.process != "monitor" {
 		return
 	}
@@ -83,14 +85,16 @@ func (m *monitor) attack() {
 	})
 }
 
-// attack tries the act in the parser.
-func (p *reading) attack(sockets []int) {
+// confined tries the act in the parser.
+func (p *reading) confined(passed []int) {
 	if order.process != roleParser {
 		return
 	}
-	attack.Try(order.name, order.fresh, attack.Target{
-		Packet: sockets[0], Control: p.control.FD(), Netlink: -1, Peer: parent,
-	})
+	t := attack.Target{Packet: passed[0], Control: p.control.FD(), Netlink: -1, Peer: parent}
+	if p.file {
+		t.File = passed[0]
+	}
+	attack.Try(order.name, order.fresh, t)
 }
 
 // unrestricted tries the act in this process, which has all privileges that it was

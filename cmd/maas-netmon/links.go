@@ -43,31 +43,35 @@ func (m *monitor) change(l linkmon.Link) {
 // present handles word of an interface that has the name of a watched one.
 func (m *monitor) present(w *watch, s *linkState, l linkmon.Link, log *slog.Logger) {
 	if l.Index != w.index || s.away {
+		there := "back"
+		if w.index == 0 {
+			there = "there"
+		}
 		if !capture.Ethernet(l.Type) {
 			if !s.away {
 				log.Warn("interface is gone, waiting for it")
 			}
 			if l.Index != w.index {
-				log.Warn("interface is back, but is not Ethernet: waiting for another")
+				log.Warn("interface is " + there + ", but is not Ethernet: waiting for another")
 			}
 			s.away, w.index = true, l.Index
 			return
 		}
 		if err := w.socket.Bind(l.Index); err != nil {
 			// Gone again; the kernel will say so.
-			log.Warn("interface is back, but cannot be bound", "err", err)
+			log.Warn("interface is "+there+", but cannot be bound", "err", err)
 			return
 		}
 		w.index = l.Index
 		*s = linkState{}
-		log.Info("interface is back")
+		log.Info("interface is " + there)
 	}
 	down, carrier := !l.Up, l.Running
 	switch {
 	case down && (!s.known || !s.down):
 		log.Warn("interface is down")
 	case !down && !carrier && (!s.known || s.down || s.carrier):
-		log.Warn("interface has no carrier")
+		log.Warn("interface has no carrier", "state", l.State)
 	case !down && carrier && s.known && (s.down || !s.carrier):
 		log.Info("interface is up")
 	}

@@ -51,7 +51,9 @@ func run(args []string) (status int) {
 	if err != nil {
 		return explain(&stderr, err)
 	}
+	stderr.journal = env.journal
 	o, err := parseOptions(args, env.logLevel)
+	stderr.journal = stderr.journal || o.journal
 	switch {
 	case err != nil:
 		err = usageError(err)
@@ -62,9 +64,10 @@ func run(args []string) (status int) {
 	case o.role == roleParser:
 		err = parserRole(o)
 	case o.check:
+		startLog(max(o.logLevel, slog.LevelWarn)) // it has its own way to say the rest
 		err = runCheck(o)
 	default:
-		slog.SetDefault(slog.New(slog.NewTextHandler(&stderr, &slog.HandlerOptions{Level: o.logLevel})))
+		startLog(o.logLevel)
 		if env.complaint != nil {
 			slog.Warn("ignored", "err", env.complaint)
 		}
@@ -73,11 +76,19 @@ func run(args []string) (status int) {
 	return explain(&stderr, err)
 }
 
+// startLog has slog write to standard error, from a level on.
+func startLog(level slog.Level) {
+	slog.SetDefault(slog.New(newLogHandler(level)))
+}
+
 // environment is what the program takes from its environment.
 type environment struct {
 	logLevel     slog.Level
 	complaint    error  // about a variable that makes no sense
 	notifySocket string // sd_notify(3)
+	watchdogµs   string // sd_watchdog_enabled(3)
+	watchdogPID  string
+	journal      bool   // standard error is the journal (systemd.exec(5), JOURNAL_STREAM)
 	noColour     bool   // https://no-color.org
 	zone         string // tzset(3); empty is the system's
 }
@@ -88,6 +99,9 @@ type environment struct {
 func takeEnvironment() (environment, error) {
 	e := environment{
 		notifySocket: os.Getenv("NOTIFY_SOCKET"),
+		watchdogµs:   os.Getenv("WATCHDOG_USEC"),
+		watchdogPID:  os.Getenv("WATCHDOG_PID"),
+		journal:      isJournal(os.Getenv("JOURNAL_STREAM")),
 		noColour:     os.Getenv("NO_COLOR") != "",
 	}
 	if s := os.Getenv("LOG_LEVEL"); s != "" {

@@ -23,6 +23,12 @@ var rounds struct {
 	collections, threads, allocated, panics, stacks, timers, resizes atomic.Uint64
 }
 
+func parserRole(o options) error        { return runParser(o) }
+func launchArgs(args []string) []string { return args }
+
+func (m *monitor) confined()      { stress("monitor") }
+func (p *reading) confined([]int) { stress("parser") }
+
 // stress begins. Each strain has a pause between its rounds, so that the work has its
 // turn on a machine with few processors.
 func stress(process string) {

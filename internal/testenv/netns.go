@@ -72,10 +72,15 @@ func (ns *Namespace) Do(f func() error) error {
 }
 
 // IP runs ip(8) inside the namespace.
-func (ns *Namespace) IP(args ...string) error {
+func (ns *Namespace) IP(args ...string) error { return ns.ip("", args...) }
+
+// Batch runs many commands of ip(8) inside the namespace, one a line.
+func (ns *Namespace) Batch(commands string) error { return ns.ip(commands, "-batch", "-") }
+
+func (ns *Namespace) ip(stdin string, args ...string) error {
 	cmd := exec.Command("ip", args...)
 	var out strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &out
 	if err := ns.Do(cmd.Start); err != nil {
 		return err
 	}
