@@ -27,15 +27,18 @@ FUZZTIME = 10s
 # How long `make bench` runs each benchmark.
 BENCHTIME = 0.5s
 
+# Options of `make bench-peers`, such as -runs 7 -case idle,start.
+BENCHPEERS =
+
 # Those whose tests gain from the race detector. The others' tests drive the program
 # itself, whose sandbox allows no race detector.
 RACE_PACKAGES = ./capture ./cmd/... ./linkmon ./parser ./privsep ./report ./tracker
 
 .DEFAULT_GOAL = build
-.PHONY: help deps build run demo test check bench fuzz mutate cover install clean FORCE
+.PHONY: help deps build run demo test check bench bench-peers fuzz mutate cover install clean FORCE
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 deps: ## install the Debian packages that are missing (sudo only then)
 	@.ci/install-deps
@@ -68,6 +71,11 @@ check: build ## format, vet, staticcheck, unit tests with the race detector
 
 bench: deps ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+bench-peers: build ## measure beside tcpdump and arpwatch, 20 minutes: sudo make bench-peers
+	@mkdir -p build
+	$(GO) build -o bin/benchpeers ./internal/benchpeers
+	bin/benchpeers $(BENCHPEERS) -json build/bench-peers.json -svg build/bench-peers.svg bin/maas-netmon
 
 fuzz: deps ## run every fuzz target in turn: make fuzz FUZZTIME=30s
 	GO=$(GO) FUZZTIME=$(FUZZTIME) fuzz/run

@@ -96,6 +96,7 @@ func runtimeRules(eventfds []int) []rule {
 	}
 	rules = append(rules,
 		with("epoll_pwait", "netpoller, which all timers go through, the heap scavenger's too"))
+	rules = append(rules, benchRules...)
 	rules = append(rules, each("write", "netpoller's wake-up", 0, eventfds)...)
 	rules = append(rules, each("read", "netpoller's wake-up", 0, eventfds)...)
 	rules = append(rules, each("futex", "runtime, glibc: locks", 1, futexOps)...)

@@ -48,9 +48,11 @@ func runParser(o options) error {
 		return err
 	}
 	out := newOutput(unix.Stdout, control.FD())
+	profileFDs, endProfile := profile()
+	defer endProfile()
 
 	confined, err := sandbox.Parser(sandbox.Grant{
-		Write:   []int{unix.Stdout, unix.Stderr, control.FD()},
+		Write:   append(profileFDs, unix.Stdout, unix.Stderr, control.FD()),
 		Receive: []int{control.FD()},
 		Sockets: len(o.interfaces),
 		Files:   len(o.sources()) - len(o.interfaces),

@@ -390,7 +390,7 @@ func (l *lab) startUp() error {
 
 // idle watches all subjects at the same time: they do nothing.
 func (l *lab) idle() error {
-	const window = 30 * time.Second
+	const window = 20 * time.Second
 	var runs []*run
 	for _, s := range l.every {
 		to := toNull
@@ -458,7 +458,7 @@ func (l *lab) flood() error {
 
 func (l *lab) interfaces() error {
 	names := []string{"va"}
-	for n := 1; n <= 64; n *= 2 {
+	for n := 1; n <= 64; n *= 4 {
 		for len(names) < n {
 			name := fmt.Sprintf("i%d", len(names))
 			if _, _, err := l.link(name, "far"+name); err != nil {
@@ -476,7 +476,7 @@ func (l *lab) interfaces() error {
 				if err != nil {
 					return err
 				}
-				d, err := l.drive(r, 0, 256, 200_000, 50_000)
+				d, err := l.drive(r, 0, 256, 100_000, 50_000)
 				if err != nil {
 					return err
 				}
@@ -502,7 +502,7 @@ func (l *lab) bindings() error {
 					return err
 				}
 				time.Sleep(settled)
-				d, err := l.drive(r, 0, n, 300_000, 100_000)
+				d, err := l.drive(r, 0, n, 200_000, 100_000)
 				if err != nil {
 					return err
 				}

@@ -27,6 +27,7 @@ func main() {
 	jsonFile := flag.String("json", "", "the file for the results")
 	svgFile := flag.String("svg", "", "the file for the plot")
 	drained := flag.String("drain", "", "internal: empty the ring of this interface")
+	look := flag.Bool("look", false, "internal: with -drain, look at the frames")
 	to := flag.String("sendto", "", "only send, from this interface: for profiles")
 	rate := flag.Int("rate", 0, "with -sendto: frames a second, 0 as fast as it can")
 	frames := flag.Int("frames", 1_000_000, "with -sendto: how many")
@@ -42,7 +43,7 @@ func main() {
 			return err
 		}
 		if *drained != "" {
-			return drain(*drained)
+			return drain(*drained, *look)
 		}
 		if flag.NArg() != 1 {
 			return errors.New("one argument: the path of maas-netmon")

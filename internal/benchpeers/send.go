@@ -27,8 +27,7 @@ type sender struct {
 // message is struct mmsghdr (sendmmsg(2)).
 type message struct {
 	unix.Msghdr
-	sent uint32
-	_    [4]byte
+	_ [8]byte // how many bytes were sent
 }
 
 // openSender opens a packet socket on an interface of this namespace.

@@ -23,8 +23,9 @@ const (
 	ours        = "maas-netmon"
 	oursCopied  = "maas-netmon, readable file"
 	bare        = "bare drain"
+	bareLook    = "bare drain, looks at each frame"
 	tcpdumpNull = "tcpdump -w /dev/null"
-	tcpdumpPipe = "tcpdump | reader"
+	tcpdumpPipe = "tcpdump, pipe"
 	arpwatch    = "arpwatch"
 )
 
@@ -52,13 +53,14 @@ func subjects(dir, binary string) (found []*subject, missing []string, err error
 	const nobody = 65534
 	dropped := regexp.MustCompile(`msg=counters .* dropped=(\d+)`)
 	million := []string{"--max-bindings", "1048576"}
+	said := regexp.MustCompile(`dropped=(\d+)`)
 	found = []*subject{
 		{name: ours, args: []string{filepath.Join(dir, "installed")}, uid: nobody,
 			ready: "watching", dropped: dropped, maxArgs: million},
 		{name: oursCopied, args: []string{filepath.Join(dir, "readable")}, uid: nobody,
 			ready: "watching", dropped: dropped, maxArgs: million},
-		{name: bare, args: []string{"/proc/self/exe", "-drain"},
-			ready: "listening on", dropped: regexp.MustCompile(`dropped=(\d+)`)},
+		{name: bare, args: []string{"/proc/self/exe", "-drain"}, ready: "listening on", dropped: said},
+		{name: bareLook, args: []string{"/proc/self/exe", "-look", "-drain"}, ready: "listening on", dropped: said},
 	}
 	if path, err := exec.LookPath("tcpdump"); err != nil {
 		missing = append(missing, "tcpdump")
