@@ -36,6 +36,8 @@ const (
 	Dumpable Feature = "pidfd"    // pidfd_getfd(2), since Linux 5.6
 	Landlock Feature = "landlock" // since Linux 5.13
 
+	Tcpdump Feature = "tcpdump" // tcpdump(8) is installed
+
 	// SeccompGet: root may read the seccomp filters of a process
 	// (CONFIG_CHECKPOINT_RESTORE, and no filter on the tests themselves).
 	SeccompGet Feature = "seccomp-get"
@@ -46,7 +48,7 @@ const (
 
 // notEverywhere are the features that NETMON_REQUIRE=all does not mean, because the
 // machines that build the project lack them: they must be named.
-var notEverywhere = []Feature{VLAN}
+var notEverywhere = []Feature{VLAN, Tcpdump}
 
 // Require skips the test when the machine lacks a feature. Where the environment
 // variable NETMON_REQUIRE names it, in a list with commas, or is "all", the test
@@ -98,6 +100,9 @@ func probe(f Feature) error {
 			return err
 		}
 		return ns.IP("link", "add", "link", "va", "name", "va.1", "type", "vlan", "id", "1")
+	case Tcpdump:
+		_, err := LookTcpdump()
+		return err
 	case Userns:
 		cmd := exec.Command("/proc/self/exe", "-test.run=^$")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
@@ -126,6 +131,14 @@ func probe(f Feature) error {
 		return l.close()
 	}
 	return fmt.Errorf("no such feature: %q", f)
+}
+
+// LookTcpdump returns the path of tcpdump(8), which not every user has in theirs.
+func LookTcpdump() (string, error) {
+	if path, err := exec.LookPath("tcpdump"); err == nil {
+		return path, nil
+	}
+	return exec.LookPath("/usr/sbin/tcpdump")
 }
 
 // inUserNamespace reports whether user IDs are mapped, that is, not all the same inside
