@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -21,8 +22,14 @@ func TestLikeTcpdump(t *testing.T) {
 	live := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	file := testenv.Start(t, a.Namespace, testenv.Options{Stdin: tcpdump(t, a)}, "-i", "-")
 	port := b.Port(t)
+	begun := file.Lines.Expect(testenv.IP(fence))
 	sendUntilSeen(t, live, port)
-	sendUntilSeen(t, file, port) // tcpdump does not say when it captures
+	for deadline := time.Now().Add(testenv.Patience); !begun.Wait(10 * time.Millisecond); {
+		if time.Now().After(deadline) {
+			t.Fatal("tcpdump captures nothing") // it does not say when it begins
+		}
+		testenv.Must(t, port.Send(request(macD, fence).Bytes()))
+	}
 
 	const last = "10.8.8.8"
 	seed := rand.Uint64()
