@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -160,9 +161,13 @@ func acquire(o options) ([]*watch, error) {
 // there yet among them if they are to be waited for. It is the one thing that
 // CAP_NET_RAW is used for.
 func openSockets(names []string, wait bool) ([]*watch, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
 	var found []*net.Interface
 	for _, name := range names {
-		ifi, err := findInterface(name)
+		ifi, err := findInterface(all, name)
 		if wait && errors.Is(err, errNoInterface) {
 			ifi, err = &net.Interface{Name: name}, nil
 		}
@@ -175,7 +180,7 @@ func openSockets(names []string, wait bool) ([]*watch, error) {
 		return nil, nil // a file, or --check without an interface
 	}
 	var watched []*watch
-	err := sandbox.With(cap.NET_RAW, func() error {
+	err = sandbox.With(cap.NET_RAW, func() error {
 		for i, ifi := range found {
 			socket, err := capture.Open(ifi)
 			if err != nil {
@@ -198,11 +203,7 @@ func openSockets(names []string, wait bool) ([]*watch, error) {
 var errNoInterface = errors.New("no such network interface")
 
 // findInterface returns the interface of a name.
-func findInterface(name string) (*net.Interface, error) {
-	all, err := net.Interfaces()
-	if err != nil {
-		return nil, err
-	}
+func findInterface(all []net.Interface, name string) (*net.Interface, error) {
 	for i := range all {
 		if all[i].Name == name {
 			return &all[i], nil
@@ -344,6 +345,7 @@ func (m *monitor) run() error {
 		return err
 	}
 	m.announce()
+	debug.FreeOSMemory() // what only the start needed
 	return m.serve()
 }
 
