@@ -6,9 +6,9 @@ PREFIX  = /usr
 UNITDIR = $(PREFIX)/lib/systemd/system
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
 
-# A Go that is too old to fetch its own successor is replaced by one in build/go: see
+# A Go that is too old to fetch its own successor is replaced by one in build/.go: see
 # .ci/install-deps.
-GO = $(shell test -x build/go/bin/go && echo $(CURDIR)/build/go/bin/go || echo go)
+GO = $(shell test -x build/.go/bin/go && echo $(CURDIR)/build/.go/bin/go || echo go)
 
 # osusergo, netgo: no plug-ins of the C library's name service in a process that has
 # a privilege.
@@ -31,12 +31,15 @@ FUZZTIME = 10s
 # How long `make bench` runs each benchmark.
 BENCHTIME = 0.5s
 
+# Options of `make bench-peers`, such as -runs 7 -case idle,start.
+BENCHPEERS =
+
 # Those whose tests gain from the race detector. The others' tests drive the program
 # itself, whose sandbox allows no race detector.
 RACE_PACKAGES = ./capture ./cmd/... ./linkmon ./parser ./privsep ./report ./tracker
 
 .DEFAULT_GOAL = build
-.PHONY: help deps build run demo test unit check bench fuzz mutate cover install deb \
+.PHONY: help deps build run demo test unit check bench bench-peers fuzz mutate cover install deb \
         reproducible test-vm clean FORCE
 
 help: ## list the targets
@@ -67,7 +70,7 @@ unit: ## run the tests that need nothing of the kernel
 	$(GO) test -count=1 -tags $(TAGS) ./cmd/... ./parser/... ./report/... ./tracker/...
 
 check: build ## format, vet, staticcheck, unit tests with the race detector
-	@test -z "$$(gofmt -l .)" || { echo 'not gofmt-clean:'; gofmt -l .; exit 1; }
+	@bad=$$(find . -name build -prune -o -name '*.go' -exec gofmt -l {} +); test -z "$$bad" || { echo "not gofmt-clean: $$bad"; exit 1; }
 	for tag in shipped $(TEST_TAGS); do \
 		$(GO) vet -tags $(TAGS),$$tag ./... && $(GO) run $(STATICCHECK) -tags $(TAGS),$$tag ./... || exit; \
 	done
@@ -76,6 +79,11 @@ check: build ## format, vet, staticcheck, unit tests with the race detector
 
 bench: deps ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+bench-peers: build ## measure beside tcpdump and arpwatch, 20 minutes: sudo make bench-peers
+	@mkdir -p build
+	$(GO) build -o bin/benchpeers ./internal/benchpeers
+	bin/benchpeers $(BENCHPEERS) -json build/bench-peers.json -svg build/bench-peers.svg bin/maas-netmon
 
 fuzz: deps ## run every fuzz target in turn: make fuzz FUZZTIME=30s
 	GO=$(GO) FUZZTIME=$(FUZZTIME) fuzz/run

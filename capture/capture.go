@@ -1,11 +1,12 @@
 // Package capture delivers the ARP frames of network interfaces from AF_PACKET
-// sockets (packet(7)).
+// sockets (packet(7)), and all frames of a pcap or pcapng input.
 //
 // It has two halves, for two processes. [Open], in open.go, runs in the
 // monitor: it needs CAP_NET_RAW for the one socket(2) call and nothing after
 // it. [Reader], in reader.go, runs in the confined parser process: it maps the
 // ring of each socket it was handed and reads frames out of it without a system
-// call a frame.
+// call a frame. So does [File], in pcap.go, whose input the monitor opens like any
+// other file.
 //
 // The package knows link-layer headers, EtherTypes, VLAN metadata, kernel
 // timestamps and drop counts. It does not know what an ARP packet means, who

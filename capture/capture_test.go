@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
@@ -41,16 +40,7 @@ func open(t testing.TB, h testenv.Host, bind bool) *capture.Socket {
 		}
 		return s.Bind(ifi.Index)
 	}))
-	t.Cleanup(func() { runtime.KeepAlive(s) })
 	return s
-}
-
-// fd returns the socket's descriptor.
-func fd(t testing.TB, s *capture.Socket) int {
-	t.Helper()
-	n, err := s.FD()
-	testenv.Must(t, err)
-	return n
 }
 
 // wake makes a descriptor for the reader to be woken by, and how to wake it.
@@ -89,7 +79,7 @@ func read(t testing.TB, r *capture.Reader, stop func(), n int) []capture.Frame {
 func TestReader(t *testing.T) {
 	a, b := rawPair(t)
 	control, stop := wake(t)
-	r, err := capture.NewReader([]int{fd(t, open(t, a, true))}, control)
+	r, err := capture.NewReader([]int{open(t, a, true).FD()}, control)
 	testenv.Must(t, err)
 	port := b.Port(t)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}
@@ -137,7 +127,7 @@ func TestReader(t *testing.T) {
 func TestRingFull(t *testing.T) {
 	a, b := rawPair(t)
 	control, stop := wake(t)
-	r, err := capture.NewReader([]int{fd(t, open(t, a, true))}, control)
+	r, err := capture.NewReader([]int{open(t, a, true).FD()}, control)
 	testenv.Must(t, err)
 	port := b.Port(t)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
@@ -164,7 +154,7 @@ func TestSources(t *testing.T) {
 	var ports []*testenv.Port
 	for range 3 {
 		a, b := rawPair(t)
-		fds = append(fds, fd(t, open(t, a, true)))
+		fds = append(fds, open(t, a, true).FD())
 		ports = append(ports, b.Port(t))
 	}
 	r, err := capture.NewReader(fds, control)
@@ -181,7 +171,7 @@ func TestSources(t *testing.T) {
 func TestControlWakes(t *testing.T) {
 	a, _ := rawPair(t)
 	control, stop := wake(t)
-	r, err := capture.NewReader([]int{fd(t, open(t, a, true))}, control)
+	r, err := capture.NewReader([]int{open(t, a, true).FD()}, control)
 	testenv.Must(t, err)
 	stop()
 	if woken, err := r.Wait(); !woken || err != nil {
@@ -194,7 +184,7 @@ func TestNothingBeforeBind(t *testing.T) {
 	a, b := rawPair(t)
 	control, stop := wake(t)
 	s := open(t, a, false)
-	r, err := capture.NewReader([]int{fd(t, s)}, control)
+	r, err := capture.NewReader([]int{s.FD()}, control)
 	testenv.Must(t, err)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}
 	testenv.Must(t, b.Port(t).Send(packet.Bytes()))
@@ -216,7 +206,7 @@ func TestNothingBeforeBind(t *testing.T) {
 // The filter is locked: no process that gets the socket can widen or detach it.
 func TestFilterIsLocked(t *testing.T) {
 	a, _ := rawPair(t)
-	n := fd(t, open(t, a, true))
+	n := open(t, a, true).FD()
 	if err := unix.SetsockoptInt(n, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); !errors.Is(err, unix.EPERM) {
 		t.Errorf("detach: %v, want EPERM", err)
 	}
@@ -259,7 +249,7 @@ func TestGoneMeanwhile(t *testing.T) {
 func BenchmarkNext(b *testing.B) {
 	host, peer := rawPair(b)
 	control, _ := wake(b)
-	r, err := capture.NewReader([]int{fd(b, open(b, host, true))}, control)
+	r, err := capture.NewReader([]int{open(b, host, true).FD()}, control)
 	testenv.Must(b, err)
 	port := peer.Port(b)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()

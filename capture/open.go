@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
@@ -19,7 +20,7 @@ var ErrNotEthernet = errors.New("not an Ethernet interface")
 // A Socket is a packet socket with a locked filter and a ring. Not safe for
 // concurrent use.
 type Socket struct {
-	conn *packet.Conn
+	fd int
 }
 
 // Open makes a packet socket with its filter, which is locked, and its ring. It
@@ -46,17 +47,32 @@ func Open(ifi *net.Interface) (*Socket, error) {
 		}
 		return nil, fmt.Errorf("open packet socket: %w", err)
 	}
-	s := &Socket{conn: conn}
-	if err := s.control(prepare); err != nil {
-		conn.Close()
+	defer conn.Close()
+	s := &Socket{}
+	raw, err := conn.SyscallConn()
+	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	if controlErr := raw.Control(func(fd uintptr) { s.fd, err = prepare(int(fd)) }); controlErr != nil {
+		return nil, controlErr
+	}
+	return s, err
 }
 
-// prepare locks the filter of a socket that is bound to an interface but does
+// prepare does the rest with the descriptor of packet's connection, and returns another
+// descriptor of the same socket. packet's is the netpoller's, too, and would wake this process
+// for each frame that the parser reads.
+func prepare(fd int) (int, error) {
+	if err := makeRing(fd); err != nil {
+		return -1, err
+	}
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	return own, os.NewSyscallError("fcntl", err)
+}
+
+// makeRing locks the filter of a socket that is bound to an interface but does
 // not receive, checks the kind of interface, if there is one, and makes the ring.
-func prepare(fd int) error {
+func makeRing(fd int) error {
 	// From here on nobody, this process included, can detach, replace or widen
 	// the filter (socket(7), SO_LOCK_FILTER).
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1); err != nil {
@@ -98,13 +114,11 @@ func Ethernet(hardwareType uint16) bool {
 func (s *Socket) Bind(ifindex int) error { return s.bind(ifindex, unix.ETH_P_ALL) }
 
 func (s *Socket) bind(ifindex int, protocol uint16) error {
-	return s.control(func(fd int) error {
-		err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(protocol), Ifindex: ifindex})
-		if err != nil {
-			return fmt.Errorf("bind packet socket: %w", err)
-		}
-		return nil
-	})
+	err := unix.Bind(s.fd, &unix.SockaddrLinklayer{Protocol: htons(protocol), Ifindex: ifindex})
+	if err != nil {
+		return fmt.Errorf("bind packet socket: %w", err)
+	}
+	return nil
 }
 
 // Pause ends the flow of frames, until the next Bind: an interface that was renamed is
@@ -112,29 +126,8 @@ func (s *Socket) bind(ifindex int, protocol uint16) error {
 // which the filter lets no frame pass is as good.
 func (s *Socket) Pause(ifindex int) error { return s.bind(ifindex, unix.ETH_P_802_EX1) }
 
-// FD returns the socket's descriptor, to be handed to a [Reader] elsewhere. It
-// is valid as long as the Socket is reachable.
-func (s *Socket) FD() (int, error) {
-	number := -1
-	err := s.control(func(fd int) error {
-		number = fd
-		return nil
-	})
-	return number, err
-}
-
-// control runs f on the descriptor.
-func (s *Socket) control(f func(fd int) error) error {
-	raw, err := s.conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	if err := raw.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
-		return err
-	}
-	return inner
-}
+// FD returns the socket's descriptor, to be handed to a [Reader] elsewhere.
+func (s *Socket) FD() int { return s.fd }
 
 // htons returns v in network byte order, as sockaddr_ll has it.
 func htons(v uint16) uint16 {

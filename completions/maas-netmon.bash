@@ -4,13 +4,17 @@ _maas_netmon() {
 	case $prev in
 	--format) words='json text' ;;
 	--log-level) words='debug info warn error' ;;
+	-i | --input-file | --metrics-file)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		return
+		;;
 	--user) words=$(compgen -u) ;;
 	--refresh | --max-bindings | --stats-interval) return ;;
 	*)
 		words=$(cd /sys/class/net && echo *)
 		if [[ $cur == -* ]]; then
-			words='-v --verbose --format --refresh --max-bindings --stats-interval --user
-				--check --log-level --version --help'
+			words='-i --input-file -v --verbose --format --wait --refresh --max-bindings
+				--stats-interval --metrics-file --user --check --log-level --version --help'
 		fi
 		;;
 	esac

@@ -32,6 +32,7 @@ var targets = []struct {
 	{"FuzzTracker", scriptSeeds, 80},
 	{"FuzzReport", eventSeeds, 33},
 	{"FuzzMessage", messageSeeds, 21},
+	{"FuzzFile", fileSeeds, 40},
 }
 
 // addSeeds gives a target its seeds. Where there are none, as on the machines of

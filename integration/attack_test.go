@@ -25,6 +25,10 @@ func TestAttack(t *testing.T) {
 		t.Parallel()
 		testConfined(t, binary)
 	})
+	t.Run("reading a file", func(t *testing.T) {
+		t.Parallel()
+		testFileConfined(t, binary)
+	})
 	t.Run("unconfined", func(t *testing.T) {
 		t.Parallel()
 		testUnconfined(t, binary)
@@ -72,6 +76,37 @@ func testConfined(t *testing.T, binary string) {
 		if slices.ContainsFunc(sniffed.Seen(), testenv.From(attack.Source(act.Name))) {
 			t.Errorf("%s: a frame was transmitted", act.Name)
 		}
+	}
+}
+
+// testFileConfined tries what the parser may not do in one that reads a file, which is where
+// the packet socket would be: it may do nothing more, but read that.
+func testFileConfined(t *testing.T, binary string) {
+	path := inputFile(t, littlePcap.File(fileSeconds, arpFrames...))
+	ns := testenv.Net(t)
+	for _, act := range attack.Acts() {
+		if act.Parser != attack.Killed && act.Name != "nothing at all" {
+			continue
+		}
+		t.Run(act.Name, func(t *testing.T) {
+			t.Parallel()
+			want := act.Parser
+			if act.Name == "read" {
+				want = attack.Done
+			}
+			p := testenv.Start(t, ns, testenv.Options{Path: binary}, "--attack", "parser/main/"+act.Name, "-i", path)
+			got, survived := outcome(p, act.Name)
+			if !survived {
+				got = attack.Killed
+			}
+			status := map[attack.Outcome]int{attack.Done: 0, attack.Killed: 5}[want]
+			if act.Name == "read" {
+				status = 2 // it has eaten the header
+			}
+			if s := p.Exit(t); got != want || s != status || !slices.Contains(p.Log.WaitEnd(t), "attack: "+act.Name+": now") {
+				t.Errorf("it is %s, exit status %d, want %s, %d; log:\n%s", got, s, want, status, strings.Join(p.Log.Seen(), "\n"))
+			}
+		})
 	}
 }
 

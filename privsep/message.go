@@ -20,12 +20,13 @@ const (
 	Ping         // monitor to parser: counters of Index, please
 	Pong         // parser to monitor: the answer, with the Index of the question
 	Stop         // monitor to parser: finish what is there, then go on answering until the end of file
+	End          // parser to monitor: what it reads has ended; it goes on answering until the end of file
 	endType      // one past the last
 )
 
 // String returns the lower-case name of the type.
 func (t Type) String() string {
-	names := [...]string{"invalid", "hello", "socket", "start", "ready", "ping", "pong", "stop"}
+	names := [...]string{"invalid", "hello", "socket", "start", "ready", "ping", "pong", "stop", "end"}
 	if t >= endType {
 		t = 0
 	}

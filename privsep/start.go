@@ -51,7 +51,8 @@ func Launch(args []string) (*Child, error) {
 	// Not os.StartProcess: it would make a non-blocking standard output, which
 	// others may share, blocking.
 	c.pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
-		Env:   []string{"GOTRACEBACK=none"}, // before debug.SetTraceback can say so
+		// Before debug.SetTraceback and runtime.GOMAXPROCS can say so.
+		Env:   []string{"GOTRACEBACK=none", "GOMAXPROCS=1"},
 		Files: []uintptr{null.Fd(), 1, 2, uintptr(theirs.fd)},
 		Sys:   &syscall.SysProcAttr{PidFD: &c.pidfd},
 	})

@@ -131,8 +131,8 @@ func TestLaunch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Values[0] != 1 {
-		t.Errorf("%d variables in the environment, want GOTRACEBACK alone", m.Values[0])
+	if m.Values[0] != 2 {
+		t.Errorf("%d variables in the environment, want GOTRACEBACK and GOMAXPROCS alone", m.Values[0])
 	}
 	if m.Values[1] != 4 {
 		t.Errorf("%d descriptors, want standard input, output, error and the control socket", m.Values[1])

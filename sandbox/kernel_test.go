@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"maas-netmon/capture/capturetest"
 	"maas-netmon/internal/testenv"
 )
 
@@ -28,6 +30,36 @@ func TestFiltersInTheKernel(t *testing.T) {
 	testenv.Must(t, b.Port(t).Send(testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.5", TargetIP: "10.0.0.9"}.Bytes()))
 	seen.True(t)
 
+	checkFilters(t, monitor)
+	// It was stopped, and goes on.
+	seen = p.Lines.Expect(testenv.IP("10.0.0.6"))
+	testenv.Must(t, b.Port(t).Send(testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.6", TargetIP: "10.0.0.9"}.Bytes()))
+	seen.True(t)
+}
+
+// The same of a program that reads a file: a pipe, so that it does not end.
+func TestFiltersInTheKernelForAFile(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.SeccompGet)
+	t.Parallel()
+	r, w, err := os.Pipe()
+	testenv.Must(t, err)
+	defer w.Close()
+	p := testenv.Start(t, testenv.Net(t), testenv.Options{Stdin: r, Shell: `"$0" "$@"; exit $?`}, "-i", "-")
+	testenv.Must(t, r.Close())
+	if _, ok := p.Log.Await(testenv.Holds("msg=reading")); !ok {
+		t.Fatal(p.Log.Seen())
+	}
+	checkFilters(t, p.Child(t))
+	frame := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.5", TargetIP: "10.0.0.9"}.Bytes()
+	_, err = w.Write(capturetest.Pcap{Order: capturetest.Orders[0]}.File(0, frame))
+	testenv.Must(t, errors.Join(err, w.Close()))
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// checkFilters compares the filters of each thread of a program with its tables.
+func checkFilters(t *testing.T, monitor int) {
 	for _, process := range []struct {
 		name string
 		pid  int
@@ -64,10 +96,6 @@ func TestFiltersInTheKernel(t *testing.T) {
 			s.check(t)
 		})
 	}
-	// It was stopped, and goes on.
-	seen = p.Lines.Expect(testenv.IP("10.0.0.6"))
-	testenv.Must(t, b.Port(t).Send(testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.6", TargetIP: "10.0.0.9"}.Bytes()))
-	seen.True(t)
 }
 
 // ofProcess returns a table as it is made in another process.
@@ -86,23 +114,32 @@ func ofProcess(rules []rule, pid int) []rule {
 func tablesOf(t *testing.T, name string, pid int) [][]rule {
 	t.Helper()
 	fds := descriptorsOf(t, pid)
-	if len(fds["control"]) != 1 || len(fds["packet"]) != 1 || len(fds["eventfd"]) == 0 {
+	packet := fds["packet"]
+	var files []int
+	for _, fd := range fds["pipe"] {
+		if fd > 2 { // not a standard stream
+			files = append(files, fd)
+		}
+	}
+	if len(fds["control"]) != 1 || len(fds["eventfd"]) == 0 {
 		t.Fatalf("descriptors of the %s: %v", name, fds)
 	}
 	control := fds["control"][0]
 	if name == "parser" {
+		if len(packet)+len(files) != 1 {
+			t.Fatalf("descriptors of the parser: %v", fds)
+		}
 		g := Grant{Write: []int{1, 2, control}, Receive: []int{control}}
-		return [][]rule{parserRules(g, fds["eventfd"], fds["packet"]), readerRules(g, fds["eventfd"], fds["packet"])}
+		return [][]rule{parserRules(g, fds["eventfd"], packet, files), readerRules(g, fds["eventfd"], packet, files)}
 	}
-	if len(fds["netlink"]) != 1 || len(fds["pidfd"]) != 1 {
+	if len(fds["netlink"]) != len(packet) || len(fds["pidfd"]) != 1 {
 		t.Fatalf("descriptors of the %s: %v", name, fds)
 	}
-	netlink := fds["netlink"][0]
 	return [][]rule{monitorRules(Grant{
 		Write:   []int{2, control},
-		Receive: []int{control, netlink},
-		Send:    []int{netlink},
-		Bind:    fds["packet"],
+		Receive: append([]int{control}, fds["netlink"]...),
+		Send:    fds["netlink"],
+		Bind:    packet,
 		Child:   fds["pidfd"][0],
 	}, fds["eventfd"])}
 }
@@ -128,6 +165,8 @@ func descriptorsOf(t *testing.T, pid int) map[string][]int {
 			kind = "eventfd"
 		case strings.Contains(kind, "pidfd"):
 			kind = "pidfd"
+		case strings.HasPrefix(kind, "pipe:"):
+			kind = "pipe"
 		case strings.HasPrefix(kind, "socket:"):
 			ours, err := unix.PidfdGetfd(pidfd, fd, 0)
 			testenv.Must(t, err)

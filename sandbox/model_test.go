@@ -28,6 +28,7 @@ var numbers = map[string]uint32{
 	"getpid": unix.SYS_GETPID, "getrandom": unix.SYS_GETRANDOM, "getsockopt": unix.SYS_GETSOCKOPT,
 	"gettid": unix.SYS_GETTID, "madvise": unix.SYS_MADVISE, "mmap": unix.SYS_MMAP,
 	"mprotect": unix.SYS_MPROTECT, "munmap": unix.SYS_MUNMAP, "nanosleep": unix.SYS_NANOSLEEP,
+	"ftruncate": unix.SYS_FTRUNCATE, "pwrite64": unix.SYS_PWRITE64, "renameat2": unix.SYS_RENAMEAT2, "unlinkat": unix.SYS_UNLINKAT,
 	"pidfd_send_signal": unix.SYS_PIDFD_SEND_SIGNAL, "ppoll": unix.SYS_PPOLL, "prctl": unix.SYS_PRCTL,
 	"read": unix.SYS_READ, "recvmsg": unix.SYS_RECVMSG, "restart_syscall": unix.SYS_RESTART_SYSCALL,
 	"rseq": unix.SYS_RSEQ, "rt_sigaction": unix.SYS_RT_SIGACTION, "rt_sigprocmask": unix.SYS_RT_SIGPROCMASK,

@@ -96,6 +96,7 @@ func runtimeRules(eventfds []int) []rule {
 	}
 	rules = append(rules,
 		with("epoll_pwait", "netpoller, which all timers go through, the heap scavenger's too"))
+	rules = append(rules, benchRules...)
 	rules = append(rules, each("write", "netpoller's wake-up", 0, eventfds)...)
 	rules = append(rules, each("read", "netpoller's wake-up", 0, eventfds)...)
 	rules = append(rules, each("futex", "runtime, glibc: locks", 1, futexOps)...)
@@ -103,12 +104,13 @@ func runtimeRules(eventfds []int) []rule {
 }
 
 // readerRules is the whole of what the parser can ask of the kernel from the first frame
-// on. sockets are the packet sockets that it reads.
-func readerRules(g Grant, eventfds, sockets []int) []rule {
+// on. sockets are the packet sockets and files the inputs that it reads.
+func readerRules(g Grant, eventfds, sockets, files []int) []rule {
 	rules := append(runtimeRules(eventfds),
 		with("ppoll", "sleeps until there are frames"))
 	rules = append(rules, each("write", "lines, errors, answers to the monitor", 0, g.Write)...)
 	rules = append(rules, each("read", "the monitor's messages", 0, g.Receive)...)
+	rules = append(rules, each("read", "the input", 0, files)...)
 	rules = append(rules, each("getsockopt", "frames the kernel dropped", 0, sockets,
 		is(1, unix.SOL_PACKET), is(2, unix.PACKET_STATISTICS))...)
 	return append(rules, each("getsockopt", "clears ENETDOWN", 0, sockets,
@@ -116,10 +118,10 @@ func readerRules(g Grant, eventfds, sockets []int) []rule {
 }
 
 // parserRules is what the parser is first confined to: readerRules, and what it takes to
-// be given the sockets, which will have these numbers, to map their rings, and to put
-// readerRules in force.
-func parserRules(g Grant, eventfds, sockets []int) []rule {
-	rules := readerRules(g, eventfds, sockets)
+// be given the sockets and files, which will have these numbers, to map the sockets' rings,
+// and to put readerRules in force.
+func parserRules(g Grant, eventfds, sockets, files []int) []rule {
+	rules := readerRules(g, eventfds, sockets, files)
 	rules = append(rules, each("recvmsg", "descriptors from the monitor", 0, g.Receive)...)
 	rules = append(rules, each("mmap", "a socket's ring, once", 4, sockets,
 		is(2, unix.PROT_READ|unix.PROT_WRITE), is(3, unix.MAP_SHARED), is(5, 0))...)
@@ -136,8 +138,16 @@ func monitorRules(g Grant, eventfds []int) []rule {
 	rules = append(rules, each("recvmsg", "the parser's numbers, netlink", 0, g.Receive)...)
 	rules = append(rules, each("sendmsg", "netlink", 0, g.Send)...)
 	rules = append(rules, each("bind", "moves a packet socket to the interface that came back", 0, g.Bind)...)
+	rules = append(rules, each("pwrite64", "metrics file", 0, g.Rewrite)...)
+	rules = append(rules, each("ftruncate", "metrics file", 0, g.Rewrite)...)
+	if g.Directory != 0 {
+		// The names are out of a filter's sight; Landlock keeps them in the directory.
+		rules = append(rules,
+			with("renameat2", "metrics file", is(0, g.Directory), is(2, g.Directory), is(4, unix.RENAME_EXCHANGE)),
+			with("unlinkat", "metrics file", is(0, g.Directory), is(2, 0)))
+	}
 	return append(rules,
-		with("ppoll", "waits for the parser's message"),
+		with("ppoll", "waits for the parser's message, and for room to log"),
 		with("epoll_ctl", "netpoller: a descriptor is closed"),
 		with("close", "at the end"),
 		with("shutdown", "tells the parser that it is over"),

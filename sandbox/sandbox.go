@@ -52,11 +52,17 @@ type Grant struct {
 	Send []int
 	// Bind lists the sockets that may be bound anew. Monitor only.
 	Bind []int
+	// Rewrite lists files whose content may be replaced, Directory the one directory,
+	// open with O_PATH, in which two files may exchange their names and a file be
+	// removed; 0 for none. Monitor only.
+	Rewrite   []int
+	Directory int
 	// Child is the pidfd of the process that may be signalled. Monitor only.
 	Child int
-	// Sockets is how many packet sockets the process will be passed. It can hold no
-	// other descriptors than it has and these. Parser only.
-	Sockets int
+	// Sockets is how many packet sockets the process will be passed, Files how many
+	// files behind them, which it may read. It can hold no other descriptors than it
+	// has and these. Parser only.
+	Sockets, Files int
 	// Memory is how many bytes of memory the process may allocate, its threads' stacks
 	// included (RLIMIT_DATA, getrlimit(2)). Parser only.
 	Memory uint64
@@ -142,7 +148,8 @@ type Confined struct {
 // Parser confines the calling process, which needs no privilege for it, and gives
 // up: capabilities, files, sockets, new programs, other processes, executable
 // memory, and every system call that is not in the table in rules.go. What remains
-// is to be handed packet sockets, to map them, and then to [Confined.Tighten].
+// is to be handed packet sockets and files, to map the sockets, and then to
+// [Confined.Tighten].
 // Parser must be called before the process is given anything. An error leaves the
 // process half confined: it must end.
 func Parser(g Grant) (*Confined, error) {
@@ -176,13 +183,14 @@ func beneath(g Grant) (*Confined, error) {
 	if err != nil {
 		return nil, err
 	}
-	events, sockets := eventfds(descriptors), unused(descriptors, g.Sockets)
-	c.first, c.reader = parserRules(g, events, sockets), readerRules(g, events, sockets)
-	if err := restrict(&c.Layers, landlock.V11); err != nil {
+	events, passed := eventfds(descriptors), unused(descriptors, g.Sockets+g.Files)
+	sockets, files := passed[:g.Sockets], passed[g.Sockets:]
+	c.first, c.reader = parserRules(g, events, sockets, files), readerRules(g, events, sockets, files)
+	if err := restrict(&c.Layers, landlock.V11, nil); err != nil {
 		return nil, err
 	}
 	// Landlock has needed two for a moment.
-	if err := limit("RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(len(descriptors)+g.Sockets)); err != nil {
+	if err := limit("RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(len(descriptors)+len(passed))); err != nil {
 		return nil, err
 	}
 	if err := limit("RLIMIT_DATA", unix.RLIMIT_DATA, g.Memory); err != nil {
@@ -191,7 +199,7 @@ func beneath(g Grant) (*Confined, error) {
 	return c, nil
 }
 
-// Tighten gives up what only the hand-over of the sockets needed: to be passed a
+// Tighten gives up what only the hand-over needed: to be passed a
 // descriptor, to map one, to change the filter. From here on a kernel's door is open
 // only for what a frame, a line and the Go runtime need.
 func (c *Confined) Tighten() error { return load(c.reader) }
@@ -227,7 +235,12 @@ func Monitor(g Grant) (Layers, error) {
 	// may be signalled.
 	config := landlock.V11
 	config.Scoped &^= ll.ScopeSignal
-	if err := restrict(&layers, config); err != nil {
+	var rules []landlock.Rule
+	if g.Directory != 0 {
+		const names = ll.AccessFSMakeReg | ll.AccessFSRemoveFile
+		rules = append(rules, landlock.PathAccess(names, fmt.Sprintf("/proc/self/fd/%d", g.Directory)))
+	}
+	if err := restrict(&layers, config, rules); err != nil {
 		return layers, err
 	}
 	return layers, load(monitorRules(g, eventfds(descriptors)))
@@ -280,7 +293,7 @@ func unused(open map[int]string, n int) []int {
 }
 
 // restrict applies the layers that a kernel may lack, as far as it has them.
-func restrict(layers *Layers, config landlock.Config) error {
+func restrict(layers *Layers, config landlock.Config, rules []landlock.Rule) error {
 	// No memory becomes executable that was not (PR_SET_MDWE(2const)).
 	switch err := unix.Prctl(unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0); err {
 	case nil:
@@ -290,11 +303,11 @@ func restrict(layers *Layers, config landlock.Config) error {
 		return fmt.Errorf("set memory-deny-write-execute: %w", err)
 	}
 
-	// Every right in config that the kernel knows is handled, and no rule of ours
-	// gives any of them back. (Before ABI 8 go-landlock itself adds one: to list
+	// Every right in config that the kernel knows is handled, and nothing but the rules,
+	// of which the parser has none, gives any of them back. (Before ABI 8 go-landlock itself adds one: to list
 	// /proc/PID/task, our own threads, which psx does while it applies the
 	// domain to each.) Descriptors that are open already are not affected.
-	if err := config.BestEffort().Restrict(); err != nil {
+	if err := config.BestEffort().Restrict(rules...); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
 	if abi, err := ll.LandlockGetABIVersion(); err == nil {

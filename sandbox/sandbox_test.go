@@ -241,7 +241,7 @@ var lies = []lie{
 	}},
 	{"under our own filter alone", "Seccomp_filters", func() error { confine(); return nil }},
 	{"dumpable", "dumpable", func() error {
-		return errors.Join(Drop(), load(parserRules(Grant{Write: []int{1, 2}}, nil, nil)))
+		return errors.Join(Drop(), load(parserRules(Grant{Write: []int{1, 2}}, nil, nil, nil)))
 	}},
 }
 

@@ -75,10 +75,7 @@ func (m *monitor) confined() {
 	if order.process != "monitor" {
 		return
 	}
-	packet, err := m.watched[0].socket.FD()
-	if err != nil {
-		panic(err)
-	}
+	packet := m.watched[0].socket.FD()
 	netlink, err := m.links.FD()
 	if err != nil {
 		panic(err)
@@ -89,13 +86,15 @@ func (m *monitor) confined() {
 }
 
 // confined tries the act in the parser.
-func (p *reading) confined(sockets []int) {
+func (p *reading) confined(passed []int) {
 	if order.process != roleParser {
 		return
 	}
-	attack.Try(order.name, order.fresh, attack.Target{
-		Packet: sockets[0], Control: p.control.FD(), Netlink: -1, Peer: parent,
-	})
+	t := attack.Target{Packet: passed[0], Control: p.control.FD(), Netlink: -1, Peer: parent}
+	if p.file {
+		t.File = passed[0]
+	}
+	attack.Try(order.name, order.fresh, t)
 }
 
 // unrestricted tries the act in this process, which has all privileges that it was
@@ -116,10 +115,7 @@ func unrestricted(name string) error {
 	if err := socket.Bind(ifi.Index); err != nil {
 		return err
 	}
-	t := attack.Target{Netlink: -1}
-	if t.Packet, err = socket.FD(); err != nil {
-		return err
-	}
+	t := attack.Target{Netlink: -1, Packet: socket.FD()}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err

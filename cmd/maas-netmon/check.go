@@ -41,8 +41,12 @@ func runCheck(o options) error {
 	} else {
 		fmt.Println("ok  CAP_NET_RAW: permitted")
 	}
+	all, err := net.Interfaces()
+	if err != nil {
+		return err
+	}
 	for _, name := range o.interfaces {
-		ifi, err := findInterface(name)
+		ifi, err := findInterface(all, name)
 		if o.wait && errors.Is(err, errNoInterface) {
 			fmt.Printf("ok  %s: is not there yet; frames will come when it is\n", name)
 			continue
@@ -85,7 +89,7 @@ func checkConfinement(o options, watched []*watch, signals <-chan os.Signal) err
 	if err != nil {
 		return launchError(err)
 	}
-	m := newMonitor(watched, links, nil, child, signals, 0)
+	m := newMonitor(o.interfaces, watched, links, nil, child, signals, 0)
 	m.checking = true
 	if err := m.start(); err != nil {
 		return m.end(err)

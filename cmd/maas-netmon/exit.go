@@ -13,7 +13,9 @@ const (
 	exitOK          = 0
 	exitFailure     = 1 // run-time failure
 	exitUsage       = 2 // wrong usage
-	exitNotEthernet = 4 // not an Ethernet interface
+	exitDamaged     = 2 // damaged input
+	exitNoHeader    = 3 // input ended before its header
+	exitNotEthernet = 4 // not an Ethernet interface or link type
 	exitConfinement = 5 // confinement could not be set up, or was violated
 )
 

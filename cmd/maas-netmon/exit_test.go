@@ -43,24 +43,34 @@ func (w *writer) Write(b []byte) (int, error) { *w = append(*w, b...); return le
 func TestParserEnded(t *testing.T) {
 	exited := func(status int) unix.WaitStatus { return unix.WaitStatus(status << 8) }
 	for _, c := range []struct {
-		how     unix.WaitStatus
-		stopped bool
-		status  int
+		how            unix.WaitStatus
+		stopped, ended bool
+		status         int
 	}{
-		{exited(0), true, 0},
-		{exited(0), false, 1},
-		{exited(1), true, 1},
-		{exited(1), false, 1},
-		{exited(2), false, 1}, // a crash of the Go runtime
-		{exited(5), false, 5},
-		{exited(77), false, 1},
-		{unix.WaitStatus(unix.SIGSYS), false, 5},
-		{unix.WaitStatus(unix.SIGSYS), true, 5},
-		{unix.WaitStatus(unix.SIGKILL), false, 1},
-		{unix.WaitStatus(unix.SIGSEGV), true, 1},
+		{exited(0), true, false, 0},
+		{exited(0), false, false, 1},
+		{exited(0), false, true, 0},
+		{exited(1), true, false, 1},
+		{exited(1), false, false, 1},
+		{exited(1), false, true, 1},
+		{exited(2), false, false, 1}, // a crash of the Go runtime
+		{exited(2), true, false, 1},
+		{exited(2), false, true, 2},
+		{exited(3), false, false, 1},
+		{exited(3), true, true, 3},
+		{exited(4), false, true, 4},
+		{exited(5), false, false, 5},
+		{exited(5), false, true, 5},
+		{exited(77), false, false, 1},
+		{exited(77), false, true, 1},
+		{unix.WaitStatus(unix.SIGSYS), false, false, 5},
+		{unix.WaitStatus(unix.SIGSYS), true, false, 5},
+		{unix.WaitStatus(unix.SIGSYS), false, true, 5},
+		{unix.WaitStatus(unix.SIGKILL), false, true, 1},
+		{unix.WaitStatus(unix.SIGSEGV), true, false, 1},
 	} {
-		if status := explain(io.Discard, parserEnded(c.how, c.stopped)); status != c.status {
-			t.Errorf("%#x, stopped %v: exit status %d, want %d", c.how, c.stopped, status, c.status)
+		if status := explain(io.Discard, parserEnded(c.how, c.stopped, c.ended)); status != c.status {
+			t.Errorf("%#x, stopped %v, ended %v: exit status %d, want %d", c.how, c.stopped, c.ended, status, c.status)
 		}
 	}
 }

@@ -131,8 +131,8 @@ func packetSocket(t *testing.T) int {
 		if err != nil {
 			return err
 		}
-		fd, err = socket.FD()
-		return err
+		fd = socket.FD()
+		return nil
 	}))
 	return fd
 }
@@ -158,16 +158,17 @@ func socket(t *testing.T, domain, kind int) int {
 
 // A parser that does not answer is given up after a while; one that answers is not.
 func TestBeat(t *testing.T) {
-	m := &monitor{pending: 0}
-	for i := range silenceLimit {
-		if err := m.beat(); (err != nil) != (i == silenceLimit-1) {
+	const beats = int(silenceLimit / heartbeat)
+	m := &monitor{pending: 0, heartbeat: heartbeat}
+	for i := range beats {
+		if err := m.beat(); (err != nil) != (i == beats-1) {
 			t.Errorf("beat %d: %v", i, err)
 		}
 	}
 	// Whoever asks for counters all the time (--stats-interval, SIGUSR1) has a question
 	// open at each beat.
-	m = &monitor{watched: []*watch{{name: "va"}}, counters: make([]counters, 1), dropped: make([]loss, 1)}
-	for range 2 * silenceLimit {
+	m = &monitor{heartbeat: heartbeat, names: []string{"va"}, watched: []*watch{{name: "va"}}, counters: make([]counters, 1), dropped: make([]loss, 1)}
+	for range 2 * beats {
 		m.pending = 0
 		if err := m.beat(); err != nil {
 			t.Fatal(err)

@@ -30,6 +30,10 @@ func init() {
 	// The parser is told of the death of the *thread* that started it, and is
 	// read by a loop that blocks: both want main on the main thread for good.
 	runtime.LockOSThread()
+	// Each process is one loop. Where others could run at the same time, the Go runtime's
+	// monitor thread stays awake for 10 ms after each system call that blocks, in case that
+	// they want to: most of all wake-ups. (The parser is born with this, see privsep.)
+	runtime.GOMAXPROCS(1)
 	// Whatever happens, no user is shown a stack.
 	debug.SetTraceback("none")
 }
@@ -47,7 +51,9 @@ func run(args []string) (status int) {
 	if err != nil {
 		return explain(&stderr, err)
 	}
+	stderr.journal = env.journal
 	o, err := parseOptions(args, env.logLevel)
+	stderr.journal = stderr.journal || o.journal
 	switch {
 	case err != nil:
 		err = usageError(err)
@@ -72,7 +78,7 @@ func run(args []string) (status int) {
 
 // startLog has slog write to standard error, from a level on.
 func startLog(level slog.Level) {
-	slog.SetDefault(slog.New(slog.NewTextHandler(&stderr, &slog.HandlerOptions{Level: level})))
+	slog.SetDefault(slog.New(newLogHandler(level)))
 }
 
 // environment is what the program takes from its environment.
@@ -80,6 +86,9 @@ type environment struct {
 	logLevel     slog.Level
 	complaint    error  // about a variable that makes no sense
 	notifySocket string // sd_notify(3)
+	watchdogµs   string // sd_watchdog_enabled(3)
+	watchdogPID  string
+	journal      bool   // standard error is the journal (systemd.exec(5), JOURNAL_STREAM)
 	noColour     bool   // https://no-color.org
 	zone         string // tzset(3); empty is the system's
 }
@@ -90,6 +99,9 @@ type environment struct {
 func takeEnvironment() (environment, error) {
 	e := environment{
 		notifySocket: os.Getenv("NOTIFY_SOCKET"),
+		watchdogµs:   os.Getenv("WATCHDOG_USEC"),
+		watchdogPID:  os.Getenv("WATCHDOG_PID"),
+		journal:      isJournal(os.Getenv("JOURNAL_STREAM")),
 		noColour:     os.Getenv("NO_COLOR") != "",
 	}
 	if s := os.Getenv("LOG_LEVEL"); s != "" {

@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -29,7 +30,7 @@ import (
 
 // runMonitor is the monitor from its start to its end.
 func runMonitor(o options, env environment) error {
-	if err := checkLimits(len(o.interfaces)); err != nil {
+	if err := checkLimits(len(o.sources())); err != nil {
 		return err
 	}
 	if err := privsep.CheckStdout(); err != nil {
@@ -43,22 +44,36 @@ func runMonitor(o options, env environment) error {
 	}
 	// From here on nobody has a privilege.
 
-	links, err := linkmon.Open()
+	var in *input
+	var links *linkmon.Monitor
+	if o.input != "" {
+		in, err = openInput(o.input)
+	} else {
+		links, err = linkmon.Open()
+	}
 	if err != nil {
 		return err
 	}
-	manager, err := dialManager(env.notifySocket)
+	manager, err := dialManager(env)
 	if err != nil {
 		// A service manager that cannot be told is its own problem.
 		slog.Warn("no notifications to the service manager", "err", err)
 	}
-	o.zone = env.zone
+	var file *metricsFile
+	if o.metrics != "" {
+		if file, err = openMetrics(o.metrics); err != nil {
+			return err
+		}
+		defer file.remove()
+	}
+	o.zone, o.journal = env.zone, env.journal
 	o.colour = o.format == formatText && !env.noColour && isTerminal(unix.Stdout)
 	child, err := privsep.Launch(launchArgs(o.parserArgs()))
 	if err != nil {
 		return launchError(err)
 	}
-	m := newMonitor(watched, links, manager, child, signals, o.statsInterval)
+	m := newMonitor(o.sources(), watched, links, manager, child, signals, o.statsInterval)
+	m.input, m.metrics = in, file
 	err = m.run()
 	return m.end(err)
 }
@@ -66,8 +81,8 @@ func runMonitor(o options, env environment) error {
 // checkLimits refuses to start under limits that the start would hit somewhere: some of
 // what needs a descriptor is the Go runtime's, which crashes without, and psx waits
 // for ever for a signal that cannot be queued.
-func checkLimits(interfaces int) error {
-	const own = 20 // more than either process needs besides its packet sockets
+func checkLimits(sources int) error {
+	const own = 20 // more than either process needs besides what it reads from
 	for _, l := range []struct {
 		resource int
 		need     uint64
@@ -75,7 +90,7 @@ func checkLimits(interfaces int) error {
 		option   string
 		unit     string
 	}{
-		{unix.RLIMIT_NOFILE, uint64(own + interfaces), "open files", "n", "LimitNOFILE"},
+		{unix.RLIMIT_NOFILE, uint64(own + sources), "open files", "n", "LimitNOFILE"},
 		{unix.RLIMIT_SIGPENDING, 64, "pending signals", "i", "LimitSIGPENDING"},
 	} {
 		var limit unix.Rlimit
@@ -146,9 +161,13 @@ func acquire(o options) ([]*watch, error) {
 // there yet among them if they are to be waited for. It is the one thing that
 // CAP_NET_RAW is used for.
 func openSockets(names []string, wait bool) ([]*watch, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
 	var found []*net.Interface
 	for _, name := range names {
-		ifi, err := findInterface(name)
+		ifi, err := findInterface(all, name)
 		if wait && errors.Is(err, errNoInterface) {
 			ifi, err = &net.Interface{Name: name}, nil
 		}
@@ -158,10 +177,10 @@ func openSockets(names []string, wait bool) ([]*watch, error) {
 		found = append(found, ifi)
 	}
 	if len(found) == 0 {
-		return nil, nil // --check without an interface
+		return nil, nil // a file, or --check without an interface
 	}
 	var watched []*watch
-	err := sandbox.With(cap.NET_RAW, func() error {
+	err = sandbox.With(cap.NET_RAW, func() error {
 		for i, ifi := range found {
 			socket, err := capture.Open(ifi)
 			if err != nil {
@@ -184,11 +203,7 @@ func openSockets(names []string, wait bool) ([]*watch, error) {
 var errNoInterface = errors.New("no such network interface")
 
 // findInterface returns the interface of a name.
-func findInterface(name string) (*net.Interface, error) {
-	all, err := net.Interfaces()
-	if err != nil {
-		return nil, err
-	}
+func findInterface(all []net.Interface, name string) (*net.Interface, error) {
 	for i := range all {
 		if all[i].Name == name {
 			return &all[i], nil
@@ -229,16 +244,6 @@ func catchSignals() <-chan os.Signal {
 	return c
 }
 
-// dialManager connects to the service manager's socket (sd_notify(3)), or returns nil
-// where there is none. Connected before the confinement, it needs no
-// socket(2) behind it, which a library that dials for each word would.
-func dialManager(address string) (*net.UnixConn, error) {
-	if address == "" {
-		return nil, nil
-	}
-	return net.DialUnix("unixgram", nil, &net.UnixAddr{Name: address, Net: "unixgram"})
-}
-
 // launchError explains why the program's own executable could not be started.
 func launchError(err error) error {
 	f := &failure{status: exitConfinement, err: err}
@@ -249,10 +254,13 @@ func launchError(err error) error {
 }
 
 const (
-	// heartbeat is how often the parser is asked for its counters.
-	heartbeat = 5 * time.Second
-	// silenceLimit is how many heartbeats in a row it may leave unanswered.
-	silenceLimit = 6
+	// heartbeat is how long the parser may be silent before it is asked for its counters,
+	// unless the service manager wants to know more often. Each time costs some 16
+	// wake-ups, those of the Go runtime included.
+	heartbeat = 20 * time.Second
+	// silenceLimit is how long it may leave a question unanswered. One heartbeat is not
+	// enough: where both processes were stopped, time has passed without either.
+	silenceLimit = 2 * heartbeat
 	// stopLimit is how long the parser has for what is in the ring when the
 	// program ends. With stallLimit it keeps the end within a second.
 	stopLimit = 800 * time.Millisecond
@@ -263,31 +271,41 @@ const (
 // errStopped ends the monitor when a signal asks for it: exit status 0.
 var errStopped = errors.New("stopped by a signal")
 
+// errEnded ends the monitor when the input has ended: the parser's exit status is the
+// program's.
+var errEnded = errors.New("the input has ended")
+
 // monitor is the state of the monitor once the parser has been started.
 type monitor struct {
-	watched []*watch
-	links   *linkmon.Monitor
-	manager *net.UnixConn // nil without a service manager
+	names   []string         // of what is read
+	watched []*watch         // nil for a file
+	links   *linkmon.Monitor // nil for a file
+	input   *input           // nil for interfaces
+	manager *manager
+	metrics *metricsFile // nil for none
 	child   *privsep.Child
 	signals <-chan os.Signal
 
-	messages chan received
-	changes  chan changed
-	asked    chan os.Signal // SIGUSR1: for the counters
-	every    time.Duration  // how often the counters are logged, 0 for never
+	messages  chan received
+	silence   chan struct{} // the parser has said nothing for as long as a heartbeat
+	changes   chan changed
+	asked     chan os.Signal // SIGUSR1: for the counters
+	every     time.Duration  // how often the counters are logged, 0 for never
+	heartbeat time.Duration
 
 	parser, self sandbox.Layers // of either process
 	seen         sandbox.Findings
 
-	checking bool // the option --check: standard output is needed
-	reading  bool // the parser has said that it reads
-	tell     bool // the counters are to be logged when they have come
-	stopping bool // the parser was told to finish
-	last     bool // its last counters are being asked for
-	pending  int  // the interface whose counters were asked for, or -1
-	silent   int  // heartbeats in a row without an answer
+	checking bool          // the option --check: standard output is needed
+	reading  bool          // the parser has said that it reads
+	tell     bool          // the counters are to be logged when they have come
+	stopping bool          // the parser was told to finish, or does so by itself
+	ended    bool          // by itself: the input has ended
+	last     bool          // its last counters are being asked for
+	pending  int           // the index of the name whose counters were asked for, or -1
+	silent   time.Duration // since when it has not answered
 	counters []counters
-	dropped  []loss // of frames, by interface
+	dropped  []loss // of frames, by name
 	evicted  loss   // of bindings, over all interfaces
 	states   []linkState
 }
@@ -304,16 +322,17 @@ type changed struct {
 	err   error
 }
 
-func newMonitor(watched []*watch, links *linkmon.Monitor, manager *net.UnixConn,
+func newMonitor(names []string, watched []*watch, links *linkmon.Monitor, manager *manager,
 	child *privsep.Child, signals <-chan os.Signal, every time.Duration) *monitor {
 	m := &monitor{
-		watched: watched, links: links, manager: manager, child: child, signals: signals,
-		messages: make(chan received), changes: make(chan changed),
+		names: names, watched: watched, links: links, manager: manager, child: child, signals: signals,
+		messages: make(chan received), silence: make(chan struct{}, 1), changes: make(chan changed),
 		asked: make(chan os.Signal, 1), every: every,
-		counters: make([]counters, len(watched)),
-		dropped:  make([]loss, len(watched)),
-		states:   make([]linkState, len(watched)),
-		pending:  -1,
+		counters:  make([]counters, len(names)),
+		dropped:   make([]loss, len(names)),
+		states:    make([]linkState, len(watched)),
+		pending:   -1,
+		heartbeat: heartbeatOf(manager),
 	}
 	signal.Notify(m.asked, unix.SIGUSR1)
 	return m
@@ -326,6 +345,7 @@ func (m *monitor) run() error {
 		return err
 	}
 	m.announce()
+	debug.FreeOSMemory() // what only the start needed
 	return m.serve()
 }
 
@@ -334,7 +354,14 @@ func (m *monitor) run() error {
 func (m *monitor) start() error {
 	go func() {
 		for {
-			message, err := m.child.Receive(-1)
+			message, err := m.child.Receive(m.heartbeat)
+			if err == privsep.ErrTimeout {
+				select {
+				case m.silence <- struct{}{}:
+				default: // the last one was not seen yet
+				}
+				continue
+			}
 			m.messages <- received{message, err}
 			if err != nil {
 				return
@@ -395,14 +422,16 @@ func unexpected(m privsep.Message) error {
 	return fmt.Errorf("%w: unexpected %v %d", privsep.ErrMessage, m.Type, m.Index)
 }
 
-// handOver gives the parser a descriptor of each socket.
+// handOver gives the parser a descriptor of each socket, or of the input.
 func (m *monitor) handOver() error {
-	for i, w := range m.watched {
-		fd, err := w.socket.FD()
-		if err != nil {
+	if m.input != nil {
+		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket}, m.input.fd); err != nil {
 			return err
 		}
-		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket, Index: uint16(i)}, fd); err != nil {
+		return m.input.close()
+	}
+	for i, w := range m.watched {
+		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket, Index: uint16(i)}, w.socket.FD()); err != nil {
 			return err
 		}
 	}
@@ -428,45 +457,46 @@ func (m *monitor) release() error {
 // confine is the monitor's own confinement. It keeps what the rest of this file uses.
 func (m *monitor) confine() (sandbox.Layers, error) {
 	control := m.child.FD()
-	netlink, err := m.links.FD()
-	if err != nil {
-		return sandbox.Layers{}, err
-	}
 	g := sandbox.Grant{
 		Write:   []int{unix.Stderr, control},
-		Receive: []int{control, netlink},
-		Send:    []int{netlink},
+		Receive: []int{control},
 		Child:   m.child.PidFD(),
+	}
+	if m.links != nil {
+		netlink, err := m.links.FD()
+		if err != nil {
+			return sandbox.Layers{}, err
+		}
+		g.Receive, g.Send = append(g.Receive, netlink), []int{netlink}
 	}
 	if m.checking {
 		g.Write = append(g.Write, unix.Stdout)
 	}
+	if m.metrics != nil {
+		m.metrics.grant(&g)
+	}
 	if m.manager != nil {
-		raw, err := m.manager.SyscallConn()
-		if err == nil {
-			err = raw.Control(func(fd uintptr) { g.Write = append(g.Write, int(fd)) })
-		}
+		err := m.manager.control(func(fd int) error {
+			g.Write = append(g.Write, fd)
+			return nil
+		})
 		if err != nil {
 			return sandbox.Layers{}, err
 		}
 	}
 	for _, w := range m.watched {
-		fd, err := w.socket.FD()
-		if err != nil {
-			return sandbox.Layers{}, err
-		}
-		g.Bind = append(g.Bind, fd)
+		g.Bind = append(g.Bind, w.socket.FD())
 	}
 	return sandbox.Monitor(g)
 }
 
 // announce says that both processes are confined and the parser reads.
 func (m *monitor) announce() {
-	var names []string
-	for _, w := range m.watched {
-		names = append(names, w.name)
+	what, key, names := "watching", "interfaces", any(m.names)
+	if m.input != nil {
+		what, key, names = "reading", "file", m.names[0]
 	}
-	slog.Info("watching", "interfaces", names, "parser", m.child.Pid(),
+	slog.Info(what, key, names, "parser", m.child.Pid(),
 		"landlock", m.parser.Landlock, "mdwe", m.parser.MDWE)
 	for _, l := range []struct {
 		process string
@@ -479,47 +509,27 @@ func (m *monitor) announce() {
 			slog.Warn("this kernel has no PR_SET_MDWE", "process", l.process)
 		}
 	}
-	m.notify("READY=1")
-}
-
-// notify tells the service manager something. One that has no room for it is not waited
-// for.
-func (m *monitor) notify(state string) {
-	if m.manager == nil {
-		return
-	}
-	var err error
-	raw, rawErr := m.manager.SyscallConn()
-	if rawErr == nil {
-		rawErr = raw.Control(func(fd uintptr) { _, err = unix.Write(int(fd), []byte(state)) })
-	}
-	if err := cmp.Or(rawErr, err); err != nil {
-		slog.Warn("cannot notify the service manager", "err", err)
-	}
+	m.manager.notify("READY=1", m.status())
 }
 
 // serve is the rest of the monitor's life: signals, the kernel's word on interfaces,
 // heartbeats.
 func (m *monitor) serve() error {
 	m.confined()
-	go func() {
-		for {
-			links, err := m.links.Receive()
-			m.changes <- changed{links, err}
-			if err != nil {
-				return
-			}
+	if m.links != nil {
+		if err := m.follow(); err != nil {
+			return err
 		}
-	}()
-	// What changed between opening the sockets and subscribing is in here too.
-	if err := m.links.Refresh(); err != nil {
-		return err
 	}
-	beat := time.NewTicker(heartbeat)
-	defer beat.Stop()
-	stats := new(time.Ticker) // never
-	if m.every > 0 {
-		stats = time.NewTicker(m.every)
+	progress := new(time.Ticker) // never
+	if m.input != nil && m.input.shown {
+		progress = time.NewTicker(time.Second)
+		defer progress.Stop()
+		defer m.input.clear()
+	}
+	stats := new(time.Ticker)
+	if m.every > 0 || m.metrics != nil {
+		stats = time.NewTicker(cmp.Or(m.every, defaultMetricsInterval))
 		defer stats.Stop()
 	}
 	for {
@@ -538,38 +548,62 @@ func (m *monitor) serve() error {
 			for _, l := range c.links {
 				m.change(l)
 			}
-		case <-beat.C:
+		case <-m.silence:
 			if err := m.beat(); err != nil {
 				return err
 			}
+		case <-progress.C:
+			if m.pending < 0 {
+				if err := m.ask(0); err != nil {
+					return err
+				}
+			}
 		case <-stats.C:
-			if err := m.tellCounters(); err != nil {
+			if err := m.tellCounters(m.every > 0); err != nil {
 				return err
 			}
 		case <-m.asked:
-			if err := m.tellCounters(); err != nil {
+			if err := m.tellCounters(true); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// follow begins to receive what the kernel says of interfaces.
+func (m *monitor) follow() error {
+	go func() {
+		for {
+			links, err := m.links.Receive()
+			m.changes <- changed{links, err}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	// What changed between opening the sockets and subscribing is in here too.
+	return m.links.Refresh()
 }
 
 // beat asks the parser for its counters. One that answered nothing for a while is
 // stuck, or stopped.
 func (m *monitor) beat() error {
 	if m.pending >= 0 {
-		if m.silent++; m.silent >= silenceLimit {
-			return fmt.Errorf("the parser has not answered for %v", heartbeat*silenceLimit)
+		m.silent += m.heartbeat
+		if m.silent >= silenceLimit {
+			return fmt.Errorf("the parser has not answered for %v", silenceLimit)
 		}
+		slog.Debug("the parser has not answered", "since", m.silent)
 		return nil
 	}
 	m.silent = 0
 	return m.ask(0)
 }
 
-// tellCounters logs the counters as soon as the parser has told them.
-func (m *monitor) tellCounters() error {
-	m.tell = true
+// tellCounters writes the metrics file and, if they are to be logged, logs the counters,
+// as soon as the parser has told them.
+func (m *monitor) tellCounters(log bool) error {
+	m.tell = m.tell || log
 	if m.pending >= 0 {
 		return nil
 	}
@@ -595,6 +629,13 @@ func (m *monitor) answer(r received) error {
 	if r.err != nil {
 		return r.err
 	}
+	if r.Type == privsep.End && m.input != nil && !m.ended {
+		m.ended = true
+		if m.stopping { // it is about to end anyway
+			return nil
+		}
+		return errEnded
+	}
 	i := int(r.Index)
 	if r.Type != privsep.Pong || i != m.pending {
 		return unexpected(r.Message)
@@ -602,18 +643,24 @@ func (m *monitor) answer(r received) error {
 	m.pending = -1
 	m.silent = 0 // a question may be open at each beat, where there are others than the heartbeat's
 	c := countersOf(r.Message)
-	m.dropped[i].add(c.dropped-m.counters[i].dropped, "frames lost, the ring was full", "interface", m.watched[i].name)
+	m.dropped[i].add(c.dropped-m.counters[i].dropped, "frames lost, the ring was full", "interface", m.names[i])
 	if i == 0 {
 		m.evicted.add(c.evicted-m.counters[0].evicted, "bindings forgotten, the table is full")
 	}
 	m.counters[i] = c
-	if i+1 < len(m.watched) {
+	if m.input != nil && m.input.shown && !m.stopping {
+		m.input.show(c.position)
+	}
+	if i+1 < len(m.names) {
 		return m.ask(i + 1)
 	}
 	if m.tell {
 		m.tell = false
 		m.summary()
 	}
+	m.writeMetrics()
+	// Only who has an answer feeds the watchdog.
+	m.manager.notify("WATCHDOG=1", m.status())
 	switch {
 	case !m.stopping:
 		return nil
@@ -627,9 +674,9 @@ func (m *monitor) answer(r received) error {
 // end ends the parser, if it has not ended already, and turns what happened into the
 // program's exit status. cause is what ended run.
 func (m *monitor) end(cause error) error {
-	m.notify("STOPPING=1")
+	m.manager.notify("STOPPING=1")
 	stopped := errors.Is(cause, errStopped)
-	if stopped && m.reading {
+	if (stopped || m.ended) && m.reading {
 		cause = m.stop()
 	}
 	// The end of its messages means that the parser has ended, or is about to: then
@@ -654,7 +701,7 @@ func (m *monitor) end(cause error) error {
 		if m.stoppedTogether(status) {
 			return nil
 		}
-		return parserEnded(status, stopped)
+		return parserEnded(status, stopped, m.ended)
 	}
 	return cause
 }
@@ -677,9 +724,14 @@ func (m *monitor) stoppedTogether(status unix.WaitStatus) bool {
 // [io.EOF] when the parser has ended, errStopped when it did not in time, or what
 // went wrong.
 func (m *monitor) stop() error {
-	timeout := time.NewTimer(stopLimit)
+	limit := stopLimit
+	if m.ended {
+		limit = handshakeTimeout // nobody is in a hurry
+	} else {
+		_ = m.child.Send(privsep.Message{Type: privsep.Stop})
+	}
+	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
-	_ = m.child.Send(privsep.Message{Type: privsep.Stop})
 	m.stopping = true
 	if m.pending < 0 {
 		m.last = true
@@ -697,27 +749,41 @@ func (m *monitor) stop() error {
 				return err
 			}
 		case <-timeout.C:
-			slog.Warn("the parser did not end in time", "limit", stopLimit)
+			if m.ended {
+				return fmt.Errorf("the parser did not end within %v of its input", limit)
+			}
+			slog.Warn("the parser did not end in time", "limit", limit)
 			return errStopped
 		}
 	}
 }
 
-// summary logs the counters of each interface, whatever the log level: somebody asked.
+// writeMetrics writes the metrics file, if there is one.
+func (m *monitor) writeMetrics() {
+	if m.metrics == nil {
+		return
+	}
+	m.metrics.write(metrics(m.names, m.counters))
+}
+
+// summary logs the counters of each name, whatever the log level: somebody asked.
 func (m *monitor) summary() {
-	for i, w := range m.watched {
+	for i, name := range m.names {
 		r := slog.NewRecord(time.Now(), slog.LevelInfo, "counters", 0)
-		r.Add("interface", w.name)
+		r.Add("interface", name)
 		r.Add(m.counters[i].attrs()...)
 		_ = slog.Default().Handler().Handle(context.Background(), r)
 	}
 }
 
-// parserEnded tells how a parser ended, after it was stopped or by itself.
-func parserEnded(status unix.WaitStatus, stopped bool) error {
+// parserEnded tells how a parser ended, after it was stopped, its input had ended, or by
+// itself.
+func parserEnded(status unix.WaitStatus, stopped, ended bool) error {
 	switch {
-	case stopped && status.Exited() && status.ExitStatus() == exitOK:
+	case (stopped || ended) && status.Exited() && status.ExitStatus() == exitOK:
 		return nil
+	case ended && status.Exited() && slices.Contains([]int{exitDamaged, exitNoHeader, exitNotEthernet}, status.ExitStatus()):
+		return errSaid(status.ExitStatus())
 	case status.Signaled() && status.Signal() == unix.SIGSYS:
 		return &failure{exitConfinement,
 			errors.New("the parser was killed by seccomp: it made a system call that it may not make (SIGSYS)"),

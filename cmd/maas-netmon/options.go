@@ -16,6 +16,7 @@ import (
 )
 
 const usage = `Usage: maas-netmon [OPTION]... INTERFACE...
+       maas-netmon [OPTION]... -i FILE
        maas-netmon [OPTION]... --check [INTERFACE]...
 
 Watch the ARP traffic of network interfaces, VLAN-tagged frames included, and
@@ -23,6 +24,9 @@ print one JSON object a line when a (VLAN, IPv4 address) is first seen (NEW),
 moves to another MAC (MOVED), or is seen again after a while (REFRESHED).
 
 Options:
+  -i, --input-file FILE
+                      read pcap or pcapng instead of an interface; - is standard
+                      input, a pipe or a file. Needs no privilege
   -v, --verbose       also print each ARP packet in full, as text
   --format FORMAT     json, or text: a line of columns for people (default json)
   --wait              an INTERFACE that does not exist yet is waited for
@@ -33,6 +37,10 @@ Options:
   --stats-interval DURATION
                       print the counters to standard error this often; SIGUSR1
                       prints them once, the end prints them too
+  --metrics-file FILE
+                      the counters for node_exporter's textfile collector,
+                      written whole, at the stats interval (15s if there is
+                      none)
   --user NAME         when started as root: the user to become (default
                       maas-netmon if there is one, else nobody)
   --check             print what this kernel and this installation give:
@@ -43,19 +51,23 @@ Options:
   --version           print the version and exit
   --help              print this help and exit
 
-Needs CAP_NET_RAW for an instant at the start: setcap cap_net_raw=p maas-netmon.
+For interfaces, CAP_NET_RAW is needed for an instant at the start:
+setcap cap_net_raw=p maas-netmon.
 
 Exit status:
-  0  ended by SIGTERM or SIGINT
+  0  ended by SIGTERM or SIGINT, or end of the input file
   1  run-time failure
-  2  wrong usage
-  4  not an Ethernet interface
+  2  wrong usage, or an input that is damaged or of another format
+  3  input ended before its header
+  4  not an Ethernet interface or link type
   5  confinement could not be set up, or was violated
 `
 
 const (
 	defaultRefresh     = 10 * time.Minute
 	defaultMaxBindings = 262144
+	// defaultMetricsInterval is how often the metrics file is written.
+	defaultMetricsInterval = 15 * time.Second
 )
 
 // The formats of events.
@@ -64,8 +76,8 @@ const (
 	formatText = "text"
 )
 
-// roleParser is the value of the option --role. With it, with --colour and --zone, which
-// are not for users either, the monitor starts its other half.
+// roleParser is the value of the option --role. With it, with --colour, --zone and
+// --journal, which are not for users either, the monitor starts its other half.
 const roleParser = "parser"
 
 // options are the command line, of both processes.
@@ -78,12 +90,23 @@ type options struct {
 	format        string
 	colour        bool   // of text
 	zone          string // as TZ in the environment, for verbose text
+	journal       bool   // standard error is the journal
 	refresh       time.Duration
 	maxBindings   int
 	statsInterval time.Duration // 0: never
+	metrics       string        // file; "" for none
 	user          string
 	logLevel      slog.Level
+	input         string // the file to be read, "-" for standard input; "" for interfaces
 	interfaces    []string
+}
+
+// sources returns the names of what is read.
+func (o *options) sources() []string {
+	if o.input != "" {
+		return []string{o.input}
+	}
+	return o.interfaces
 }
 
 // flagSet returns the options as the flag package understands them.
@@ -96,14 +119,24 @@ func (o *options) flagSet() *flag.FlagSet {
 	fs.StringVar(&o.role, "role", "", "")
 	fs.BoolVar(&o.colour, "colour", false, "")
 	fs.StringVar(&o.zone, "zone", "", "")
+	fs.BoolVar(&o.journal, "journal", false, "")
 	fs.BoolVar(&o.verbose, "v", false, "")
 	fs.BoolVar(&o.verbose, "verbose", false, "")
 	fs.StringVar(&o.format, "format", formatJSON, "")
 	fs.DurationVar(&o.statsInterval, "stats-interval", 0, "")
+	fs.StringVar(&o.metrics, "metrics-file", "", "")
 	fs.DurationVar(&o.refresh, "refresh", defaultRefresh, "")
 	fs.IntVar(&o.maxBindings, "max-bindings", defaultMaxBindings, "")
 	fs.BoolVar(&o.wait, "wait", false, "")
 	fs.StringVar(&o.user, "user", "", "")
+	input := func(s string) error {
+		if o.input = s; s == "" {
+			return errors.New("no name")
+		}
+		return nil
+	}
+	fs.Func("i", "", input)
+	fs.Func("input-file", "", input)
 	fs.Func("log-level", "", func(s string) (err error) {
 		o.logLevel, err = parseLevel(s)
 		return err
@@ -146,13 +179,19 @@ func (o *options) validate() error {
 		return fmt.Errorf("no such role: %q", o.role)
 	case o.format != formatJSON && o.format != formatText:
 		return fmt.Errorf("invalid value %.32q for --format: want json or text", o.format)
+	case o.metrics != "" && !strings.HasSuffix(o.metrics, ".prom"):
+		return fmt.Errorf("invalid value %q for --metrics-file: the collector reads files that end in .prom", o.metrics)
 	case o.statsInterval != 0 && o.statsInterval < time.Second:
 		return fmt.Errorf("invalid value %v for --stats-interval: want at least 1s", o.statsInterval)
 	case o.refresh < time.Second:
 		return fmt.Errorf("invalid value %v for --refresh: want at least 1s", o.refresh)
 	case o.maxBindings < 1 || o.maxBindings > 1<<30:
 		return fmt.Errorf("invalid value %d for --max-bindings: want 1 to %d", o.maxBindings, 1<<30)
-	case len(o.interfaces) == 0 && !o.check:
+	case o.input != "" && len(o.interfaces) > 0:
+		return errors.New("-i and INTERFACE exclude each other")
+	case o.input != "" && o.check:
+		return errors.New("-i and --check exclude each other")
+	case o.input == "" && len(o.interfaces) == 0 && !o.check:
 		return errors.New("no INTERFACE given")
 	}
 	for i, name := range o.interfaces {
@@ -201,7 +240,10 @@ func parseLevel(s string) (slog.Level, error) {
 func (o *options) parserArgs() []string {
 	args := []string{"maas-netmon", "--role", roleParser, "--check=" + strconv.FormatBool(o.check),
 		"--verbose=" + strconv.FormatBool(o.verbose),
-		"--format", o.format, "--colour=" + strconv.FormatBool(o.colour), "--zone", o.zone,
-		"--refresh", o.refresh.String(), "--max-bindings", strconv.Itoa(o.maxBindings), "--"}
-	return append(args, o.interfaces...)
+		"--format", o.format, "--colour=" + strconv.FormatBool(o.colour), "--zone", o.zone, "--journal=" + strconv.FormatBool(o.journal),
+		"--refresh", o.refresh.String(), "--max-bindings", strconv.Itoa(o.maxBindings)}
+	if o.input != "" {
+		return append(args, "--input-file", o.input)
+	}
+	return append(append(args, "--"), o.interfaces...)
 }

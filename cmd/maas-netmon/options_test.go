@@ -37,11 +37,14 @@ func TestParseOptions(t *testing.T) {
 		{"--stats-interval 1m eth0", func(o *options) { o.statsInterval = time.Minute }},
 		{"--user daemon eth0", func(o *options) { o.user = "daemon" }},
 		{"--log-level DEBUG eth0", func(o *options) { o.logLevel = slog.LevelDebug }},
+		{"--metrics-file /tmp/x.prom eth0", func(o *options) { o.metrics = "/tmp/x.prom" }},
 		{"--wait eth0", func(o *options) { o.wait = true }},
 		{"-v eth0", func(o *options) { o.verbose = true }},
 		{"--verbose --format text eth0", func(o *options) { o.verbose, o.format = true, formatText }},
 		{"--check", func(o *options) { o.check, o.interfaces = true, nil }},
 		{"--check eth0", func(o *options) { o.check = true }},
+		{"-i a.pcap", func(o *options) { o.input, o.interfaces = "a.pcap", nil }},
+		{"--input-file=- -v", func(o *options) { o.input, o.interfaces, o.verbose = "-", nil, true }},
 		{"--help --bogus", func(o *options) { o.help, o.interfaces = true, nil }},
 		{"--version", func(o *options) { o.version, o.interfaces = true, nil }},
 	} {
@@ -64,7 +67,9 @@ func TestParserArgs(t *testing.T) {
 	for _, want := range []options{
 		defaults("eth0"),
 		defaults("-v", "--", "eth0"),
-		{format: formatText, colour: true, verbose: true, zone: "Asia/Kathmandu", check: true,
+		{format: formatJSON, refresh: time.Second, maxBindings: 1, input: "-"},
+		{format: formatJSON, refresh: time.Second, maxBindings: 1, input: "--role"},
+		{format: formatText, colour: true, verbose: true, zone: "Asia/Kathmandu", journal: true, check: true,
 			refresh: 90 * time.Second, maxBindings: 1, interfaces: []string{"eth0", "eth1"}},
 	} {
 		got, err := parseOptions(want.parserArgs()[1:], slog.LevelInfo)
@@ -80,7 +85,7 @@ func TestParserArgs(t *testing.T) {
 
 // Every option that users may know is in the help, and no other is.
 func TestUsageIsComplete(t *testing.T) {
-	hidden := map[string]bool{"role": true, "colour": true, "zone": true}
+	hidden := map[string]bool{"role": true, "colour": true, "zone": true, "journal": true}
 	new(options).flagSet().VisitAll(func(f *flag.Flag) {
 		name := "--" + f.Name
 		if len(f.Name) == 1 {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -47,11 +48,14 @@ func runParser(o options) error {
 		return err
 	}
 	out := newOutput(unix.Stdout, control.FD())
+	profileFDs, endProfile := profile()
+	defer endProfile()
 
 	confined, err := sandbox.Parser(sandbox.Grant{
-		Write:   []int{unix.Stdout, unix.Stderr, control.FD()},
+		Write:   append(profileFDs, unix.Stdout, unix.Stderr, control.FD()),
 		Receive: []int{control.FD()},
 		Sockets: len(o.interfaces),
+		Files:   len(o.sources()) - len(o.interfaces),
 		Memory:  parserMemory(o.maxBindings),
 	})
 	if err != nil {
@@ -61,11 +65,11 @@ func runParser(o options) error {
 		return err
 	}
 
-	sockets, err := receiveSockets(control, len(o.interfaces))
+	passed, err := receiveSockets(control, len(o.sources()))
 	if err != nil {
 		return err
 	}
-	p, err := newReading(o, control, out, sockets)
+	p, err := newReading(o, control, out, passed)
 	if err != nil {
 		return err
 	}
@@ -75,11 +79,34 @@ func runParser(o options) error {
 	if err := control.Send(privsep.Message{Type: privsep.Ready}); err != nil {
 		return err
 	}
-	p.confined(sockets)
+	p.confined(passed)
 	if err := p.loop(); err != nil {
 		return err
 	}
-	return p.finish()
+	if p.end != nil {
+		// However it ended, the monitor is to have the last counters.
+		if err := control.Send(privsep.Message{Type: privsep.End}); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(p.finish(), inputError(o.input, p.end))
+}
+
+// inputError makes the program's error of what [capture.File] ended with.
+func inputError(name string, err error) error {
+	if err == nil || err == io.EOF {
+		return nil
+	}
+	f := &failure{status: exitFailure, err: fmt.Errorf("%s: %w", inputName(name), err)}
+	switch {
+	case errors.Is(err, capture.ErrNoHeader):
+		f.status = exitNoHeader
+	case errors.Is(err, capture.ErrDamaged) || errors.Is(err, capture.ErrFormat):
+		f.status = exitDamaged
+	case errors.Is(err, capture.ErrLinkType):
+		f.status = exitNotEthernet
+	}
+	return f
 }
 
 // parserMemory is what the parser may allocate at most: an upper limit for one that was
@@ -104,7 +131,7 @@ func layersOf(m privsep.Message) sandbox.Layers {
 	return sandbox.Layers{Landlock: int(m.Values[0]), MDWE: m.Values[1] == 1}
 }
 
-// receiveSockets waits for n sockets and the word to start.
+// receiveSockets waits for n sockets, or an input, and the word to start.
 func receiveSockets(control *privsep.Conn, n int) ([]int, error) {
 	var sockets []int
 	for len(sockets) < n {
@@ -124,42 +151,59 @@ func receiveSockets(control *privsep.Conn, n int) ([]int, error) {
 	return sockets, err
 }
 
-// reading is the state of the parser once it reads.
-type reading struct {
-	control  *privsep.Conn
-	reader   *capture.Reader
-	table    *tracker.Table
-	out      *output
-	names    []string         // for each source, what goes into the line; "" for a single one
-	refusals []refusals       // by source
-	text     bool             // format of events
-	colour   bool             // of text
-	verbose  bool             // packets, too
-	events   [2]tracker.Event // room for those of one packet
+// A source gives frames: [capture.Reader] or [capture.File].
+type source interface {
+	Wait() (control bool, err error)
+	Next(*capture.Frame) bool
+	Stats(index int) (capture.Stats, error)
 }
 
-// refusals counts the frames of one source that gave no packet, by cause.
-type refusals struct{ short, notARP, unsupported uint64 }
+// reading is the state of the parser once it reads.
+type reading struct {
+	control *privsep.Conn
+	source  source
+	file    bool  // the source can end
+	end     error // why it has ended, io.EOF if as it should
+	table   *tracker.Table
+	out     *output
+	names   []string         // for each source, what goes into the line; "" for a single one
+	seen    []seen           // by source
+	text    bool             // format of events
+	colour  bool             // of text
+	verbose bool             // packets, too
+	events  [2]tracker.Event // room for those of one packet
+}
 
-func newReading(o options, control *privsep.Conn, out *output, sockets []int) (*reading, error) {
+// seen counts what came from one source: bytes of frames, frames that gave no packet by
+// cause, events by kind.
+type seen struct {
+	bytes                      uint64
+	short, notARP, unsupported uint64
+	events                     [tracker.Refreshed + 1]uint64
+}
+
+func newReading(o options, control *privsep.Conn, out *output, passed []int) (*reading, error) {
 	table, err := tracker.NewTable(tracker.Config{MaxBindings: o.maxBindings, Refresh: o.refresh})
 	if err != nil {
 		return nil, err
 	}
-	reader, err := capture.NewReader(sockets, control.FD())
-	if err != nil {
+	var from source
+	if o.input != "" {
+		from = capture.NewFile(passed[0], control.FD())
+	} else if from, err = capture.NewReader(passed, control.FD()); err != nil {
 		return nil, err
 	}
 	p := &reading{
-		control:  control,
-		reader:   reader,
-		table:    table,
-		out:      out,
-		names:    o.interfaces,
-		refusals: make([]refusals, len(sockets)),
-		text:     o.format == formatText,
-		colour:   o.colour,
-		verbose:  o.verbose,
+		control: control,
+		source:  from,
+		file:    o.input != "",
+		table:   table,
+		out:     out,
+		names:   o.sources(),
+		seen:    make([]seen, len(passed)),
+		text:    o.format == formatText,
+		colour:  o.colour,
+		verbose: o.verbose,
 	}
 	if len(p.names) == 1 {
 		p.names = []string{""}
@@ -169,10 +213,14 @@ func newReading(o options, control *privsep.Conn, out *output, sockets []int) (*
 }
 
 // loop is the program's work: frame, packet, events, lines. It ends when the monitor
-// says so, or is gone.
+// says so, or is gone, or a file ends.
 func (p *reading) loop() error {
 	for !p.out.hurry {
-		control, err := p.reader.Wait()
+		control, err := p.source.Wait()
+		if err != nil && p.file {
+			p.end = err
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -191,7 +239,7 @@ func (p *reading) loop() error {
 // drain handles the frames that are there and writes their lines.
 func (p *reading) drain() error {
 	var f capture.Frame
-	for p.reader.Next(&f) {
+	for p.source.Next(&f) {
 		p.handle(&f)
 		if len(p.out.buf) >= flushLen {
 			if err := p.out.flush(); err != nil {
@@ -204,21 +252,23 @@ func (p *reading) drain() error {
 
 // handle takes one frame to its lines, if it has any.
 func (p *reading) handle(f *capture.Frame) {
+	seen := &p.seen[f.Source]
+	seen.bytes += uint64(f.Len)
 	arp, err := parser.Parse(f.Data, parser.Tag{Present: f.Tagged, TPID: f.TPID, TCI: f.TCI})
 	if err != nil {
-		r := &p.refusals[f.Source]
 		switch err {
 		case parser.ErrShort:
-			r.short++
+			seen.short++
 		case parser.ErrNotARP:
-			r.notARP++
+			seen.notARP++
 		default:
-			r.unsupported++
+			seen.unsupported++
 		}
 		return
 	}
 	events := p.table.Observe(p.events[:0], uint16(f.Source), f.Seconds, &arp)
 	for i := range events {
+		seen.events[events[i].Kind]++
 		if p.text {
 			p.out.buf = report.AppendText(p.out.buf, &events[i], p.names[f.Source], p.colour)
 		} else {
@@ -253,16 +303,17 @@ func (p *reading) serve() error {
 
 // answer sends the counters of an interface.
 func (p *reading) answer(index uint16) error {
-	s, err := p.reader.Stats(int(index))
+	s, err := p.source.Stats(int(index))
 	if err != nil {
 		return err
 	}
-	r, t := p.refusals[index], p.table.Stats()
+	n, t := &p.seen[index], p.table.Stats()
 	c := counters{
-		frames: s.Frames, dropped: s.Dropped,
-		short: r.short, notARP: r.notARP, unsupported: r.unsupported,
-		newBindings: t.New, moved: t.Moved, refreshed: t.Refreshed,
+		frames: s.Frames, bytes: n.bytes, dropped: s.Dropped,
+		short: n.short, notARP: n.notARP, unsupported: n.unsupported,
+		newBindings: n.events[tracker.New], moved: n.events[tracker.Moved], refreshed: n.events[tracker.Refreshed],
 		refused: t.Refused, ignored: t.Ignored, evicted: t.Evicted, bindings: uint64(t.Bindings),
+		position: s.Position,
 	}
 	err = p.control.Send(c.message(index))
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EPIPE) {
@@ -272,14 +323,17 @@ func (p *reading) answer(index uint16) error {
 	return err
 }
 
-// finish handles what is still in the rings, at most a ring full of each interface,
-// and answers the monitor's last questions.
+// finish handles what is still in the rings, at most a ring full of each interface, or
+// was read of a file, and answers the monitor's last questions.
 func (p *reading) finish() error {
 	if err := p.drain(); err != nil {
 		return err
 	}
 	for {
 		m, err := p.control.Receive(-1)
+		if m.Type == privsep.Stop { // crossed with the end of a file
+			continue
+		}
 		if err != nil || m.Type != privsep.Ping || int(m.Index) >= len(p.names) {
 			return nil
 		}

@@ -50,13 +50,13 @@ type Act struct {
 
 // A Target is what an attacker finds in a process.
 type Target struct {
-	Packet  int // the packet socket
+	Packet  int // the packet socket, or the input that is read in its place
 	Control int // the socket that leads to the other process
 	Netlink int // the monitor's netlink socket; -1 elsewhere
 	Peer    int // the other process
 
 	// Standard input, as good as any other number, where there are no such descriptors:
-	// in parser and monitor.
+	// in parser and monitor, but for the input.
 	File  int // a file with a frame in it
 	Pipe  int // the reading end of a pipe with a frame in it
 	PidFD int // of the other process

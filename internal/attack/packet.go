@@ -167,6 +167,9 @@ var reception = []Act{
 	dies(receive, "read", "EAGAIN", func(t Target) syscall.Errno {
 		return raw(unix.SYS_READ, uintptr(t.Packet), wordAddress(), 64)
 	}),
+	dies(receive, "read, high bits in the descriptor", "EAGAIN", func(t Target) syscall.Errno {
+		return raw(unix.SYS_READ, uintptr(t.Packet)|high, wordAddress(), 64)
+	}),
 	dies(receive, "readv", "EAGAIN", func(t Target) syscall.Errno {
 		return raw(unix.SYS_READV, uintptr(t.Packet), keep(unix.Iovec{Base: &word[0], Len: 64}), 1)
 	}),

@@ -114,16 +114,21 @@ func Binary(t testing.TB) string {
 	return path
 }
 
-// CapableBinary returns a copy of the program that any user may run and that has a file
-// capability, given as setcap(8) wants it.
-func CapableBinary(t testing.TB, capability string) string {
+// Dir returns a new directory that any user may enter, unlike t.TempDir's.
+func Dir(t testing.TB) string {
 	t.Helper()
-	// Not below t.TempDir, which only its owner may enter.
 	dir, err := os.MkdirTemp("", "maas-netmon-test-")
 	Must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	Must(t, os.Chmod(dir, 0o755))
-	path := filepath.Join(dir, "maas-netmon")
+	return dir
+}
+
+// CapableBinary returns a copy of the program that any user may run and that has a file
+// capability, given as setcap(8) wants it.
+func CapableBinary(t testing.TB, capability string) string {
+	t.Helper()
+	path := filepath.Join(Dir(t), "maas-netmon")
 	// By another process: a descriptor of ours that is open for writing would get into
 	// whatever another test forks at the moment, and the file be "busy".
 	out, err := exec.Command("install", "-m", "0755", Binary(t), path).CombinedOutput()
@@ -148,12 +153,7 @@ func CapableBinary(t testing.TB, capability string) string {
 // only for tests into it, and returns its path.
 func Variant(t testing.TB, tag string) string {
 	t.Helper()
-	// Not below t.TempDir, which only its owner may enter.
-	dir, err := os.MkdirTemp("", "maas-netmon-test-")
-	Must(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	Must(t, os.Chmod(dir, 0o755))
-	path := filepath.Join(dir, "maas-netmon")
+	path := filepath.Join(Dir(t), "maas-netmon")
 	out, err := exec.Command("go", "build", "-trimpath", "-tags", "osusergo,netgo,"+tag, "-o", path,
 		"maas-netmon/cmd/maas-netmon").CombinedOutput()
 	if err != nil {
@@ -168,6 +168,7 @@ type Options struct {
 	Path   string   // of the program; Binary's if empty
 	UID    int      // the user, with the group of the same number; 0 stays who we are
 	Env    []string // nothing else is in its environment
+	Stdin  *os.File // instead of /dev/null
 	Stdout *os.File // instead of Lines
 	Stderr *os.File // instead of Log
 	Shell  string   // a shell command line to run it by, as "$0" "$@"
@@ -195,6 +196,9 @@ func Start(t testing.TB, ns *Namespace, o Options, args ...string) *Program {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if o.UID != 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.UID)}
+	}
+	if o.Stdin != nil { // a nil *os.File is not a nil io.Reader
+		cmd.Stdin = o.Stdin
 	}
 	p := &Program{
 		Lines: NewStream[Line]("lines"), Log: NewStream[string]("log"),
@@ -239,6 +243,16 @@ func Start(t testing.TB, ns *Namespace, o Options, args ...string) *Program {
 		readers.Wait()
 	})
 	return p
+}
+
+// Lines returns the lines of a file as they come.
+func Lines(r io.Reader) *Stream[string] {
+	s := NewStream[string]("lines")
+	go func() {
+		defer s.End()
+		scan(r, s.Publish)
+	}()
+	return s
 }
 
 // scan publishes each line of r; one that does not end in a newline is marked.

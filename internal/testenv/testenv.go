@@ -28,13 +28,18 @@ import (
 type Feature string
 
 const (
-	Netns    Feature = "netns"    // network namespaces can be made, with veth pairs in them
-	Tun      Feature = "tun"      // tun devices
-	Userns   Feature = "userns"   // user namespaces can be made
-	Root     Feature = "root"     // the initial user namespace's user 0
-	VLAN     Feature = "8021q"    // VLAN devices
+	Netns    Feature = "netns"  // network namespaces can be made, with veth pairs in them
+	Tun      Feature = "tun"    // tun devices
+	Userns   Feature = "userns" // user namespaces can be made
+	Root     Feature = "root"   // the initial user namespace's user 0
+	VLAN     Feature = "8021q"  // VLAN devices
+	Bridge   Feature = "bridge"
+	Macvlan  Feature = "macvlan"
+	VXLAN    Feature = "vxlan"
 	Dumpable Feature = "pidfd"    // pidfd_getfd(2), since Linux 5.6
 	Landlock Feature = "landlock" // since Linux 5.13
+
+	Tcpdump Feature = "tcpdump" // tcpdump(8) is installed
 
 	// SeccompGet: root may read the seccomp filters of a process
 	// (CONFIG_CHECKPOINT_RESTORE, and no filter on the tests themselves).
@@ -46,7 +51,7 @@ const (
 
 // notEverywhere are the features that NETMON_REQUIRE=all does not mean, because the
 // machines that build the project lack them: they must be named.
-var notEverywhere = []Feature{VLAN}
+var notEverywhere = []Feature{VLAN, Tcpdump}
 
 // Require skips the test when the machine lacks a feature. Where the environment
 // variable NETMON_REQUIRE names it, in a list with commas, or is "all", the test
@@ -88,16 +93,17 @@ func probe(f Feature) error {
 		}
 		defer ns.Close()
 		return ns.IP("tuntap", "add", "dev", "tun0", "mode", "tun")
+	case Tcpdump:
+		_, err := LookTcpdump()
+		return err
 	case VLAN:
-		ns, err := NewNamespace()
-		if err != nil {
-			return err
-		}
-		defer ns.Close()
-		if err := ns.IP("link", "add", "va", "type", "veth", "peer", "name", "vb"); err != nil {
-			return err
-		}
-		return ns.IP("link", "add", "link", "va", "name", "va.1", "type", "vlan", "id", "1")
+		return probeLink("link", "va", "name", "vx", "type", "vlan", "id", "1")
+	case Bridge:
+		return probeLink("name", "vx", "type", "bridge")
+	case Macvlan:
+		return probeLink("link", "va", "name", "vx", "type", "macvlan")
+	case VXLAN:
+		return probeLink("name", "vx", "type", "vxlan", "id", "1", "dstport", "4789")
 	case Userns:
 		cmd := exec.Command("/proc/self/exe", "-test.run=^$")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
@@ -126,6 +132,27 @@ func probe(f Feature) error {
 		return l.close()
 	}
 	return fmt.Errorf("no such feature: %q", f)
+}
+
+// LookTcpdump returns the path of tcpdump(8), which not every user has in theirs.
+func LookTcpdump() (string, error) {
+	if path, err := exec.LookPath("tcpdump"); err == nil {
+		return path, nil
+	}
+	return exec.LookPath("/usr/sbin/tcpdump")
+}
+
+// probeLink makes an interface in a namespace that has a pair of veths.
+func probeLink(args ...string) error {
+	ns, err := NewNamespace()
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	if err := ns.IP("link", "add", "va", "type", "veth", "peer", "name", "vb"); err != nil {
+		return err
+	}
+	return ns.IP(append([]string{"link", "add"}, args...)...)
 }
 
 // inUserNamespace reports whether user IDs are mapped, that is, not all the same inside

@@ -1,0 +1,4 @@
+package capture
+
+// MaxDescriptions is for tests.
+const MaxDescriptions = maxDescriptions

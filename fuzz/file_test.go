@@ -1,0 +1,189 @@
+package fuzz
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/capture"
+)
+
+// FuzzFile: whatever the bytes of an input, a File ends with one of the errors that it
+// says, gives frames of limited length and allocates no more than is there; and it gives
+// the frames of the reference, all of them if that finds nothing wrong. Frames that the bytes
+// stand for, written in some format, byte order and resolution, or by pcapgo, read back
+// as what they were.
+func FuzzFile(f *testing.F) {
+	addSeeds(f, "FuzzFile")
+	r, err := newFileReader()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, end := r.read(t, data)
+		for _, f := range got {
+			if len(f.data) > capture.Snaplen {
+				t.Fatalf("%d bytes of a frame", len(f.data))
+			}
+		}
+		if !slices.ContainsFunc([]error{io.EOF, capture.ErrNoHeader, capture.ErrFormat, capture.ErrDamaged, capture.ErrLinkType},
+			func(want error) bool { return errors.Is(end, want) }) {
+			t.Fatalf("ends with %v", end)
+		}
+		want, ok := referenceFile(data)
+		if ok && end != io.EOF {
+			t.Errorf("a good input ends with %v", end)
+		}
+		if ok && len(got) != len(want) {
+			t.Errorf("%d frames, want %d", len(got), len(want))
+		}
+		if n := min(len(got), len(want)); !slices.Equal(got[:n], want[:n]) {
+			t.Errorf("frames %+v, want %+v", got[:n], want[:n])
+		}
+
+		if len(data) == 0 {
+			return
+		}
+		frames := splitFrames(data[1:])
+		want = nil
+		const seconds = 1795228118
+		for i, frame := range frames {
+			want = append(want, newFileFrame(seconds+int64(i), uint32(len(frame)), frame))
+		}
+		all := append(inputs(seconds, frames), pcapgoInputs(t, seconds, frames)...)
+		i := int(data[0]) % len(all) // each of them would take long
+		if got, end := r.read(t, all[i]); end != io.EOF || !slices.Equal(got, want) {
+			t.Fatalf("input %d: %v, %+v, want %+v", i, end, got, want)
+		}
+	})
+}
+
+// splitFrames returns the frames that an input stands for: each begins with its length.
+func splitFrames(b []byte) [][]byte {
+	var frames [][]byte
+	for len(b) > 1 && len(frames) < 20 {
+		n := min(int(b[0]), len(b)-1)
+		frames = append(frames, b[1:1+n])
+		b = b[1+n:]
+	}
+	return frames
+}
+
+// pcapgoInputs returns inputs with these frames that pcapgo has written.
+func pcapgoInputs(t *testing.T, seconds int64, frames [][]byte) [][]byte {
+	var micro, nano, ng bytes.Buffer
+	next, err := pcapgo.NewNgWriter(&ng, layers.LinkTypeEthernet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := pcapgo.NewWriter(&micro), pcapgo.NewWriterNanos(&nano)
+	if err := errors.Join(a.WriteFileHeader(65535, layers.LinkTypeEthernet), b.WriteFileHeader(65535, layers.LinkTypeEthernet)); err != nil {
+		t.Fatal(err)
+	}
+	for i, frame := range frames {
+		info := gopacket.CaptureInfo{Timestamp: time.Unix(seconds+int64(i), 999_999_999), CaptureLength: len(frame), Length: len(frame)}
+		if err := errors.Join(a.WritePacket(info, frame), b.WritePacket(info, frame), next.WritePacket(info, frame)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := next.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return [][]byte{micro.Bytes(), nano.Bytes(), ng.Bytes()}
+}
+
+// A fileReader has a File read inputs.
+type fileReader struct {
+	input   *os.File
+	control int
+}
+
+func newFileReader() (*fileReader, error) {
+	input, err := unix.MemfdCreate("input", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	control, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	return &fileReader{os.NewFile(uintptr(input), "input"), control}, err
+}
+
+// read returns the frames of an input, and what it ends with. It fails the test when more is
+// allocated than there are reasons for.
+func (r *fileReader) read(t *testing.T, content []byte) ([]fileFrame, error) {
+	_, err := r.input.WriteAt(content, 0)
+	if err := errors.Join(err, r.input.Truncate(int64(len(content)))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.input.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	count := len(content)%64 == 0 // it stops the world
+	if count {
+		runtime.ReadMemStats(&before)
+	}
+	f := capture.NewFile(int(r.input.Fd()), r.control)
+	var frames []fileFrame
+	var frame capture.Frame
+	for {
+		for f.Next(&frame) {
+			frames = append(frames, newFileFrame(frame.Seconds, uint32(frame.Len), frame.Data))
+		}
+		_, err := f.Wait()
+		if err == nil {
+			continue
+		}
+		if count {
+			runtime.ReadMemStats(&after)
+			if n, most := after.TotalAlloc-before.TotalAlloc, uint64(4<<20+100*len(content)); n > most {
+				t.Errorf("%d bytes allocated for %d", n, len(content))
+			}
+		}
+		return frames, err
+	}
+}
+
+// The reference agrees on inputs that are good.
+func TestReferenceFile(t *testing.T) {
+	r, err := newFileReader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames := [][]byte{[]byte("one"), nil, []byte("three"), make([]byte, 100)}
+	for i, b := range inputs(1795228118, frames) {
+		got, end := r.read(t, b)
+		want, ok := referenceFile(b)
+		if !ok || end != io.EOF || len(got) != len(frames) || !slices.Equal(got, want) {
+			t.Errorf("input %d: %v, %v, %+v, %+v", i, ok, end, got, want)
+		}
+	}
+}
+
+// fileSeeds are captures, and inputs of each kind, whole and damaged.
+func fileSeeds() ([][]byte, error) {
+	capture, err := os.ReadFile("testdata/captures/veth.pcap")
+	if err != nil {
+		return nil, err
+	}
+	frames, err := readCapture("testdata/captures/veth.pcap")
+	if err != nil {
+		return nil, err
+	}
+	seeds := [][]byte{capture}
+	for i, b := range inputs(1795228118, frames[:4]) {
+		damaged := slices.Clone(b)
+		damaged[len(damaged)/2] ^= 0x40
+		seeds = append(seeds, b, b[:len(b)-1-i], damaged)
+	}
+	return seeds, nil
+}

@@ -1,0 +1,386 @@
+package integration
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/capture/capturetest"
+	"maas-netmon/internal/testenv"
+)
+
+// The time of the frames in the tests' inputs.
+const fileSeconds = 1795228118
+
+var littlePcap = capturetest.Pcap{Order: capturetest.Orders[0]}
+
+// arpFrames are three frames, and arpLines what is printed of them.
+var arpFrames = [][]byte{
+	request(macC, "10.0.0.5").Bytes(),
+	request(macD, "10.0.0.5").Bytes(),
+	tagged(request(macC, "10.0.0.6"), 0x88a8, 200, 0x8100, 100).Bytes(),
+}
+
+const arpLines = `{"ip":"10.0.0.5","mac":"02:00:00:00:00:0c","time":1795228118,"event":"NEW","vid":null}
+{"ip":"10.0.0.5","mac":"02:00:00:00:00:0d","previous_mac":"02:00:00:00:00:0c","time":1795228119,"event":"MOVED","vid":null}
+{"ip":"10.0.0.6","mac":"02:00:00:00:00:0c","time":1795228120,"event":"NEW","vid":200,"inner_vid":100}
+`
+
+// inputFile writes a file that anybody may read, and returns its path.
+func inputFile(t *testing.T, content []byte) string {
+	t.Helper()
+	// Not below t.TempDir, which only its owner may enter.
+	dir, err := os.MkdirTemp("", "maas-netmon-test-")
+	testenv.Must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	testenv.Must(t, os.Chmod(dir, 0o755))
+	path := filepath.Join(dir, "input.pcap")
+	testenv.Must(t, os.WriteFile(path, content, 0o644))
+	return path
+}
+
+// withoutPrivilege runs the program on a file as a user without any capability.
+func withoutPrivilege(t *testing.T, shell string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	o := testenv.Options{Shell: shell}
+	if testenv.Has(testenv.Root) {
+		o.UID, o.Path = nobody, testenv.CapableBinary(t, "")
+	}
+	return testenv.Run(t, testenv.Net(t), o, append([]string{"--log-level", "warn"}, args...)...)
+}
+
+// Each format gives the same lines, by name and by standard input.
+func TestFile(t *testing.T) {
+	inputs := map[string][]byte{}
+	for _, order := range capturetest.Orders {
+		for _, nano := range []bool{false, true} {
+			inputs[fmt.Sprintf("pcap %v %v", order, nano)] = capturetest.Pcap{Order: order, Nano: nano}.File(fileSeconds, arpFrames...)
+		}
+		n := capturetest.NG{Order: order}
+		b := slices.Concat(n.Section(), n.Interface(1, 0), n.Interface(1, 0, capturetest.Option{Code: capturetest.TSResol, Value: []byte{0x80 | 30}}))
+		for i, f := range arpFrames { // of two interfaces, in two sections
+			second := fileSeconds + uint64(i)
+			ticks := []uint64{second * 1e6, second<<30 | 1<<29}[i%2]
+			b = slices.Concat(b, n.Enhanced(uint32(i%2), ticks, f, len(f)), n.Block(77, []byte("none")))
+			if i == 1 {
+				b = slices.Concat(b, n.Section(), n.Interface(1, 0))
+			}
+		}
+		inputs[fmt.Sprintf("pcapng %v", order)] = b
+	}
+	for name, content := range inputs {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := inputFile(t, content)
+			for _, c := range []struct{ shell, arg string }{
+				{`exec "$0" "$@"`, path},
+				{`exec "$0" "$@" <` + path, "-"},
+				{`cat ` + path + ` | "$0" "$@"`, "-"},
+			} {
+				status, stdout, stderr := withoutPrivilege(t, c.shell, "-i", c.arg)
+				if diff := cmp.Diff(arpLines, stdout); status != 0 || stderr != "" || diff != "" {
+					t.Errorf("%s: exit status %d, standard error %q, -want +got:\n%s", c.shell, status, stderr, diff)
+				}
+			}
+		})
+	}
+}
+
+// Whatever is wrong with an input has its status and one line, and the lines of what was
+// good are there.
+func TestBadFile(t *testing.T) {
+	good := littlePcap.File(fileSeconds, arpFrames...)
+	end := len(good)
+	for _, c := range []struct {
+		name    string
+		content []byte
+		status  int
+		lines   string
+		says    string // behind the name
+	}{
+		{"empty", nil, 3, "", "input ended before its header"},
+		{"header cut", good[:20], 3, "", "input ended before its header"},
+		{"another format", []byte("#!/bin/sh\nexit 0\n"), 2, "", "neither pcap nor pcapng"},
+		{"link type", capturetest.Pcap{Order: capturetest.Orders[1], LinkType: 113}.File(1, arpFrames...), 4, "",
+			"its link type is not Ethernet: 113 (Linux SLL)"},
+		{"record cut", slices.Concat(good, good[24:50]), 2, arpLines, fmt.Sprintf("damaged record at byte %d: the input ends within it", end)},
+		{"record of 4 GiB", slices.Concat(good, littlePcap.RecordHeader(1<<32-1), good), 2, arpLines,
+			fmt.Sprintf("damaged record at byte %d: 4294967295 bytes long", end)},
+		{"pcapng of no interface", slices.Concat(capturetest.NG{Order: capturetest.Orders[1]}.Section(),
+			capturetest.NG{Order: capturetest.Orders[1]}.Enhanced(0, 0, arpFrames[0], 60)), 2, "",
+			"damaged record at byte 28: Interface id 0 not present in section (have only 0 interfaces)"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			path := inputFile(t, c.content)
+			for _, v := range []struct{ shell, arg, name string }{
+				{`exec "$0" "$@"`, path, path},
+				{`cat ` + path + ` | "$0" "$@"`, "-", "standard input"},
+			} {
+				status, stdout, stderr := withoutPrivilege(t, v.shell, "-i", v.arg)
+				diff := cmp.Diff(c.lines, stdout)
+				if want := "maas-netmon: " + v.name + ": " + c.says + "\n"; status != c.status || stderr != want || diff != "" {
+					t.Errorf("exit status %d, want %d\n%swant\n%slines, -want +got:\n%s", status, c.status, stderr, want, diff)
+				}
+			}
+		})
+	}
+}
+
+// What cannot be an input, and what goes with none.
+func TestNoFile(t *testing.T) {
+	const see = "maas-netmon: hint: see maas-netmon --help\n"
+	for _, c := range []struct {
+		name, shell string
+		args        []string
+		status      int
+		stderr      string
+	}{
+		{"missing", "", []string{"-i", "/no/such"}, 1, "maas-netmon: /no/such: no such file or directory\n"},
+		{"directory", "", []string{"-i", "/"}, 1, "maas-netmon: /: is a directory\n"},
+		{"directory as standard input", `exec "$0" "$@" </`, []string{"-i", "-"}, 1, "maas-netmon: standard input: is a directory\n"},
+		{"with an interface", "", []string{"-i", "/dev/null", "lo"}, 2, "maas-netmon: -i and INTERFACE exclude each other\n" + see},
+		{"with --check", "", []string{"-i", "/dev/null", "--check"}, 2, "maas-netmon: -i and --check exclude each other\n" + see},
+		{"no name", "", []string{"--input-file", ""}, 2, "maas-netmon: invalid value \"\" for flag -input-file: no name\n" + see},
+		{"not for reading", `exec "$0" "$@" 0>/dev/null`, []string{"-i", "-"}, 2, "maas-netmon: standard input is not open for reading\n" + see},
+		{"nothing", `exec "$0" "$@" </dev/null`, []string{"-i", "-"}, 3, "maas-netmon: standard input: input ended before its header\n"},
+		{"closed", `exec "$0" "$@" <&-`, []string{"-i", "-"}, 3, "maas-netmon: standard input: input ended before its header\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if c.shell == "" {
+				c.shell = `exec "$0" "$@"`
+			}
+			status, stdout, stderr := withoutPrivilege(t, c.shell, c.args...)
+			if status != c.status || stderr != c.stderr || stdout != "" {
+				t.Errorf("exit status %d, want %d\nstandard error %q\nwant           %q\nstandard output %q",
+					status, c.status, stderr, c.stderr, stdout)
+			}
+		})
+	}
+}
+
+// A file that the user may not read is not read with root's rights either.
+func TestFileOfRoot(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	path := inputFile(t, littlePcap.File(fileSeconds, arpFrames...))
+	testenv.Must(t, os.Chmod(path, 0o600))
+	status, stdout, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{}, "-i", path)
+	want := "maas-netmon: " + path + ": permission denied\n" +
+		"maas-netmon: hint: user 65534 opens it; -i - reads what another one has opened\n"
+	if status != 1 || stdout != "" || stderr != want {
+		t.Errorf("exit status %d, %q, %q, want %q", status, stdout, stderr, want)
+	}
+}
+
+// A terminal is no input: whoever typed that has forgotten something.
+func TestFileIsATerminal(t *testing.T) {
+	master, slave, err := terminal()
+	testenv.Must(t, err)
+	defer master.Close()
+	defer slave.Close()
+	name := slave.Name()
+	testenv.Must(t, slave.Chmod(0o666)) // for the user that root becomes
+	for _, c := range []struct{ shell, arg, name string }{
+		{`exec "$0" "$@" <` + name, "-", "standard input"},
+		{`exec "$0" "$@"`, name, name},
+	} {
+		status, _, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{Shell: c.shell}, "--user", "nobody", "-i", c.arg)
+		want := "maas-netmon: " + c.name + ": is a terminal, not a pipe or a file\nmaas-netmon: hint: see maas-netmon --help\n"
+		if status != 2 || stderr != want {
+			t.Errorf("exit status %d, %q, want %q", status, stderr, want)
+		}
+	}
+}
+
+// startOnPipe starts the program on a pipe, with no capability, and returns the pipe's
+// other end.
+func startOnPipe(t *testing.T, o testenv.Options, args ...string) (*testenv.Program, *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	testenv.Must(t, err)
+	defer r.Close()
+	t.Cleanup(func() { w.Close() })
+	if testenv.Has(testenv.Root) && o.UID == 0 {
+		o.UID, o.Path = nobody, testenv.CapableBinary(t, "")
+	}
+	o.Stdin = r
+	return testenv.Start(t, testenv.Net(t), o, append(args, "-i", "-")...), w
+}
+
+// A pipe that stalls, in the middle of a record, keeps no line back, and no signal.
+func TestPipeStalls(t *testing.T) {
+	t.Parallel()
+	content := littlePcap.File(fileSeconds, arpFrames...)
+	p, w := startOnPipe(t, testenv.Options{})
+	first, second := p.Lines.Expect(testenv.Event("NEW", "10.0.0.5")), p.Lines.Expect(testenv.Event("MOVED", "10.0.0.5"))
+	_, err := w.Write(content[:110])
+	testenv.Must(t, err)
+	first.True(t)
+	_, err = w.Write(content[110:200])
+	testenv.Must(t, err)
+	second.True(t)
+
+	counters := p.Log.Expect(testenv.Holds("msg=counters interface=- frames=2 "))
+	p.Signal(t, unix.SIGUSR1)
+	counters.True(t)
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	if got := errorLines(p.Log.WaitEnd(t)); len(got) != 0 {
+		t.Errorf("errors %q", got)
+	}
+}
+
+// An input without an end takes no more memory than a short one, and SIGTERM ends it.
+func TestEndlessInput(t *testing.T) {
+	t.Parallel()
+	p, w := startOnPipe(t, testenv.Options{})
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		content := bytes.Repeat(littlePcap.Record(fileSeconds, arpFrames[0], 60), 10_000)
+		for _, err := w.Write(littlePcap.Header()); err == nil; _, err = w.Write(content) {
+		}
+	}()
+	if _, ok := p.Log.Await(testenv.Holds("msg=reading")); !ok {
+		t.Fatal(p.Log.Seen())
+	}
+	million := regexp.MustCompile(`frames=[1-9]\d{6,} `)
+	enough := p.Log.Expect(million.MatchString)
+	for deadline := time.Now().Add(testenv.Patience); !enough.Wait(50 * time.Millisecond); {
+		if time.Now().After(deadline) {
+			t.Fatalf("no million of frames: %q", p.Log.Seen())
+		}
+		p.Signal(t, unix.SIGUSR1)
+	}
+	var peak int
+	_, err := fmt.Sscanf(testenv.Status(t, p.Child(t))[0]["VmHWM"], "%d kB", &peak)
+	testenv.Must(t, err)
+	t.Logf("the parser's peak: %d KiB", peak)
+	if most := 32 << 10; peak > most {
+		t.Errorf("the parser has used %d KiB, want at most %d", peak, most)
+	}
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	<-done // EPIPE
+}
+
+// A named pipe may have no writer yet.
+func TestNamedPipe(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(filepath.Dir(inputFile(t, nil)), "pipe")
+	testenv.Must(t, unix.Mkfifo(path, 0o666))
+	testenv.Must(t, os.Chmod(path, 0o666))
+	start := func() *testenv.Program {
+		p := testenv.Start(t, testenv.Net(t), testenv.Options{}, "-i", path)
+		if _, ok := p.Log.Await(testenv.Holds("msg=reading")); !ok {
+			t.Fatal(p.Log.Seen())
+		}
+		return p
+	}
+	p := start()
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	p = start()
+	testenv.Must(t, os.WriteFile(path, littlePcap.File(fileSeconds, arpFrames...), 0))
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	if got := len(p.Lines.WaitEnd(t)); got != 3 {
+		t.Errorf("%d lines", got)
+	}
+}
+
+// The reader of a file is confined as that of frames from the LAN, and holds the file, a
+// pipe here, in the place of the socket.
+func TestFileConfined(t *testing.T) {
+	t.Parallel()
+	p, w := startOnPipe(t, testenv.Options{})
+	if _, ok := p.Log.Await(testenv.Holds("msg=reading")); !ok {
+		t.Fatal(p.Log.Seen())
+	}
+	want := confined()
+	if testenv.Has(testenv.Root) {
+		want["Uid"] = "65534 65534 65534 65534"
+	}
+	checkThreads(t, p, want)
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Child(t)))
+	if errors.Is(err, os.ErrPermission) {
+		testenv.Require(t, testenv.Root) // to look into a process that is not dumpable
+	}
+	testenv.Must(t, err)
+	var got []string
+	for _, e := range entries {
+		kind, err := os.Readlink(filepath.Join(fmt.Sprintf("/proc/%d/fd", p.Child(t)), e.Name()))
+		testenv.Must(t, err)
+		kind, _, _ = strings.Cut(kind, ":[")
+		got = append(got, e.Name()+" "+kind)
+	}
+	fds := []string{"0 /dev/null", "1 pipe", "2 pipe", "3 socket", "4 anon_inode", "5 anon_inode", "6 pipe"}
+	for i := range got {
+		got[i] = strings.TrimSuffix(got[i], ":[eventpoll]")
+	}
+	if diff := cmp.Diff(fds, got); diff != "" {
+		t.Errorf("descriptors of the parser (-want +got):\n%s", diff)
+	}
+	_, err = w.Write(littlePcap.File(fileSeconds, arpFrames...))
+	testenv.Must(t, err)
+	testenv.Must(t, w.Close())
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// How far a file has been read is shown on a terminal, and nothing of it is left.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	master, slave, err := terminal()
+	testenv.Must(t, err)
+	defer master.Close()
+	defer slave.Close()
+	// The reader of the lines stalls until the progress has been seen.
+	lines, w, err := os.Pipe()
+	testenv.Must(t, err)
+	defer lines.Close()
+	var content []byte
+	for i := range 60_000 {
+		content = append(content, littlePcap.Record(fileSeconds, request(macC, address(i)).Bytes(), 60)...)
+	}
+	path := inputFile(t, slices.Concat(littlePcap.Header(), content))
+	p := testenv.Start(t, testenv.Net(t), testenv.Options{Stdout: w, Shell: `exec "$0" "$@" 2>` + slave.Name()}, "--log-level", "error", "-i", path)
+	testenv.Must(t, w.Close())
+	testenv.Must(t, master.SetReadDeadline(time.Now().Add(testenv.Patience)))
+	read := make([]byte, 100)
+	n, err := master.Read(read)
+	testenv.Must(t, err)
+	if !regexp.MustCompile(`^ +\d%\r`).Match(read[:n]) {
+		t.Errorf("seen %q", read[:n])
+	}
+	_, err = io.Copy(io.Discard, lines)
+	testenv.Must(t, err)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	n, err = master.Read(read)
+	testenv.Must(t, err)
+	if !strings.HasSuffix(string(read[:n]), "    \r") || strings.Contains(string(read[:n]), "\n") {
+		t.Errorf("seen %q", read[:n])
+	}
+}

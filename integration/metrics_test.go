@@ -1,0 +1,116 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"maas-netmon/internal/testenv"
+)
+
+// metricsDir returns a directory in which anyone may make a file.
+func metricsDir(t *testing.T) string {
+	dir := testenv.Dir(t)
+	testenv.Must(t, os.Chmod(dir, 0o777))
+	return dir
+}
+
+// The metrics file is there from the start, is written whole at each interval, and stays
+// when the program ends; nothing else does.
+func TestMetricsFile(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	dir := metricsDir(t)
+	path := filepath.Join(dir, "maas.prom")
+	testenv.Must(t, os.WriteFile(path, []byte("what was there before\n"), 0o666))
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, "--metrics-file", path, "--stats-interval", "1s", a.Name, "lo")
+	sendFence(t, p, b.Port(t)).True(t)
+
+	rounds := p.Log.ExpectN(3, testenv.Holds("msg=counters interface=va "))
+	const begin, end = "# HELP maas_netmon_frames_total ", "\nmaas_netmon_bindings "
+	for whole := 0; !rounds.Met(); {
+		text, err := os.ReadFile(path)
+		testenv.Must(t, err)
+		if len(text) == 0 && whole == 0 {
+			continue // nothing to say yet
+		}
+		whole++
+		if !strings.HasPrefix(string(text), begin) || !strings.Contains(string(text), end) || !strings.HasSuffix(string(text), "\n") {
+			t.Fatalf("not whole:\n%s", text)
+		}
+	}
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	text, err := os.ReadFile(path)
+	testenv.Must(t, err)
+	for _, want := range []string{
+		`maas_netmon_frames_total{interface="va"} 1`, `maas_netmon_frames_total{interface="lo"} 0`,
+		`maas_netmon_frame_bytes_total{interface="va"} 60`, `maas_netmon_dropped_total{interface="va"} 0`,
+		`maas_netmon_new_total{interface="va"} 1`, `maas_netmon_new_total{interface="lo"} 0`, `maas_netmon_bindings 1`,
+		"# TYPE maas_netmon_bindings gauge",
+	} {
+		if !strings.Contains(string(text), want+"\n") {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	testenv.Must(t, err)
+	if len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
+	}
+}
+
+// A disk that is full costs the metrics, and nothing else: the file says what it said.
+func TestMetricsFileOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	dir := metricsDir(t)
+	path := filepath.Join(dir, "maas.prom")
+	// A mount of its own, which goes with the program, and that takes 4 KiB for both files.
+	shell := fmt.Sprintf(`exec unshare -m sh -c 'mount -t tmpfs -o size=4k,mode=777 none %s && exec "$0" "$@"' "$0" "$@"`, dir)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{Shell: shell, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}},
+		"--metrics-file", path, "--stats-interval", "1s", a.Name)
+	failed := p.Log.Expect(testenv.Holds("metrics file not written"), testenv.Holds("no space left on device"))
+	failed.True(t)
+	sendFence(t, p, b.Port(t)).True(t)
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	if n := strings.Count(strings.Join(p.Log.WaitEnd(t), "\n"), "metrics file not written"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+}
+
+func TestMetricsFileRefused(t *testing.T) {
+	a, _ := rawPair(t)
+	dir := testenv.Dir(t)
+	for _, c := range []struct {
+		name, path string
+		status     int
+		want       string
+	}{
+		{"not a name for the collector", dir + "/maas.txt", 2, "the collector reads files that end in .prom"},
+		{"no such directory", dir + "/none/maas.prom", 1, "no such file or directory"},
+		{"a directory", dir + "/dir.prom", 1, "is a directory"},
+		{"not ours", "/proc/maas.prom", 1, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_ = os.Mkdir(dir+"/dir.prom", 0o777)
+			testenv.Must(t, os.Chmod(dir, 0o777))
+			status, _, stderr := testenv.Run(t, a.Namespace, testenv.Options{}, "--metrics-file", c.path, a.Name)
+			if status != c.status || !strings.HasPrefix(stderr, "maas-netmon: ") || !strings.Contains(stderr, c.want) {
+				t.Errorf("exit status %d, want %d; %s", status, c.status, stderr)
+			}
+		})
+	}
+	entries, err := os.ReadDir(dir)
+	testenv.Must(t, err)
+	if len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
+	}
+}

@@ -1,0 +1,145 @@
+package integration
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/testenv"
+)
+
+// serviceManager listens like systemd does and returns the environment of a service, and
+// what it says.
+func serviceManager(t *testing.T) (env []string, said *testenv.Stream[string]) {
+	t.Helper()
+	path := filepath.Join(testenv.Dir(t), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	testenv.Must(t, err)
+	testenv.Must(t, os.Chmod(path, 0o777))
+	said = testenv.NewStream[string]("notifications")
+	ended := make(chan bool)
+	go func() {
+		defer close(ended)
+		defer said.End()
+		b := make([]byte, 4096)
+		for {
+			n, err := conn.Read(b)
+			if err != nil {
+				return
+			}
+			said.Publish(string(b[:n]))
+		}
+	}()
+	t.Cleanup(func() {
+		conn.Close()
+		<-ended
+	})
+	return []string{"NOTIFY_SOCKET=" + path}, said
+}
+
+// The service manager is told when both processes are confined and the parser reads, how
+// it goes, and that it ends.
+func TestServiceManager(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	env, said := serviceManager(t)
+	ready := said.Expect(testenv.Holds("READY=1"))
+	p := testenv.Start(t, a.Namespace, testenv.Options{Env: append(env, "WATCHDOG_USEC=100000")}, a.Name)
+	if got := ready.Value(t); got != "READY=1\nSTATUS=0 bindings; 0 frames, 0 of them lost" {
+		t.Errorf("ready: %q", got)
+	}
+	checkThreads(t, p, confined())
+	counted := said.Expect(testenv.Holds("WATCHDOG=1\nSTATUS=1 bindings; 1 frames, 0 of them lost"))
+	sendFence(t, p, b.Port(t)).True(t)
+	counted.True(t)
+	stopping := said.Expect(func(s string) bool { return s == "STOPPING=1" })
+	p.Signal(t, sigTERM)
+	stopping.True(t)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// A parser that is stuck gets nobody's watchdog fed.
+func TestWatchdog(t *testing.T) {
+	t.Parallel()
+	a, _ := rawPair(t)
+	env, said := serviceManager(t)
+	fed := said.Expect(testenv.Holds("WATCHDOG=1"))
+	p := testenv.Watch(t, a.Namespace, testenv.Options{Env: append(env, "WATCHDOG_USEC=100000")}, "--log-level", "debug", a.Name)
+	fed.True(t)
+	parser := openProcess(t, p.Child(t))
+	stuck := p.Log.Expect(testenv.Holds("the parser has not answered"))
+	testenv.Must(t, unix.PidfdSendSignal(parser, unix.SIGSTOP, nil, 0))
+	stuck.True(t)
+	hungry := said.Expect(testenv.Holds("WATCHDOG=1"))
+	hungry.False(t, p.Log.ExpectN(5, testenv.Holds("the parser has not answered")))
+	again := said.Expect(testenv.Holds("WATCHDOG=1"))
+	testenv.Must(t, unix.PidfdSendSignal(parser, unix.SIGCONT, nil, 0))
+	again.True(t)
+}
+
+// The environment of a watchdog that is meant for another process is not ours.
+func TestWatchdogOfAnotherProcess(t *testing.T) {
+	t.Parallel()
+	a, _ := rawPair(t)
+	env, said := serviceManager(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{Env: append(env, "WATCHDOG_USEC=20000", "WATCHDOG_PID=1")}, a.Name)
+	fed := said.Expect(testenv.Holds("WATCHDOG=1"))
+	asked := p.Log.Expect(testenv.Holds("msg=counters"))
+	p.Signal(t, unix.SIGUSR1)
+	asked.True(t)
+	p.Signal(t, sigTERM)
+	p.Exit(t)
+	fed.Wait(0)
+	if n := strings.Count(fmt.Sprint(said.Seen()), "WATCHDOG=1"); n > 3 { // one for each round of answers
+		t.Errorf("fed %d times", n)
+	}
+}
+
+// To the journal each message has its priority, and not the time, which the journal has.
+func TestJournal(t *testing.T) {
+	t.Parallel()
+	a, _ := rawPair(t)
+	r, w, err := os.Pipe()
+	testenv.Must(t, err)
+	defer r.Close()
+	var st unix.Stat_t
+	testenv.Must(t, unix.Fstat(int(w.Fd()), &st))
+	env := []string{fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino)}
+	testenv.Must(t, a.Down())
+	p := testenv.Start(t, a.Namespace, testenv.Options{Stderr: w, Env: env}, a.Name)
+	reader := testenv.Lines(r)
+	reader.Expect(testenv.Holds("interface is down")).Wait(testenv.Patience)
+	p.Signal(t, sigTERM)
+	p.Exit(t)
+	testenv.Must(t, w.Close())
+	got := regexp.MustCompile(`parser=\d+ landlock=\d+ mdwe=\w+`).ReplaceAllString(strings.Join(reader.WaitEnd(t), "\n"), "PARSER")
+	want := `<6>msg=watching interfaces=[va] PARSER
+<4>msg="interface is down" interface=va
+<6>msg=counters interface=va frames=0 bytes=0 dropped=0`
+	if !strings.HasPrefix(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	// Errors of either process, too.
+	for _, args := range [][]string{{"eth9"}, {"--bogus"}} {
+		r, w, err := os.Pipe()
+		testenv.Must(t, err)
+		defer r.Close()
+		testenv.Must(t, unix.Fstat(int(w.Fd()), &st))
+		env := []string{fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino)}
+		testenv.Start(t, a.Namespace, testenv.Options{Stderr: w, Env: env}, args...).Exit(t)
+		testenv.Must(t, w.Close())
+		for _, line := range testenv.Lines(r).WaitEnd(t) {
+			if !strings.HasPrefix(line, "<3>maas-netmon: ") {
+				t.Errorf("%q: %q", args, line)
+			}
+		}
+	}
+}

@@ -1,0 +1,548 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// cases are what is measured, in order.
+var cases = []struct {
+	name, what string
+	run        func(*lab) error
+}{
+	{"full", "duplicates of 256 hosts as fast as the sender can", (*lab).full},
+	{"steady", "50,000 duplicates a second", (*lab).steady},
+	{"new", "400,000 new addresses as fast as the sender can, events into a file", (*lab).newAddresses},
+	{"burst", "10,000 new addresses at once while the reader is stopped for 20 ms", (*lab).burst},
+	{"latency", "frame sent to event read, 250 new addresses a second", (*lab).latency},
+	{"start", "start to first event", (*lab).startUp},
+	{"idle", "nobody sends", (*lab).idle},
+	{"flood", "a million new addresses as fast as the sender can, events into a file", (*lab).flood},
+	{"interfaces", "1 to 64 interfaces", (*lab).interfaces},
+	{"bindings", "a thousand to a million bindings", (*lab).bindings},
+	{"rates", "duplicates from 100 a second to as fast as the sender can", (*lab).rates},
+}
+
+// settled is how long after the last frame everybody has read it: arpwatch lets frames
+// wait for a second.
+const settled = 1300 * time.Millisecond
+
+// A load is what was sent to a run, and what that took.
+type load struct {
+	frames  int
+	took    time.Duration
+	cpu     time.Duration // of the subject
+	dropped int           // by its own count; -1 if it has none
+	pss     int           // in KiB, behind it
+}
+
+// drive sends to a run. The subject is stopped at the end.
+func (l *lab) drive(r *run, first, hosts, frames, rate int) (load, error) {
+	before, err := r.cpu()
+	if err != nil {
+		return load{}, err
+	}
+	took, err := l.send.send(first, hosts, frames, rate)
+	if err != nil {
+		return load{}, err
+	}
+	time.Sleep(settled)
+	after, err := r.cpu()
+	if err != nil {
+		return load{}, err
+	}
+	memory, err := r.pss()
+	if err != nil {
+		return load{}, err
+	}
+	dropped, err := r.stop()
+	return load{frames, took, after - before, dropped, memory}, err
+}
+
+// kept returns how many frames the subject was given, as far as it tells.
+func (d load) kept() int { return d.frames - max(d.dropped, 0) }
+
+// perFrame returns the CPU time for each frame that the subject was given.
+func (d load) perFrame() float64 { return float64(d.cpu.Nanoseconds()) / float64(d.kept()) }
+
+// duplicates measures the CPU of duplicates at a rate.
+func (l *lab) duplicates(name string, subjects []*subject, frames, rate int) error {
+	for range l.count {
+		for _, s := range subjects {
+			to := toNull
+			if s.name == tcpdumpPipe {
+				to = toPipe
+			}
+			r, pipe, err := l.start(s, to, nil, "va")
+			if err != nil {
+				return err
+			}
+			discard(pipe)
+			d, err := l.drive(r, 0, 256, frames, rate)
+			if err != nil {
+				return err
+			}
+			l.add(name, s.name, "CPU ns/frame", d.perFrame())
+			l.add(name, s.name, "lost %", lost(d.dropped, frames))
+			l.add(name, s.name, "sent M/s", float64(frames)/d.took.Seconds()/1e6)
+		}
+	}
+	return nil
+}
+
+// lost returns a percentage, or -1 where nobody tells.
+func lost(n, of int) float64 {
+	if n < 0 {
+		return -1
+	}
+	return 100 * float64(n) / float64(of)
+}
+
+// discard reads a pipe to its end.
+func discard(pipe *os.File) {
+	if pipe == nil {
+		return
+	}
+	go func() {
+		defer pipe.Close()
+		buf := make([]byte, 64<<10)
+		for {
+			if n, err := pipe.Read(buf); n == 0 || err != nil {
+				return
+			}
+		}
+	}()
+}
+
+func (l *lab) full() error { return l.duplicates("full", l.every, 1_000_000, 0) }
+
+func (l *lab) steady() error {
+	return l.duplicates("steady", l.named(ours, bare, tcpdumpPipe, arpwatch), 200_000, 50_000)
+}
+
+// address finds the addresses in events that are text, ours and arpwatch's.
+var address = regexp.MustCompile(`(?:"ip":"|ip address: )(\d+\.\d+\.\d+\.\d+)`)
+
+// hosts counts how often each host is named in a file of events.
+func hosts(file string) (map[string]int, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]int{}
+	for _, m := range address.FindAllSubmatch(text, -1) {
+		found[string(m[1])]++
+	}
+	return found, nil
+}
+
+// fill sends as many new addresses, at once, and returns how many of the hosts are named in the events, and
+// how many of these more than once.
+func (l *lab) fill(r *run, n int) (d load, named, twice int, err error) {
+	if d, err = l.drive(r, 0, n, n, 0); err != nil {
+		return
+	}
+	found, err := hosts(r.out)
+	for _, times := range found {
+		if times > 1 {
+			twice++
+		}
+	}
+	return d, len(found), twice, err
+}
+
+func (l *lab) newAddresses() error {
+	const frames = 400_000
+	for range l.count {
+		for _, s := range l.named(ours, tcpdumpPipe, arpwatch) {
+			r, _, err := l.start(s, toFile, nil, "va")
+			if err != nil {
+				return err
+			}
+			if s.name == tcpdumpPipe { // its events are frames
+				d, err := l.drive(r, 0, frames, frames, 0)
+				if err != nil {
+					return err
+				}
+				l.add("new", s.name, "lost %", lost(d.dropped, frames))
+				l.add("new", s.name, "told lost %", lost(d.dropped, frames))
+				continue
+			}
+			d, named, _, err := l.fill(r, frames)
+			if err != nil {
+				return err
+			}
+			l.add("new", s.name, "lost %", lost(frames-named, frames))
+			l.add("new", s.name, "told lost %", lost(d.dropped, frames))
+			l.add("new", s.name, "sent M/s", frames/d.took.Seconds()/1e6)
+		}
+	}
+	return nil
+}
+
+func (l *lab) burst() error {
+	const frames = 10_000
+	for range l.count {
+		for _, s := range l.named(ours, tcpdumpPipe, arpwatch) {
+			r, _, err := l.start(s, toFile, nil, "va")
+			if err != nil {
+				return err
+			}
+			for _, pid := range r.pids {
+				if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+					return err
+				}
+			}
+			time.AfterFunc(20*time.Millisecond, func() {
+				for _, pid := range r.pids {
+					_ = unix.Kill(pid, unix.SIGCONT)
+				}
+			})
+			if s.name == tcpdumpPipe {
+				d, err := l.drive(r, 0, frames, frames, 0)
+				if err != nil {
+					return err
+				}
+				l.add("burst", s.name, "lost", float64(d.dropped))
+				continue
+			}
+			_, named, _, err := l.fill(r, frames)
+			if err != nil {
+				return err
+			}
+			l.add("burst", s.name, "lost", float64(frames-named))
+		}
+	}
+	return nil
+}
+
+// An arrival is when the event of a host was read.
+type arrival struct {
+	host int
+	at   time.Time
+}
+
+// arrivals reads events until the end and sends when each came. It reads with a blocking
+// system call, on a thread of its own.
+func arrivals(s *subject, pipe *os.File) <-chan arrival {
+	c := make(chan arrival, 1<<16)
+	go func() {
+		defer close(c)
+		defer pipe.Close()
+		buf := make([]byte, 64<<10)
+		var rest []byte
+		for {
+			n, err := unix.Read(int(pipe.Fd()), buf)
+			now := time.Now()
+			if err == unix.EINTR {
+				continue
+			}
+			if n <= 0 {
+				return
+			}
+			rest = append(rest, buf[:n]...)
+			var found []int
+			if s.name == tcpdumpPipe {
+				found, rest = hostsOfPcap(rest)
+			} else {
+				found, rest = hostsOfText(rest)
+			}
+			for _, h := range found {
+				c <- arrival{h, now}
+			}
+		}
+	}()
+	return c
+}
+
+// hostsOfText returns the hosts that are named in whole lines, and what is behind them.
+func hostsOfText(b []byte) (found []int, rest []byte) {
+	end := bytes.LastIndexByte(b, '\n') + 1
+	for _, m := range address.FindAllSubmatch(b[:end], -1) {
+		if ip, err := netip.ParseAddr(string(m[1])); err == nil {
+			four := ip.As4()
+			found = append(found, int(binary.BigEndian.Uint32(four[:]))-firstHost)
+		}
+	}
+	return found, b[end:]
+}
+
+// hostsOfPcap does that for a pcap stream (pcap-savefile(5)). The file header is left
+// behind in front of a record.
+func hostsOfPcap(b []byte) (found []int, rest []byte) {
+	const fileHeader, recordHeader, senderIP = 24, 16, 28
+	if len(b) >= fileHeader && binary.NativeEndian.Uint32(b) == 0xa1b2c3d4 {
+		b = b[fileHeader:]
+	}
+	for len(b) >= recordHeader {
+		n := recordHeader + int(binary.NativeEndian.Uint32(b[8:]))
+		if len(b) < n {
+			break
+		}
+		ip := binary.BigEndian.Uint32(b[recordHeader+senderIP:])
+		found = append(found, int(ip)-firstHost)
+		b = b[n:]
+	}
+	return found, b
+}
+
+func (l *lab) latency() error {
+	const frames, rate = 500, 250
+	for range l.count {
+		for _, s := range l.named(ours, tcpdumpPipe, arpwatch) {
+			r, pipe, err := l.start(s, toPipe, nil, "va")
+			if err != nil {
+				return err
+			}
+			came := arrivals(s, pipe)
+			var sent [frames]time.Time
+			start := time.Now()
+			for i := range sent {
+				t := unix.NsecToTimespec(int64(max(0, time.Until(start.Add(time.Duration(i)*time.Second/rate)))))
+				_ = unix.Nanosleep(&t, nil)
+				sent[i] = time.Now()
+				if _, err := l.send.send(i, 1, 1, 0); err != nil {
+					return err
+				}
+			}
+			time.Sleep(settled)
+			if _, err := r.stop(); err != nil {
+				return err
+			}
+			var took []float64
+			for a := range came {
+				took = append(took, a.at.Sub(sent[a.host]).Seconds()*1e3)
+			}
+			slices.Sort(took)
+			if len(took) == 0 {
+				return fmt.Errorf("%s: no event", s.name)
+			}
+			l.add("latency", s.name, "p50 ms", took[len(took)/2])
+			l.add("latency", s.name, "p99 ms", took[len(took)*99/100])
+			l.add("latency", s.name, "events", float64(len(took)))
+		}
+	}
+	return nil
+}
+
+func (l *lab) startUp() error {
+	for range 4 * l.count {
+		for _, s := range l.named(ours, oursCopied, tcpdumpPipe, arpwatch) {
+			stop := make(chan bool)
+			stopped := make(chan error, 1)
+			go func() { // frames all the time
+				for i := 0; ; i++ {
+					select {
+					case <-stop:
+						stopped <- nil
+						return
+					default:
+					}
+					if _, err := l.send.send(i, 1, 1, 0); err != nil {
+						stopped <- err
+						return
+					}
+					time.Sleep(200 * time.Microsecond)
+				}
+			}()
+			start := time.Now()
+			r, pipe, err := l.begin(s, toPipe, nil, "va")
+			if err != nil {
+				return err
+			}
+			came := arrivals(s, pipe)
+			a, ok := <-came
+			if err := r.find(); err != nil {
+				return err
+			}
+			confined, err := r.confined()
+			if err != nil {
+				return err
+			}
+			close(stop)
+			if err := <-stopped; err != nil {
+				return err
+			}
+			if _, err := r.stop(); err != nil {
+				return err
+			}
+			for range came {
+			}
+			if !ok {
+				return fmt.Errorf("%s: no event", s.name)
+			}
+			l.add("start", s.name, "ms", a.at.Sub(start).Seconds()*1e3)
+			if len(r.pids) == 2 && !confined {
+				return fmt.Errorf("%s: an event before both processes were confined", s.name)
+			}
+		}
+	}
+	return nil
+}
+
+// idle watches all subjects at the same time: they do nothing.
+func (l *lab) idle() error {
+	const window = 20 * time.Second
+	var runs []*run
+	for _, s := range l.every {
+		to := toNull
+		if s.name == tcpdumpPipe {
+			to = toPipe
+		}
+		r, pipe, err := l.start(s, to, nil, "va")
+		if err != nil {
+			return err
+		}
+		discard(pipe)
+		runs = append(runs, r)
+	}
+	time.Sleep(3 * time.Second) // the start is over
+	before := make([]int, len(runs))
+	for range l.count {
+		for i, r := range runs {
+			var err error
+			if before[i], err = r.wakeups(); err != nil {
+				return err
+			}
+		}
+		time.Sleep(window)
+		for i, r := range runs {
+			after, err := r.wakeups()
+			if err != nil {
+				return err
+			}
+			memory, err := r.pss()
+			if err != nil {
+				return err
+			}
+			l.add("idle", r.name, "wake-ups/s", float64(after-before[i])/window.Seconds())
+			l.add("idle", r.name, "PSS MiB", float64(memory)/1024)
+		}
+	}
+	for _, r := range runs {
+		if _, err := r.stop(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lab) flood() error {
+	const frames = 1_000_000
+	for range l.count {
+		for _, s := range l.named(ours, arpwatch) {
+			r, _, err := l.start(s, toFile, nil, "va")
+			if err != nil {
+				return err
+			}
+			d, named, twice, err := l.fill(r, frames)
+			if err != nil {
+				return err
+			}
+			l.add("flood", s.name, "lines M/s", float64(named)/d.took.Seconds()/1e6)
+			l.add("flood", s.name, "lost %", lost(frames-named, frames))
+			l.add("flood", s.name, "PSS MiB", float64(d.pss)/1024)
+			l.add("flood", s.name, "told twice", float64(twice))
+		}
+	}
+	return nil
+}
+
+func (l *lab) interfaces() error {
+	names := []string{"va"}
+	for n := 1; n <= 64; n *= 4 {
+		for len(names) < n {
+			name := fmt.Sprintf("i%d", len(names))
+			if _, _, err := l.link(name, "far"+name); err != nil {
+				return err
+			}
+			names = append(names, name)
+		}
+		for range l.count {
+			for _, s := range l.named(ours) {
+				r, _, err := l.start(s, toNull, nil, names...)
+				if err != nil {
+					return err
+				}
+				threads, err := r.threads()
+				if err != nil {
+					return err
+				}
+				d, err := l.drive(r, 0, 256, 100_000, 50_000)
+				if err != nil {
+					return err
+				}
+				l.at("interfaces", s.name, "PSS MiB", n, float64(d.pss)/1024)
+				l.at("interfaces", s.name, "threads", n, float64(threads))
+				l.at("interfaces", s.name, "CPU ns/frame", n, d.perFrame())
+			}
+		}
+	}
+	return nil
+}
+
+func (l *lab) bindings() error {
+	for n := 1_000; n <= 1_000_000; n *= 10 {
+		for range l.count {
+			for _, s := range l.named(ours, arpwatch) {
+				r, _, err := l.start(s, toNull, s.maxArgs, "va")
+				if err != nil {
+					return err
+				}
+				// All of them, at a rate that loses none; then the same again, to be measured.
+				if _, err := l.send.send(0, n, n, 100_000); err != nil {
+					return err
+				}
+				time.Sleep(settled)
+				d, err := l.drive(r, 0, n, 200_000, 100_000)
+				if err != nil {
+					return err
+				}
+				l.at("bindings", s.name, "CPU ns/frame", n, d.perFrame())
+				l.at("bindings", s.name, "PSS MiB", n, float64(d.pss)/1024)
+			}
+		}
+	}
+	return nil
+}
+
+func (l *lab) rates() error {
+	for _, rate := range []int{100, 1_000, 10_000, 100_000, 0} {
+		for range l.count {
+			for _, s := range l.named(ours, bare, tcpdumpPipe, arpwatch) {
+				to := toNull
+				if s.name == tcpdumpPipe {
+					to = toPipe
+				}
+				r, pipe, err := l.start(s, to, nil, "va")
+				if err != nil {
+					return err
+				}
+				discard(pipe)
+				frames := 2 * rate
+				if rate == 0 {
+					frames = 1_000_000
+				}
+				d, err := l.drive(r, 0, 256, frames, rate)
+				if err != nil {
+					return err
+				}
+				x := rate
+				if rate == 0 {
+					x = fullRate
+				}
+				l.at("rates", s.name, "CPU us/frame", x, d.perFrame()/1e3)
+				l.at("rates", s.name, "lost %", x, lost(d.dropped, frames))
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/testenv"
+)
+
+// The names of the subjects, as the table has them.
+const (
+	ours        = "maas-netmon"
+	oursCopied  = "maas-netmon, readable file"
+	bare        = "bare drain"
+	bareLook    = "bare drain, looks at each frame"
+	tcpdumpNull = "tcpdump -w /dev/null"
+	tcpdumpPipe = "tcpdump, pipe"
+	arpwatch    = "arpwatch"
+)
+
+// A subject is a program that is measured.
+type subject struct {
+	name    string
+	args    []string       // path and arguments; the interfaces come behind
+	uid     uint32         // whom it is started as
+	ready   string         // what it says on standard error when it reads; "" if it does not say
+	dropped *regexp.Regexp // what it says in the end of frames lost; nil if nothing
+	maxArgs []string       // for a million bindings
+}
+
+// subjects returns all that can be measured here, and the names of what is missing.
+func subjects(dir, binary string) (found []*subject, missing []string, err error) {
+	for _, f := range []struct{ name, mode string }{{"installed", "0711"}, {"readable", "0755"}} {
+		path := filepath.Join(dir, f.name)
+		if out, err := exec.Command("install", "-m", f.mode, binary, path).CombinedOutput(); err != nil {
+			return nil, nil, fmt.Errorf("install: %w: %s", err, out)
+		}
+		if out, err := exec.Command("setcap", "cap_net_raw=p", path).CombinedOutput(); err != nil {
+			return nil, nil, fmt.Errorf("setcap: %w: %s", err, out)
+		}
+	}
+	const nobody = 65534
+	dropped := regexp.MustCompile(`msg=counters .* dropped=(\d+)`)
+	million := []string{"--max-bindings", "1048576"}
+	said := regexp.MustCompile(`dropped=(\d+)`)
+	found = []*subject{
+		{name: ours, args: []string{filepath.Join(dir, "installed")}, uid: nobody,
+			ready: "watching", dropped: dropped, maxArgs: million},
+		{name: oursCopied, args: []string{filepath.Join(dir, "readable")}, uid: nobody,
+			ready: "watching", dropped: dropped, maxArgs: million},
+		{name: bare, args: []string{"/proc/self/exe", "-drain"}, ready: "listening on", dropped: said},
+		{name: bareLook, args: []string{"/proc/self/exe", "-look", "-drain"}, ready: "listening on", dropped: said},
+	}
+	if path, err := exec.LookPath("tcpdump"); err != nil {
+		missing = append(missing, "tcpdump")
+	} else {
+		// As MAAS starts it, but for the filter's place.
+		args := []string{path, "-p", "-U", "--immediate-mode", "-s", "64", "-n"}
+		dropped := regexp.MustCompile(`(\d+) packets? dropped by kernel`)
+		for _, v := range []struct{ name, file string }{{tcpdumpNull, "/dev/null"}, {tcpdumpPipe, "-"}} {
+			found = append(found, &subject{name: v.name, ready: "listening on", dropped: dropped,
+				args: append(append([]string{}, args...), "-w", v.file, "arp or (vlan and arp)", "-i")})
+		}
+	}
+	if path, err := exec.LookPath("arpwatch"); err != nil {
+		missing = append(missing, "arpwatch")
+	} else {
+		data := filepath.Join(dir, "arp.dat")
+		found = append(found, &subject{name: arpwatch,
+			args: []string{path, "-d", "-p", "-N", "-f", data, "-i"}})
+	}
+	return found, missing, nil
+}
+
+// A run is a subject that runs.
+type run struct {
+	*subject
+	cmd  *exec.Cmd
+	pids []int  // its processes
+	log  string // file of standard error
+	out  string // file of its events, when they go into a file
+}
+
+// Where the events of a run go.
+type sink int
+
+const (
+	toNull sink = iota
+	toFile
+	toPipe
+)
+
+// begin starts the subject on the interfaces without waiting for it. The events can be
+// read from the pipe, which is nil for the other sinks.
+func (l *lab) begin(s *subject, to sink, more []string, interfaces ...string) (*run, *os.File, error) {
+	l.runs++
+	r := &run{subject: s, log: filepath.Join(l.dir, fmt.Sprintf("%d.log", l.runs))}
+	if err := os.WriteFile(filepath.Join(l.dir, "arp.dat"), nil, 0o666); err != nil {
+		return nil, nil, err
+	}
+	args := append(append([]string{}, s.args...), more...)
+	r.cmd = exec.Command(args[0], append(args[1:], interfaces...)...)
+	r.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	if s.uid != 0 {
+		r.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: s.uid, Gid: s.uid}}
+	}
+	log, err := os.Create(r.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer log.Close()
+	r.cmd.Stderr = log
+	var reader *os.File
+	switch to {
+	case toFile:
+		r.out = r.log + ".events"
+		out, err := os.Create(r.out)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer out.Close()
+		r.cmd.Stdout = out
+	case toPipe:
+		var fds [2]int
+		if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+			return nil, nil, err
+		}
+		// Blocking, so that reading it needs no netpoller.
+		reader = os.NewFile(uintptr(fds[0]), "pipe")
+		writer := os.NewFile(uintptr(fds[1]), "pipe")
+		defer writer.Close()
+		r.cmd.Stdout = writer
+	}
+	if err := l.rack.Do(r.cmd.Start); err != nil {
+		return nil, nil, err
+	}
+	return r, reader, nil
+}
+
+// start is begin, and waits until the subject reads.
+func (l *lab) start(s *subject, to sink, more []string, interfaces ...string) (*run, *os.File, error) {
+	r, reader, err := l.begin(s, to, more, interfaces...)
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.ready == "" {
+		time.Sleep(time.Second)
+		return r, reader, r.find()
+	}
+	for deadline := time.Now().Add(testenv.Patience); ; time.Sleep(5 * time.Millisecond) {
+		log, err := os.ReadFile(r.log)
+		if err == nil && bytes.Contains(log, []byte(s.ready)) {
+			return r, reader, r.find()
+		}
+		if time.Now().After(deadline) {
+			_ = r.cmd.Process.Kill()
+			return nil, nil, fmt.Errorf("%s does not start: %s", s.name, log)
+		}
+	}
+}
+
+// find learns the processes of the run.
+func (r *run) find() error {
+	pid := r.cmd.Process.Pid
+	r.pids = []int{pid}
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		children, err := os.ReadFile(t)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		for _, c := range strings.Fields(string(children)) {
+			n, err := strconv.Atoi(c)
+			if err != nil {
+				return err
+			}
+			r.pids = append(r.pids, n)
+		}
+	}
+	return nil
+}
+
+// cpu returns the processor time of all threads that the processes have or had.
+func (r *run) cpu() (time.Duration, error) {
+	var sum time.Duration
+	for _, pid := range r.pids {
+		// The clock of another process (clock_getcpuclockid(3)), in nanoseconds.
+		const scheduled = 2
+		var t unix.Timespec
+		if err := unix.ClockGettime(int32(^pid<<3|scheduled), &t); err != nil {
+			return 0, fmt.Errorf("%s: CPU clock: %w", r.name, err)
+		}
+		sum += time.Duration(t.Nano())
+	}
+	return sum, nil
+}
+
+// sum adds a number that is in files of /proc, behind a word at the start of a line.
+func (r *run) sum(pattern, word string) (int, error) {
+	total := 0
+	for _, pid := range r.pids {
+		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/%s", pid, pattern))
+		if err != nil {
+			return 0, err
+		}
+		if len(files) == 0 {
+			return 0, fmt.Errorf("%s has ended", r.name)
+		}
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrNotExist) {
+				continue // a thread that has ended
+			}
+			if err != nil {
+				return 0, err
+			}
+			for line := range strings.Lines(string(text)) {
+				if rest, ok := strings.CutPrefix(line, word); ok {
+					n, err := strconv.Atoi(strings.Fields(rest)[0])
+					if err != nil {
+						return 0, err
+					}
+					total += n
+				}
+			}
+		}
+	}
+	return total, nil
+}
+
+// pss returns the memory of the processes in KiB, shared pages divided by their users.
+func (r *run) pss() (int, error) { return r.sum("smaps_rollup", "Pss:") }
+
+// wakeups returns how often the threads began to wait.
+func (r *run) wakeups() (int, error) { return r.sum("task/*/status", "voluntary_ctxt_switches:") }
+
+// threads returns how many there are.
+func (r *run) threads() (int, error) { return r.sum("status", "Threads:") }
+
+// confined reports whether all threads of all its processes have a seccomp filter.
+func (r *run) confined() (bool, error) {
+	modes, err := r.sum("task/*/status", "Seccomp:")
+	if err != nil {
+		return false, err
+	}
+	threads, err := r.threads()
+	return modes == 2*threads && len(r.pids) == 2, err
+}
+
+// stop ends the run and returns how many frames it says that it lost, or -1.
+func (r *run) stop() (int, error) {
+	if err := r.cmd.Process.Signal(unix.SIGTERM); err != nil {
+		return -1, fmt.Errorf("stop %s: %w", r.name, err)
+	}
+	timer := time.AfterFunc(testenv.Patience, func() { _ = r.cmd.Process.Kill() })
+	defer timer.Stop()
+	_ = r.cmd.Wait() // arpwatch ends with 1
+	if r.dropped == nil {
+		return -1, nil
+	}
+	log, err := os.ReadFile(r.log)
+	if err != nil {
+		return -1, err
+	}
+	total := 0
+	all := r.dropped.FindAllSubmatch(log, -1)
+	if len(all) == 0 {
+		return -1, fmt.Errorf("%s does not say what it lost: %s", r.name, log)
+	}
+	for _, m := range all {
+		n, err := strconv.Atoi(string(m[1]))
+		if err != nil {
+			return -1, err
+		}
+		total += n
+	}
+	return total, nil
+}
