@@ -39,7 +39,7 @@ BENCHPEERS =
 RACE_PACKAGES = ./capture ./cmd/... ./linkmon ./parser ./privsep ./report ./tracker
 
 .DEFAULT_GOAL = build
-.PHONY: help deps build run demo test unit check bench bench-peers fuzz mutate cover install deb \
+.PHONY: help deps build run demo test unit check bench bench-peers fuzz mutate cover install lint deb \
         reproducible test-vm clean FORCE
 
 help: ## list the targets
@@ -106,6 +106,10 @@ install: bin/maas-netmon ## install into DESTDIR; without one, give the file its
 	install -D -m 0644 completions/maas-netmon.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/maas-netmon.fish
 	install -D -m 0644 systemd/maas-netmon@.service $(DESTDIR)$(UNITDIR)/maas-netmon@.service
 	test -n "$(DESTDIR)" || setcap cap_net_raw=p $(PREFIX)/sbin/maas-netmon
+
+lint: ## check what is not Go: scripts, manual page, unit, AppArmor profile
+	@.ci/install-deps lint
+	.ci/lint
 
 deb: ## build the Debian package into build/ and run lintian on it
 	@.ci/install-deps deb
