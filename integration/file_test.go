@@ -244,6 +244,27 @@ func TestPipeStalls(t *testing.T) {
 	}
 }
 
+// Nobody reads the lines of a file: the end comes all the same.
+func TestReaderOfAFileStalls(t *testing.T) {
+	t.Parallel()
+	_, w := testenv.FullPipe(t)
+	path := inputFile(t, littlePcap.File(fileSeconds, arpFrames...))
+	p := testenv.Start(t, testenv.Net(t), testenv.Options{Stdout: w}, "-i", path)
+	if _, ok := p.Log.Await(testenv.Holds("msg=reading")); !ok {
+		t.Fatal(p.Log.Seen())
+	}
+	counters := p.Log.Expect(testenv.Holds("msg=counters interface=" + path + " frames=3 "))
+	p.Signal(t, unix.SIGUSR1)
+	counters.True(t) // it has read them, and still answers
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	if got := errorLines(p.Log.WaitEnd(t)); len(got) != 1 || !strings.Contains(got[0], "the last lines are lost") {
+		t.Errorf("errors %q", got)
+	}
+}
+
 // An input without an end takes no more memory than a short one, and SIGTERM ends it.
 func TestEndlessInput(t *testing.T) {
 	t.Parallel()
