@@ -196,7 +196,7 @@ func TestFileIsATerminal(t *testing.T) {
 		{`exec "$0" "$@" <` + name, "-", "standard input"},
 		{`exec "$0" "$@"`, name, name},
 	} {
-		status, _, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{Shell: c.shell}, "--user", "nobody", "-i", c.arg)
+		status, _, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{Shell: c.shell}, "-i", c.arg)
 		want := "maas-netmon: " + c.name + ": is a terminal, not a pipe or a file\nmaas-netmon: hint: see maas-netmon --help\n"
 		if status != 2 || stderr != want {
 			t.Errorf("exit status %d, %q, want %q", status, stderr, want)
