@@ -40,7 +40,7 @@ RACE_PACKAGES = ./capture ./cmd/... ./linkmon ./parser ./privsep ./report ./trac
 
 .DEFAULT_GOAL = build
 .PHONY: help deps build run demo test unit check bench bench-peers fuzz mutate cover install lint deb \
-        reproducible test-vm clean FORCE
+        reproducible test-vm release-check clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -121,6 +121,9 @@ reproducible: deb ## build the package again in another place, time, zone: it mu
 test-vm: build ## boot a Debian kernel with AppArmor in qemu and watch VLANs there: seconds
 	@.ci/install-deps vm
 	vm/run bin/maas-netmon
+
+release-check: deb test-vm ## boot a Debian with systemd in qemu and see the package through its life: minutes, as root
+	vm/system build/maas-netmon_*.deb
 
 clean: ## remove what was built
 	rm -rf bin build
