@@ -39,8 +39,8 @@ BENCHPEERS =
 RACE_PACKAGES = ./capture ./cmd/... ./linkmon ./parser ./privsep ./report ./tracker
 
 .DEFAULT_GOAL = build
-.PHONY: help deps build run demo test unit check bench bench-peers fuzz mutate cover install lint deb \
-        reproducible test-vm release-check clean FORCE
+.PHONY: help deps build run demo test unit test-fleet check bench bench-peers fuzz mutate cover install \
+        lint deb reproducible test-vm release-check clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -68,6 +68,10 @@ test: build ## run all tests, as root or, in user namespaces, as anyone
 
 unit: ## run the tests that need nothing of the kernel
 	$(GO) test -count=1 -tags $(TAGS) ./cmd/... ./parser/... ./report/... ./tracker/...
+
+test-fleet: build ## lose no line when a NATS server is killed: doc/fleet.md
+	cd integration/fleet && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	cd integration/fleet && NETMON_BIN=$(CURDIR)/bin/maas-netmon timeout 120 $(GO) test -count=1 -v ./...
 
 check: build ## format, vet, staticcheck, unit tests with the race detector
 	@bad=$$(find . -name build -prune -o -name '*.go' -exec gofmt -l {} +); test -z "$$bad" || { echo "not gofmt-clean: $$bad"; exit 1; }

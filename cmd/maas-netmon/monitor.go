@@ -485,7 +485,7 @@ func (m *monitor) end(cause error) error {
 	switch {
 	case err != nil:
 		return err
-	case late && errors.Is(cause, io.EOF):
+	case late && status.Signaled() && status.Signal() == unix.SIGKILL && errors.Is(cause, io.EOF):
 		return errors.New("the parser was killed: it closed its socket and went on")
 	case errors.Is(cause, privsep.ErrMessage):
 		return unconfined(fmt.Errorf("the parser was killed: %w", cause))
