@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"maas-netmon/parser"
 	"maas-netmon/privsep"
 	"maas-netmon/report"
+	"maas-netmon/report/reporttest"
 	"maas-netmon/tracker"
 	"maas-netmon/tracker/trackertest"
 )
@@ -230,10 +232,14 @@ func FuzzFrameToLine(f *testing.F) {
 }
 
 // FuzzReport: each event is one line of valid UTF-8, a JSON object with the keys of
-// the schema in their order, and reads back as the event that it was. As text it is
+// the schema in their order and as it has them, and reads back as the event that it was. As text it is
 // one line too, and no name makes a terminal do anything.
 func FuzzReport(f *testing.F) {
 	addSeeds(f, "FuzzReport")
+	schema, err := reporttest.Load("../doc/event.schema.json")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // as on the machines of OSS-Fuzz
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		const fixed = 29
 		if len(data) < fixed {
@@ -275,6 +281,11 @@ func FuzzReport(f *testing.F) {
 		}
 		if keys := keysOf(t, text); !slices.Equal(keys, wantKeys(&e, ifname)) {
 			t.Errorf("%q: keys %v, want %v", text, keys, wantKeys(&e, ifname))
+		}
+		if schema != nil && e.VID < 4096 && e.InnerVID < 4096 {
+			if err := schema.Check(text); err != nil {
+				t.Errorf("%q: %v", text, err)
+			}
 		}
 		human := string(report.AppendText(nil, &e, ifname, false))
 		if strings.IndexByte(human, '\n') != len(human)-1 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"maas-netmon/internal/testenv"
+	"maas-netmon/report/reporttest"
 )
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
@@ -60,11 +61,16 @@ func untagged(event, ip string, mac testenv.MAC) want {
 	return want{event: event, ip: ip, mac: mac.String(), vid: -1, inner: -1}
 }
 
-// wants turns lines into wants, and checks their time, which is the kernel's.
+// wants turns lines into wants, and checks them against the schema, and their time, which is the kernel's.
 func wants(t *testing.T, lines []testenv.Line) []want {
 	t.Helper()
+	schema, err := reporttest.Load("../doc/event.schema.json")
+	testenv.Must(t, err)
 	var ws []want
 	for _, l := range lines {
+		if err := schema.Check([]byte(l.Raw)); err != nil {
+			t.Errorf("%s: %v", l.Raw, err)
+		}
 		if age := time.Since(time.Unix(l.Time, 0)); l.IP != "" && (age < -time.Second || age > time.Minute) {
 			t.Errorf("time is off by %v: %s", age, l)
 		}

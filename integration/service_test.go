@@ -123,7 +123,7 @@ func TestJournal(t *testing.T) {
 	got := regexp.MustCompile(`parser=\d+ landlock=\d+ mdwe=\w+`).ReplaceAllString(strings.Join(reader.WaitEnd(t), "\n"), "PARSER")
 	want := `<6>msg=watching interfaces=[va] PARSER
 <4>msg="interface is down" interface=va
-<6>msg=counters interface=va frames=0 dropped=0`
+<6>msg=counters interface=va frames=0 bytes=0 dropped=0`
 	if !strings.HasPrefix(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

@@ -17,6 +17,7 @@ import (
 	"maas-netmon/parser"
 	"maas-netmon/parser/parsertest"
 	"maas-netmon/report"
+	"maas-netmon/report/reporttest"
 	"maas-netmon/tracker"
 )
 
@@ -69,6 +70,15 @@ func TestJSONGolden(t *testing.T) {
 		got = report.AppendJSON(got, &e.Event, e.ifname)
 	}
 	golden(t, "events.json", got)
+	schema, err := reporttest.Load("../doc/event.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(got) {
+		if err := schema.Check(line); err != nil {
+			t.Errorf("%s%v", line, err)
+		}
+	}
 }
 
 func TestTextGolden(t *testing.T) {

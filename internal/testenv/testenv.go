@@ -39,6 +39,8 @@ const (
 	Dumpable Feature = "pidfd"    // pidfd_getfd(2), since Linux 5.6
 	Landlock Feature = "landlock" // since Linux 5.13
 
+	Tcpdump Feature = "tcpdump" // tcpdump(8) is installed
+
 	// SeccompGet: root may read the seccomp filters of a process
 	// (CONFIG_CHECKPOINT_RESTORE, and no filter on the tests themselves).
 	SeccompGet Feature = "seccomp-get"
@@ -49,7 +51,7 @@ const (
 
 // notEverywhere are the features that NETMON_REQUIRE=all does not mean, because the
 // machines that build the project lack them: they must be named.
-var notEverywhere = []Feature{VLAN}
+var notEverywhere = []Feature{VLAN, Tcpdump}
 
 // Require skips the test when the machine lacks a feature. Where the environment
 // variable NETMON_REQUIRE names it, in a list with commas, or is "all", the test
@@ -91,6 +93,9 @@ func probe(f Feature) error {
 		}
 		defer ns.Close()
 		return ns.IP("tuntap", "add", "dev", "tun0", "mode", "tun")
+	case Tcpdump:
+		_, err := LookTcpdump()
+		return err
 	case VLAN:
 		return probeLink("link", "va", "name", "vx", "type", "vlan", "id", "1")
 	case Bridge:
@@ -127,6 +132,14 @@ func probe(f Feature) error {
 		return l.close()
 	}
 	return fmt.Errorf("no such feature: %q", f)
+}
+
+// LookTcpdump returns the path of tcpdump(8), which not every user has in theirs.
+func LookTcpdump() (string, error) {
+	if path, err := exec.LookPath("tcpdump"); err == nil {
+		return path, nil
+	}
+	return exec.LookPath("/usr/sbin/tcpdump")
 }
 
 // probeLink makes an interface in a namespace that has a pair of veths.

@@ -1,0 +1,183 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"maas-netmon/internal/testenv"
+)
+
+// A rack plays MAAS's rack service: it starts the program for an interface as that does,
+// takes its standard output apart as that does, and hands what a region would get to a
+// stream.
+type rack struct {
+	iface  string
+	cmd    *exec.Cmd
+	region *testenv.Stream[map[string]any]
+	log    *testenv.Stream[string]
+	ended  chan error
+}
+
+// startRack starts the program with nothing on standard input, in a process group of its
+// own, and with the environment of a service.
+func startRack(t *testing.T, ns *testenv.Namespace, path, iface string, uid uint32) *rack {
+	t.Helper()
+	r := &rack{
+		iface: iface, cmd: exec.Command(path, iface),
+		region: testenv.NewStream[map[string]any]("region"), ended: make(chan error, 1),
+	}
+	r.cmd.Env = []string{
+		"LANG=C.UTF-8", "LC_ALL=C.UTF-8", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/var/lib/maas", "MAAS_CLUSTER_CONFIG=/etc/maas/rackd.conf", "PYTHONUNBUFFERED=1", "LOG_LEVEL=info",
+	}
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if uid != 0 {
+		r.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: uid}
+	}
+	stdout, err := r.cmd.StdoutPipe()
+	testenv.Must(t, err)
+	stderr, err := r.cmd.StderrPipe()
+	testenv.Must(t, err)
+	testenv.Must(t, ns.Do(r.cmd.Start))
+	r.log = testenv.Lines(stderr)
+	go func() {
+		defer r.region.End()
+		r.read(t, stdout)
+		r.log.WaitEnd(t)
+		r.ended <- r.cmd.Wait()
+	}()
+	t.Cleanup(func() { _ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL) })
+	return r
+}
+
+// read takes what comes, in pieces that have nothing to do with lines, and decodes each
+// line when its newline has come.
+func (r *rack) read(t *testing.T, stdout io.Reader) {
+	var rest []byte
+	piece := make([]byte, 7)
+	for {
+		n, err := stdout.Read(piece)
+		rest = append(rest, piece[:n]...)
+		for {
+			line, after, found := bytes.Cut(rest, []byte("\n"))
+			if !found {
+				break
+			}
+			rest = after
+			var object map[string]any
+			if err := json.Unmarshal(line, &object); err != nil {
+				t.Errorf("%s: %v", line, err)
+				continue
+			}
+			object["interface"] = r.iface
+			if err := acceptable(object); err != nil {
+				t.Errorf("%s: %v", line, err)
+			}
+			r.region.Publish(object)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if len(rest) > 0 {
+		t.Errorf("the last line has no end: %q", rest)
+	}
+}
+
+// acceptable checks an object as the region's model does, which keeps ip, mac, time, vid
+// and interface and makes a VLAN of a vid that is not null.
+func acceptable(object map[string]any) error {
+	ip, _ := object["ip"].(string)
+	if net.ParseIP(ip).To4() == nil {
+		return fmt.Errorf("ip %v", object["ip"])
+	}
+	mac, _ := object["mac"].(string)
+	if parsed, err := net.ParseMAC(mac); err != nil || len(parsed) != 6 || mac != strings.ToLower(mac) {
+		return fmt.Errorf("mac %v", object["mac"])
+	}
+	if time, ok := object["time"].(float64); !ok || time != float64(int64(time)) || time <= 0 {
+		return fmt.Errorf("time %v", object["time"])
+	}
+	switch vid := object["vid"].(type) {
+	case nil:
+		if _, there := object["vid"]; !there {
+			return fmt.Errorf("no vid")
+		}
+	case float64:
+		if vid < 1 || vid > 4095 || vid != float64(int(vid)) {
+			return fmt.Errorf("vid %v", vid)
+		}
+	default:
+		return fmt.Errorf("vid %v", vid)
+	}
+	switch object["event"] {
+	case "NEW", "REFRESHED":
+	case "MOVED":
+		if previous, _ := object["previous_mac"].(string); previous == "" {
+			return fmt.Errorf("MOVED without previous_mac")
+		}
+	default:
+		return fmt.Errorf("event %v", object["event"])
+	}
+	return nil
+}
+
+// has is the predicate that a region's object has these values.
+func has(event, ip string, vid any) func(map[string]any) bool {
+	return func(o map[string]any) bool { return o["event"] == event && o["ip"] == ip && o["vid"] == vid }
+}
+
+// MAAS's rack service starts it, understands each line, stops it by its process group, and
+// starts it again when it has ended.
+func TestMAAS(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	t.Parallel()
+	a, b := rawPair(t)
+	path := testenv.CapableBinary(t, "cap_net_raw=p")
+	const maas = 999 // the rack's user
+	r := startRack(t, a.Namespace, path, a.Name, maas)
+	ready := r.log.Expect(testenv.Holds("msg=watching"))
+	ready.True(t)
+
+	port := b.Port(t)
+	seen := []*testenv.Expectation[map[string]any]{
+		r.region.Expect(has("NEW", "10.0.0.5", nil)), r.region.Expect(has("MOVED", "10.0.0.5", nil)), r.region.Expect(has("NEW", "10.0.0.5", 100.0)),
+	}
+	for _, frame := range []testenv.ARP{
+		request(macC, "10.0.0.5"), request(macD, "10.0.0.5"), tagged(request(macC, "10.0.0.5"), 0x8100, 100),
+		{SenderMAC: macC, SenderIP: "0.0.0.0", TargetIP: "10.0.0.5"}, // a probe, which must not become an address
+	} {
+		testenv.Must(t, port.Send(frame.Bytes()))
+	}
+	for _, e := range seen {
+		e.True(t)
+	}
+
+	// It is killed, and started again: what it knew is new once more.
+	testenv.Must(t, r.cmd.Process.Kill())
+	<-r.ended
+	r = startRack(t, a.Namespace, path, a.Name, maas)
+	r.log.Expect(testenv.Holds("msg=watching")).True(t)
+	again := r.region.Expect(has("NEW", "10.0.0.5", nil))
+	testenv.Must(t, port.Send(request(macC, "10.0.0.5").Bytes()))
+	again.True(t)
+
+	// It is stopped as a group, with lines still on their way.
+	for i := range 50 {
+		testenv.Must(t, port.Send(request(macC, fmt.Sprintf("10.0.1.%d", i+1)).Bytes()))
+	}
+	testenv.Must(t, syscall.Kill(-r.cmd.Process.Pid, syscall.SIGTERM))
+	if err := <-r.ended; err != nil {
+		t.Errorf("stopped: %v", err)
+	}
+	if n := len(r.region.WaitEnd(t)); n != 51 {
+		t.Errorf("%d lines, want 51", n)
+	}
+}
