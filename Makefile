@@ -75,8 +75,7 @@ bench: deps ## run the benchmarks
 bench-peers: build ## measure beside tcpdump and arpwatch, 15 minutes: sudo make bench-peers
 	@mkdir -p build
 	$(GO) build -o bin/benchpeers ./internal/benchpeers
-# Before what else the machine may have to do. All subjects inherit that.
-	nice -n -20 bin/benchpeers $(BENCHPEERS) -json build/bench-peers.json -svg build/bench-peers.svg bin/maas-netmon
+	bin/benchpeers $(BENCHPEERS) -json build/bench-peers.json -svg build/bench-peers.svg bin/maas-netmon
 
 fuzz: deps ## run every fuzz target in turn: make fuzz FUZZTIME=30s
 	GO=$(GO) FUZZTIME=$(FUZZTIME) fuzz/run
