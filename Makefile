@@ -16,7 +16,7 @@ BUILDFLAGS = -trimpath -tags $(TAGS) -ldflags '-s -w -X main.version=$(VERSION)'
 SUDO       = $(shell test "$$(id -u)" = 0 || echo sudo)
 
 # Builds of the program for tests: cmd/maas-netmon/hooks.go.
-TEST_TAGS = attack liar stress
+TEST_TAGS = attack liar stress bench
 
 # Not in go.mod, which lists what is shipped.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2

@@ -1,6 +1,6 @@
 // This file runs in the monitor, the process that has CAP_NET_RAW for a moment. It is
-// in the order of things: prepare is all that runs before the last privilege is
-// gone.
+// in the order of things: prepare (privileged.go) is all that runs before the last
+// privilege is gone.
 
 package main
 
@@ -12,7 +12,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -20,9 +19,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"kernel.org/pub/linux/libs/security/libcap/cap"
 
-	"maas-netmon/capture"
 	"maas-netmon/linkmon"
 	"maas-netmon/privsep"
 	"maas-netmon/sandbox"
@@ -103,123 +100,6 @@ func checkLimits(sources int) error {
 		}
 	}
 	return nil
-}
-
-// watch is one INTERFACE of the command line and its socket.
-type watch struct {
-	name   string
-	socket *capture.Socket
-	index  int // 0 as long as the interface was never there
-}
-
-// prepare does what needs a privilege and then gives every privilege up, whether it
-// succeeded or not.
-func prepare(o options) ([]*watch, error) {
-	watched, err := acquire(o)
-	if dropErr := sandbox.Drop(); dropErr != nil {
-		return nil, unconfined(dropErr)
-	}
-	if err == nil && os.Getuid() != 0 {
-		if err := privsep.CannotReturn(); err != nil {
-			return nil, unconfined(err)
-		}
-	}
-	return watched, err
-}
-
-// acquire opens the sockets and, started as root, becomes another user. Capabilities are in
-// the effective set only for the calls that need them.
-func acquire(o options) ([]*watch, error) {
-	if err := sandbox.Hide(); err != nil {
-		return nil, unconfined(err)
-	}
-	if err := sandbox.Lower(); err != nil {
-		return nil, unconfined(err)
-	}
-	if err := privsep.CloseStray(); err != nil {
-		return nil, unconfined(err)
-	}
-	become, err := chooseUser(o.user)
-	if err != nil {
-		return nil, err
-	}
-	watched, openErr := openSockets(o.interfaces, o.wait)
-	if become != nil {
-		if err := privsep.Become(become.uid, become.gid); err != nil {
-			return nil, &failure{exitConfinement, err,
-				"started as root, it needs CAP_SETUID and CAP_SETGID too; or start it as another user with cap_net_raw"}
-		}
-		// Another user's processes are as dumpable as fs.suid_dumpable says (proc(5)).
-		if err := sandbox.Hide(); err != nil {
-			return nil, unconfined(err)
-		}
-	}
-	return watched, openErr
-}
-
-// openSockets opens a packet socket for each of the named interfaces, those that are not
-// there yet among them if they are to be waited for. It is the one thing that
-// CAP_NET_RAW is used for.
-func openSockets(names []string, wait bool) ([]*watch, error) {
-	all, err := net.Interfaces()
-	if err != nil {
-		return nil, err
-	}
-	var found []*net.Interface
-	for _, name := range names {
-		ifi, err := findInterface(all, name)
-		if wait && errors.Is(err, errNoInterface) {
-			ifi, err = &net.Interface{Name: name}, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, ifi)
-	}
-	if len(found) == 0 {
-		return nil, nil // a file, or --check without an interface
-	}
-	var watched []*watch
-	err = sandbox.With(cap.NET_RAW, func() error {
-		for i, ifi := range found {
-			socket, err := capture.Open(ifi)
-			if err != nil {
-				return fmt.Errorf("%s: %w", names[i], err)
-			}
-			watched = append(watched, &watch{names[i], socket, ifi.Index})
-		}
-		return nil
-	})
-	switch {
-	case errors.Is(err, sandbox.ErrNoCapability) || errors.Is(err, unix.EPERM):
-		return nil, noCapability()
-	case errors.Is(err, capture.ErrNotEthernet):
-		return nil, &failure{status: exitNotEthernet, err: err}
-	}
-	return watched, err
-}
-
-// errNoInterface is returned by findInterface.
-var errNoInterface = errors.New("no such network interface")
-
-// findInterface returns the interface of a name.
-func findInterface(all []net.Interface, name string) (*net.Interface, error) {
-	for i := range all {
-		if all[i].Name == name {
-			return &all[i], nil
-		}
-	}
-	return nil, fmt.Errorf("%s: %w", name, errNoInterface)
-}
-
-// noCapability is the error of an installation that is not complete.
-func noCapability() error {
-	exe, err := os.Executable()
-	if err != nil {
-		exe = "/usr/sbin/maas-netmon"
-	}
-	return &failure{exitFailure, errors.New("CAP_NET_RAW is missing: no packet socket can be opened"),
-		"sudo setcap cap_net_raw=p " + exe}
 }
 
 // isTerminal reports whether a descriptor is a terminal's.
@@ -585,92 +465,6 @@ func (m *monitor) follow() error {
 	return m.links.Refresh()
 }
 
-// beat asks the parser for its counters. One that answered nothing for a while is
-// stuck, or stopped.
-func (m *monitor) beat() error {
-	if m.pending >= 0 {
-		m.silent += m.heartbeat
-		if m.silent >= silenceLimit {
-			return fmt.Errorf("the parser has not answered for %v", silenceLimit)
-		}
-		slog.Debug("the parser has not answered", "since", m.silent)
-		return nil
-	}
-	m.silent = 0
-	return m.ask(0)
-}
-
-// tellCounters writes the metrics file and, if they are to be logged, logs the counters,
-// as soon as the parser has told them.
-func (m *monitor) tellCounters(log bool) error {
-	m.tell = m.tell || log
-	if m.pending >= 0 {
-		return nil
-	}
-	return m.ask(0)
-}
-
-// ask asks for the counters of an interface. When they have come, the next one's are asked
-// for: neither process can fill the other's socket.
-func (m *monitor) ask(i int) error {
-	err := m.child.Send(privsep.Message{Type: privsep.Ping, Index: uint16(i)})
-	switch {
-	case errors.Is(err, unix.EAGAIN), // it does not read at the moment
-		errors.Is(err, unix.EPIPE): // it is gone: the end of its messages comes next
-		m.pending = -1
-		return nil
-	}
-	m.pending = i
-	return err
-}
-
-// answer takes what the parser said: the counters that it was asked for, in turn.
-func (m *monitor) answer(r received) error {
-	if r.err != nil {
-		return r.err
-	}
-	if r.Type == privsep.End && m.input != nil && !m.ended {
-		m.ended = true
-		if m.stopping { // it is about to end anyway
-			return nil
-		}
-		return errEnded
-	}
-	i := int(r.Index)
-	if r.Type != privsep.Pong || i != m.pending {
-		return unexpected(r.Message)
-	}
-	m.pending = -1
-	m.silent = 0 // a question may be open at each beat, where there are others than the heartbeat's
-	c := countersOf(r.Message)
-	m.dropped[i].add(c.dropped-m.counters[i].dropped, "frames lost, the ring was full", "interface", m.names[i])
-	if i == 0 {
-		m.evicted.add(c.evicted-m.counters[0].evicted, "bindings forgotten, the table is full")
-	}
-	m.counters[i] = c
-	if m.input != nil && m.input.shown && !m.stopping {
-		m.input.show(c.position)
-	}
-	if i+1 < len(m.names) {
-		return m.ask(i + 1)
-	}
-	if m.tell {
-		m.tell = false
-		m.summary()
-	}
-	m.writeMetrics()
-	// Only who has an answer feeds the watchdog.
-	m.manager.notify("WATCHDOG=1", m.status())
-	switch {
-	case !m.stopping:
-		return nil
-	case !m.last: // what this round asked for, it began to ask before
-		m.last = true
-		return m.ask(0)
-	}
-	return m.child.CloseWrite()
-}
-
 // end ends the parser, if it has not ended already, and turns what happened into the
 // program's exit status. cause is what ended run.
 func (m *monitor) end(cause error) error {
@@ -755,24 +549,6 @@ func (m *monitor) stop() error {
 			slog.Warn("the parser did not end in time", "limit", limit)
 			return errStopped
 		}
-	}
-}
-
-// writeMetrics writes the metrics file, if there is one.
-func (m *monitor) writeMetrics() {
-	if m.metrics == nil {
-		return
-	}
-	m.metrics.write(metrics(m.names, m.counters))
-}
-
-// summary logs the counters of each name, whatever the log level: somebody asked.
-func (m *monitor) summary() {
-	for i, name := range m.names {
-		r := slog.NewRecord(time.Now(), slog.LevelInfo, "counters", 0)
-		r.Add("interface", name)
-		r.Add(m.counters[i].attrs()...)
-		_ = slog.Default().Handler().Handle(context.Background(), r)
 	}
 }
 
