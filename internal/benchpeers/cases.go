@@ -367,9 +367,7 @@ func (l *lab) startUp() error {
 			if err := <-stopped; err != nil {
 				return err
 			}
-			if _, err := r.stop(); err != nil {
-				return err
-			}
+			_, _ = r.stop() // stopped so early, it may have no counters
 			for range came {
 			}
 			if !ok {
