@@ -3,6 +3,7 @@
 # The packager's to set.
 DESTDIR =
 PREFIX  = /usr
+UNITDIR = $(PREFIX)/lib/systemd/system
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
 
 # A Go that is too old to fetch its own successor is replaced by one in build/.go: see
@@ -12,7 +13,10 @@ GO = $(shell test -x build/.go/bin/go && echo $(CURDIR)/build/.go/bin/go || echo
 # osusergo, netgo: no plug-ins of the C library's name service in a process that has
 # a privilege.
 TAGS       = osusergo,netgo
-BUILDFLAGS = -trimpath -tags $(TAGS) -ldflags '-s -w -X main.version=$(VERSION)'
+# No path, no time and no state of the checkout is in the binary: the same source gives
+# the same bytes. Position-independent, with a relocation table that is read-only before main.
+BUILDFLAGS = -trimpath -buildvcs=false -buildmode=pie -tags $(TAGS) \
+             -ldflags '-s -w -extldflags=-Wl,-z,relro,-z,now -X main.version=$(VERSION)'
 SUDO       = $(shell test "$$(id -u)" = 0 || echo sudo)
 
 # Builds of the program for tests: cmd/maas-netmon/hooks.go.
@@ -35,10 +39,11 @@ BENCHPEERS =
 RACE_PACKAGES = ./capture ./cmd/... ./linkmon ./parser ./privsep ./report ./tracker
 
 .DEFAULT_GOAL = build
-.PHONY: help deps build run demo test check bench bench-peers fuzz mutate cover install clean FORCE
+.PHONY: help deps build run demo test unit check bench bench-peers fuzz mutate cover install lint deb \
+        reproducible test-vm clean FORCE
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 deps: ## install the Debian packages that are missing (sudo only then)
 	@.ci/install-deps
@@ -60,6 +65,9 @@ demo: build ## see it work: hosts that talk ARP in private network namespaces
 test: build ## run all tests, as root or, in user namespaces, as anyone
 	@mkdir -p build
 	@NETMON_BIN=$(CURDIR)/bin/maas-netmon .ci/go-test $(GO) test -count=1 -v -tags $(TAGS) ./...
+
+unit: ## run the tests that need nothing of the kernel
+	$(GO) test -count=1 -tags $(TAGS) ./cmd/... ./parser/... ./report/... ./tracker/...
 
 check: build ## format, vet, staticcheck, unit tests with the race detector
 	@bad=$$(find . -name build -prune -o -name '*.go' -exec gofmt -l {} +); test -z "$$bad" || { echo "not gofmt-clean: $$bad"; exit 1; }
@@ -92,7 +100,27 @@ cover: deps ## test coverage over all packages: build/cover.html and a total
 install: bin/maas-netmon ## install into DESTDIR; without one, give the file its capability too
 # Not readable, so that the parser need not be started from a copy: see privsep/start.go.
 	install -D -m 0711 bin/maas-netmon $(DESTDIR)$(PREFIX)/sbin/maas-netmon
+	install -D -m 0644 doc/maas-netmon.8 $(DESTDIR)$(PREFIX)/share/man/man8/maas-netmon.8
+	install -D -m 0644 completions/maas-netmon.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/maas-netmon
+	install -D -m 0644 completions/_maas-netmon $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_maas-netmon
+	install -D -m 0644 completions/maas-netmon.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/maas-netmon.fish
+	install -D -m 0644 systemd/maas-netmon@.service $(DESTDIR)$(UNITDIR)/maas-netmon@.service
 	test -n "$(DESTDIR)" || setcap cap_net_raw=p $(PREFIX)/sbin/maas-netmon
+
+lint: ## check what is not Go: scripts, manual page, unit, AppArmor profile
+	@.ci/install-deps lint
+	.ci/lint
+
+deb: ## build the Debian package into build/ and run lintian on it
+	@.ci/install-deps deb
+	.ci/deb build
+
+reproducible: deb ## build the package again in another place, time, zone: it must be the same
+	.ci/reproducible
+
+test-vm: build ## boot a Debian kernel with AppArmor in qemu and watch VLANs there: seconds
+	@.ci/install-deps vm
+	vm/run bin/maas-netmon
 
 clean: ## remove what was built
 	rm -rf bin build

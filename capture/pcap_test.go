@@ -203,6 +203,37 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
+// The bound of interfaces is a section's, and there can be any number of these.
+func TestManySections(t *testing.T) {
+	n := capturetest.NG{Order: capturetest.Orders[0]}
+	section := n.Section()
+	for range capture.MaxDescriptions / 20 {
+		section = append(section, n.Interface(1, 0)...)
+	}
+	section = append(section, n.Simple(testFrame, 60)...)
+	if got, err := readBytes(t, bytes.Repeat(section, 3)); err != io.EOF || len(got) != 3 {
+		t.Errorf("%d frames, %v", len(got), err)
+	}
+}
+
+// The position is behind the last frame that was given.
+func TestPosition(t *testing.T) {
+	control, _ := wake(t)
+	content := capturetest.Pcap{Order: capturetest.Orders[0]}.File(testSeconds, testFrame, testFrame)
+	f := capture.NewFile(input(t, content), control)
+	_, err := f.Wait()
+	testenv.Must(t, err)
+	var frame capture.Frame
+	for _, want := range []uint64{100, 176} {
+		if !f.Next(&frame) {
+			t.Fatal("no frame")
+		}
+		if s, err := f.Stats(0); s.Position != want || err != nil {
+			t.Errorf("position %d, %v, want %d", s.Position, err, want)
+		}
+	}
+}
+
 // An input can pause anywhere, and what came until then is given.
 func TestByteByByte(t *testing.T) {
 	n := capturetest.NG{Order: capturetest.Orders[0]}

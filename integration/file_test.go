@@ -196,7 +196,7 @@ func TestFileIsATerminal(t *testing.T) {
 		{`exec "$0" "$@" <` + name, "-", "standard input"},
 		{`exec "$0" "$@"`, name, name},
 	} {
-		status, _, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{Shell: c.shell}, "--user", "nobody", "-i", c.arg)
+		status, _, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{Shell: c.shell}, "-i", c.arg)
 		want := "maas-netmon: " + c.name + ": is a terminal, not a pipe or a file\nmaas-netmon: hint: see maas-netmon --help\n"
 		if status != 2 || stderr != want {
 			t.Errorf("exit status %d, %q, want %q", status, stderr, want)
@@ -240,6 +240,27 @@ func TestPipeStalls(t *testing.T) {
 		t.Errorf("exit status %d", status)
 	}
 	if got := errorLines(p.Log.WaitEnd(t)); len(got) != 0 {
+		t.Errorf("errors %q", got)
+	}
+}
+
+// Nobody reads the lines of a file: the end comes all the same.
+func TestReaderOfAFileStalls(t *testing.T) {
+	t.Parallel()
+	_, w := testenv.FullPipe(t)
+	path := inputFile(t, littlePcap.File(fileSeconds, arpFrames...))
+	p := testenv.Start(t, testenv.Net(t), testenv.Options{Stdout: w}, "-i", path)
+	if _, ok := p.Log.Await(testenv.Holds("msg=reading")); !ok {
+		t.Fatal(p.Log.Seen())
+	}
+	counters := p.Log.Expect(testenv.Holds("msg=counters interface=" + path + " frames=3 "))
+	p.Signal(t, unix.SIGUSR1)
+	counters.True(t) // it has read them, and still answers
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	if got := errorLines(p.Log.WaitEnd(t)); len(got) != 1 || !strings.Contains(got[0], "the last lines are lost") {
 		t.Errorf("errors %q", got)
 	}
 }

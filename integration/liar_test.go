@@ -56,6 +56,7 @@ func TestLyingParser(t *testing.T) {
 		"hello-late":   {5, unexpected + "hello 0"},
 		"ready-twice":  {5, unexpected + "ready 0"},
 		"ping-back":    {5, unexpected + "ping 0"},
+		"end-of-what":  {5, unexpected + "end 0"},
 		"pong-unasked": {5, unexpected + "pong 0"},
 		"flood":        {5, unexpected + "pong 0"},
 		"flood-early":  {5, unexpected + "hello 0"},

@@ -1,10 +1,14 @@
 package integration
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/exec"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,4 +98,107 @@ func randomFrame(r *rand.Rand) []byte {
 		b = b[:14+r.IntN(len(b)-14)]
 	}
 	return b
+}
+
+// What -v prints of a capture is what tcpdump prints of it, field by field.
+func TestVerboseLikeTcpdump(t *testing.T) {
+	testenv.Require(t, testenv.Tcpdump)
+	t.Parallel()
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	content := littlePcap.Header()
+	for i := range 500 {
+		frame := randomPacket(random).Bytes()
+		content = append(content, littlePcap.Record(uint32(fileSeconds+i), frame, len(frame))...)
+	}
+	path := inputFile(t, content)
+
+	program, err := testenv.LookTcpdump()
+	testenv.Must(t, err)
+	cmd := exec.Command(program, "-e", "-n", "-v", "-tttt", "-r", path)
+	cmd.Env = []string{"TZ=UTC"}
+	theirs, err := cmd.Output()
+	testenv.Must(t, err)
+	var want []string
+	for line := range strings.Lines(string(theirs)) {
+		want = append(want, tcpdumpFields(t, line))
+	}
+
+	status, ours, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{Env: []string{"TZ=UTC"}}, "--log-level", "warn", "-v", "-i", path)
+	if status != 0 {
+		t.Fatalf("exit status %d, %s", status, stderr)
+	}
+	ours = regexp.MustCompile(`(?m)^\{.*\n`).ReplaceAllString(ours, "") // the events
+	var got []string
+	for block := range strings.SplitSeq(strings.TrimSuffix(ours, "\n\n"), "\n\n") {
+		got = append(got, blockFields(block))
+	}
+	if diff := cmp.Diff(want, got); diff != "" || len(want) != 500 {
+		t.Errorf("seed %d: %d packets, -tcpdump +got:\n%s", seed, len(want), diff)
+	}
+}
+
+// randomPacket returns a request or a reply about any addresses, with up to two tags.
+func randomPacket(r *rand.Rand) testenv.ARP {
+	mac := func() (m testenv.MAC) {
+		if r.IntN(4) > 0 {
+			binary.BigEndian.PutUint32(m[2:], r.Uint32())
+		}
+		return m
+	}
+	ip := func() string {
+		return netip.AddrFrom4([4]byte{byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32())}).String()
+	}
+	a := testenv.ARP{
+		// Zero ones would be replaced.
+		Source: testenv.MAC{byte(r.Uint32()), 1}, Destination: testenv.MAC{byte(r.Uint32()), 2},
+		Operation: uint16(1 + r.IntN(2)), SenderMAC: mac(), SenderIP: ip(), TargetMAC: mac(), TargetIP: ip(),
+	}
+	for range r.IntN(3) {
+		tci := uint16(r.Uint32()) & (0xf003 << r.IntN(4)) // often with VID 0
+		a.Tags = append(a.Tags, testenv.Tag{TPID: []uint16{0x8100, 0x88a8, 0x9100}[r.IntN(3)], TCI: tci})
+	}
+	return a
+}
+
+var (
+	tcpdumpLine = regexp.MustCompile(`^(.{19})\.\d+ (\S+) > (\S+), ethertype .*Ethernet \(len 6\), IPv4 \(len 4\), (.*), length \d+\n$`)
+	tcpdumpVLAN = regexp.MustCompile(`vlan ([1-9]\d*), `)
+)
+
+// tcpdumpFields returns what a line of tcpdump says, in the form of blockFields.
+func tcpdumpFields(t *testing.T, line string) string {
+	m := tcpdumpLine.FindStringSubmatch(line)
+	if m == nil {
+		t.Fatalf("tcpdump: %q", line)
+	}
+	vid := "none"
+	if v := tcpdumpVLAN.FindStringSubmatch(line); v != nil {
+		vid = v[1]
+	}
+	return fmt.Sprintf("%s, %s to %s, VLAN %s: %s", m[1], m[2], m[3], vid, m[4])
+}
+
+// blockFields returns what a block of -v says, in tcpdump's words.
+func blockFields(block string) string {
+	first, rest, _ := strings.Cut(block, "\n")
+	at := strings.TrimSuffix(strings.TrimPrefix(first, "ARP observed at "), ":")
+	f := map[string]string{}
+	for line := range strings.SplitSeq(rest, "\n") {
+		name, value, _ := strings.Cut(line, ": ")
+		f[strings.TrimSpace(name)] = value
+	}
+	vid := "none"
+	if v, ok := f["802.1q VLAN ID (VID)"]; ok {
+		vid, _, _ = strings.Cut(v, " ")
+	}
+	says := fmt.Sprintf("Reply %s is-at %s", f["Sender protocol address"], f["Sender hardware address"])
+	if f["Operation"] == "1 (request)" {
+		target := " (" + f["Target hardware address"] + ")"
+		if target == " (00:00:00:00:00:00)" {
+			target = ""
+		}
+		says = fmt.Sprintf("Request who-has %s%s tell %s", f["Target protocol address"], target, f["Sender protocol address"])
+	}
+	return fmt.Sprintf("%s, %s to %s, VLAN %s: %s", at, f["Ethernet source"], f["Ethernet destination"], vid, says)
 }

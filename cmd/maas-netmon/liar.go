@@ -86,6 +86,7 @@ var lies = map[string]lie{
 	"hello-late":   {working, func(l *liar) { l.send(privsep.Message{Type: privsep.Hello}) }},
 	"ready-twice":  {working, func(l *liar) { l.send(privsep.Message{Type: privsep.Ready}) }},
 	"ping-back":    {working, func(l *liar) { l.send(privsep.Message{Type: privsep.Ping}) }},
+	"end-of-what":  {working, func(l *liar) { l.send(privsep.Message{Type: privsep.End}) }}, // interfaces have none
 	"pong-unasked": {working, func(l *liar) { l.send(privsep.Message{Type: privsep.Pong}) }},
 	"pong-index":   {working, func(l *liar) { l.answer(privsep.Message{Type: privsep.Pong, Index: 1}) }},
 	"pong-far":     {working, func(l *liar) { l.answer(privsep.Message{Type: privsep.Pong, Index: 0xffff}) }},

@@ -1,4 +1,4 @@
-// Command mutate shows that the tests of parser, tracker and report are worth
+// Command mutate shows that the tests of parser, tracker, report and files are worth
 // something: it breaks each rule of the code once, as listed in mutants.go, and
 // sees whether a test fails.
 //
@@ -30,7 +30,7 @@ type mutant struct {
 }
 
 // packages are those whose tests have to notice.
-var packages = []string{"./parser", "./tracker", "./report", "./fuzz"}
+var packages = []string{"./parser", "./tracker", "./report", "./fuzz", "./capture"}
 
 func main() {
 	pattern := strings.Join(os.Args[1:], " ")

@@ -2,7 +2,7 @@ package main
 
 // mutants are in the order of the rules: what a frame must be, which bindings a
 // packet tells of, which events follow, what the table forgets, and how a line
-// looks.
+// looks; then how a file is read.
 var mutants = []mutant{
 	// Frame to packet.
 	{"frame shorter than its header", "parser/parser.go", "if len(frame) < etherLen {", "if len(frame) == 0 {"},
@@ -136,4 +136,30 @@ var mutants = []mutant{
 	{"-v: operation without its name", "report/text.go", `" (reply)"`, `""`},
 	{"-v: name for other operations", "report/text.go", "case parser.OperationReply:\n\t\tdst = append", "default:\n\t\tdst = append"},
 	{"-v: no empty line", "report/text.go", `append(dst, "\n\n"...)`, `append(dst, "\n"...)`},
+
+	// File to frame.
+	{"empty input is a good one", "capture/pcap.go", "case f.packets == nil:\n\t\tf.err = ErrNoHeader", "case false:\n\t\tf.err = ErrNoHeader"},
+	{"a record that is cut is the end", "capture/pcap.go", "case f.end > 0 || f.skip > 0:", "case f.skip > 0:"},
+	{"a block that is cut is the end", "capture/pcap.go", "case f.end > 0 || f.skip > 0:", "case f.end > 0:"},
+	{"record of any length", "capture/pcap.go", "if length > maxRecord {", "if false {"},
+	{"big-endian pcap", "capture/pcap.go", `"\xa1\xb2\xc3\xd4", `, ""},
+	{"nanoseconds", "capture/pcap.go", `, "\x4d\x3c\xb2\xa1"`, ""},
+	{"block of any length", "capture/pcap.go", " || wanted && length > maxBlock", ""},
+	{"block of odd length", "capture/pcap.go", " || length%4 != 0", ""},
+	{"block of no length", "capture/pcap.go", "length < blockHeaderLen || ", ""},
+	{"second length of a block", "capture/pcap.go", "int(f.order.Uint32(rest[length-4:])) != length", "false"},
+	{"obsolete packet blocks", "capture/pcap.go", "blockDescription, blockPacket, blockSimple", "blockDescription, blockSimple"},
+	{"simple packet blocks", "capture/pcap.go", "blockPacket, blockSimple, blockEnhanced", "blockPacket, blockEnhanced"},
+	{"names reach pcapgo", "capture/pcap.go", "blockSimple, blockEnhanced:\n\t\twanted = true", "blockSimple, blockEnhanced, 4:\n\t\twanted = true"},
+	{"interfaces without end", "capture/pcap.go", "if f.descriptions += len(block); f.descriptions > maxDescriptions {", "if false {"},
+	{"interfaces of all sections", "capture/pcap.go", "\t\tf.descriptions = 0\n", ""},
+	{"resolution of a second", "capture/pcap.go", "options[4] == powerOf10 {", "false {"},
+	{"any link type", "capture/pcap.go", "if t != layers.LinkTypeEthernet {", "if false {"},
+	{"link type of an interface", "capture/pcap.go", "\t\tf.checkInterface()\n", ""},
+	{"panic of pcapgo", "capture/pcap.go", "if r := recover(); r != nil {", "if r := any(nil); r != nil {"},
+	{"packet without a time", "capture/pcap.go", "if !info.Timestamp.IsZero() {", "if true {"},
+	{"frame of any length", "capture/pcap.go", "data[:min(len(data), Snaplen)]", "data"},
+	{"frames of a file are not counted", "capture/pcap.go", "\t\t\tf.frames++\n", ""},
+	{"position of what was taken", "capture/pcap.go", "Position: f.offset + uint64(f.start)", "Position: f.offset"},
+	{"control is not looked at", "capture/pcap.go", "return polls[0].Revents != 0, nil", "return false, nil"},
 }

@@ -39,7 +39,9 @@ const (
 	Dumpable Feature = "pidfd"    // pidfd_getfd(2), since Linux 5.6
 	Landlock Feature = "landlock" // since Linux 5.13
 
-	Tcpdump Feature = "tcpdump" // tcpdump(8) is installed
+	// Tcpdump: it is installed, and can become the user that it wants to be, which user 0
+	// of a user namespace may not.
+	Tcpdump Feature = "tcpdump"
 
 	// SeccompGet: root may read the seccomp filters of a process
 	// (CONFIG_CHECKPOINT_RESTORE, and no filter on the tests themselves).
@@ -94,8 +96,7 @@ func probe(f Feature) error {
 		defer ns.Close()
 		return ns.IP("tuntap", "add", "dev", "tun0", "mode", "tun")
 	case Tcpdump:
-		_, err := LookTcpdump()
-		return err
+		return probeTcpdump()
 	case VLAN:
 		return probeLink("link", "va", "name", "vx", "type", "vlan", "id", "1")
 	case Bridge:
@@ -132,6 +133,20 @@ func probe(f Feature) error {
 		return l.close()
 	}
 	return fmt.Errorf("no such feature: %q", f)
+}
+
+// probeTcpdump has it read a capture of nothing.
+func probeTcpdump() error {
+	path, err := LookTcpdump()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(path, "-r", "-")
+	cmd.Stdin = strings.NewReader("\xa1\xb2\xc3\xd4\x00\x02\x00\x04" + strings.Repeat("\x00", 10) + "\xff\xff\x00\x00\x00\x01")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("tcpdump: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
 }
 
 // LookTcpdump returns the path of tcpdump(8), which not every user has in theirs.

@@ -1,0 +1,15 @@
+# fish completion of maas-netmon
+complete -c maas-netmon -f -a '(__fish_print_interfaces)'
+complete -c maas-netmon -r -F -s i -l input-file -d 'Read pcap or pcapng instead of an interface'
+complete -c maas-netmon -s v -l verbose -d 'Also print each ARP packet in full'
+complete -c maas-netmon -x -l format -a 'json text' -d 'JSON, or text for people'
+complete -c maas-netmon -l wait -d 'Wait for an interface that does not exist yet'
+complete -c maas-netmon -x -l refresh -d 'How long a binding stays quiet before REFRESHED'
+complete -c maas-netmon -x -l max-bindings -d 'How many bindings are remembered'
+complete -c maas-netmon -x -l stats-interval -d 'Print the counters this often'
+complete -c maas-netmon -r -F -l metrics-file -d "The counters for node_exporter's textfile collector"
+complete -c maas-netmon -x -l user -a '(__fish_complete_users)' -d 'When started as root: the user to become'
+complete -c maas-netmon -l check -d 'Print what kernel and installation give'
+complete -c maas-netmon -x -l log-level -a 'debug info warn error' -d 'What to log'
+complete -c maas-netmon -l version -d 'Print the version and exit'
+complete -c maas-netmon -l help -d 'Print a summary and exit'

@@ -1,0 +1,120 @@
+// Attacker tries what the AppArmor profiles forbid, from under one of them: as root with
+// every capability, without seccomp and all else. It is for vm/init:
+//
+//	attacker LABEL
+//
+// starts the file at the program's place, which must be a copy of this one, under the
+// label, and fails unless each act ends as it should there. Where nothing is in the way (label
+// unconfined) every act must succeed: one that does nothing proves nothing.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	program = "/usr/sbin/maas-netmon"
+	victim  = "/tmp/victim"
+)
+
+// The labels.
+const (
+	unconfined = "unconfined"
+	monitor    = "maas-netmon"
+	parser     = "maas-netmon//&maas-netmon//parser"
+)
+
+// acts are what is tried; allowed names the labels besides unconfined that may.
+var acts = []struct {
+	name    string
+	allowed []string
+	try     func() error
+}{
+	{"read the user data base", []string{monitor}, open("/etc/passwd", unix.O_RDONLY)},
+	{"read another file", nil, open("/etc/apparmor.d/usr.sbin.maas-netmon", unix.O_RDONLY)},
+	{"write a file", nil, open("/tmp/written", unix.O_CREAT|unix.O_WRONLY)},
+	{"remove a file", nil, func() error { return unix.Unlink(victim) }},
+	{"read memory of the machine", nil, open("/dev/mem", unix.O_RDONLY)},
+	{"list a directory", nil, open("/etc", unix.O_RDONLY|unix.O_DIRECTORY)},
+	{"make a packet socket", []string{monitor}, socket(unix.AF_PACKET, unix.SOCK_RAW)},
+	{"make a cooked packet socket", nil, socket(unix.AF_PACKET, unix.SOCK_DGRAM)},
+	{"make an IPv4 socket", nil, socket(unix.AF_INET, unix.SOCK_STREAM)},
+	{"make an IPv6 socket", nil, socket(unix.AF_INET6, unix.SOCK_DGRAM)},
+	{"make a netlink socket", []string{monitor}, socket(unix.AF_NETLINK, unix.SOCK_RAW)},
+	{"mount", nil, func() error { return unix.Mount("none", "/lib/modules", "tmpfs", 0, "") }},
+	{"make a namespace", nil, func() error { return unix.Unshare(unix.CLONE_NEWUTS) }},
+	{"name the host", nil, func() error { return unix.Sethostname([]byte("owned")) }},
+	{"signal the first process", nil, func() error { return unix.Kill(1, 0) }},
+	{"trace the first process", nil, func() error { return unix.PtraceSeize(1) }},
+	{"become another user", []string{monitor}, func() error { return unix.Setresuid(1000, 1000, 0) }},
+	{"start a shell", nil, func() error { return unix.Exec("/opt/busybox", []string{"true"}, nil) }},
+}
+
+func open(path string, flags int) func() error {
+	return func() error {
+		fd, err := unix.Open(path, flags, 0o600)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err
+	}
+}
+
+func socket(family, kind int) func() error {
+	return func() error {
+		fd, err := unix.Socket(family, kind, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err
+	}
+}
+
+func main() {
+	runtime.LockOSThread() // labels, users and namespaces are a thread's
+	var err error
+	if len(os.Args) == 2 {
+		err = enter(os.Args[1])
+	} else {
+		err = attack(os.Args[1])
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+// enter starts the copy under the label.
+func enter(label string) error {
+	if err := os.WriteFile(victim, nil, 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile("/proc/thread-self/attr/exec", []byte("exec "+label), 0); err != nil {
+		return err
+	}
+	return unix.Exec(program, []string{"attacker", label, "inside"}, nil)
+}
+
+// attack tries every act.
+func attack(label string) error {
+	wrong := 0
+	for _, a := range acts {
+		err := a.try()
+		allowed := label == unconfined || slices.Contains(a.allowed, label)
+		verdict := "as it should be"
+		if denied := err == unix.EACCES || err == unix.EPERM; allowed != (err == nil) || !allowed != denied {
+			verdict = "WRONG"
+			wrong++
+		}
+		fmt.Printf("  %s: %s: %v: %s\n", label, a.name, err, verdict)
+	}
+	if wrong > 0 {
+		return fmt.Errorf("%d acts did not end as they should", wrong)
+	}
+	return nil
+}
