@@ -84,7 +84,7 @@ check: build ## format, vet, staticcheck, unit tests with the race detector
 bench: deps ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
-bench-peers: build ## measure beside tcpdump and arpwatch, 20 minutes: sudo make bench-peers
+bench-peers: build ## measure beside tcpdump and arpwatch, 15 minutes: sudo make bench-peers
 	@mkdir -p build
 	$(GO) build -o bin/benchpeers ./internal/benchpeers
 	bin/benchpeers $(BENCHPEERS) -json build/bench-peers.json -svg build/bench-peers.svg bin/maas-netmon

@@ -45,10 +45,10 @@ type Stats struct {
 }
 
 // busyPause is how long a busy reader lets frames gather. It is far less than
-// what the ring holds: to fill 10,240 slots in it takes a sender of 5 million frames a
+// what the ring holds: to fill 10,240 slots in it takes a sender of 3 million frames a
 // second. Falling asleep and waking costs as much as reading a hundred frames, which is
-// most of the work at 50,000 a second: half the pause would cost nearly twice as much.
-const busyPause = 2 * time.Millisecond
+// most of the work at 50,000 a second: a third of the pause would cost twice as much.
+const busyPause = 3 * time.Millisecond
 
 // A Reader takes frames out of the rings of some sockets, in turn. It makes one
 // system call a drain, none a frame, and does not allocate. Not safe for
@@ -98,7 +98,7 @@ func NewReader(sockets []int, control int) (*Reader, error) {
 // It adapts to the load. When the last drain found one frame or none, Wait
 // returns with the next frame. When it found several, more are on their way, and
 // waking for each would cost ten times the work of reading it: Wait then
-// sleeps for 2 ms, and lets them gather in the ring.
+// sleeps for 3 ms, and lets them gather in the ring.
 func (r *Reader) Wait() (control bool, err error) {
 	r.release()
 	if r.drained > 1 {

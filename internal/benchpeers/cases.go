@@ -31,10 +31,6 @@ var cases = []struct {
 	{"rates", "duplicates from 100 a second to as fast as the sender can", (*lab).rates},
 }
 
-// settled is how long after the last frame everybody has read it: arpwatch lets frames
-// wait for a second.
-const settled = 1300 * time.Millisecond
-
 // A load is what was sent to a run, and what that took.
 type load struct {
 	frames  int
@@ -54,7 +50,7 @@ func (l *lab) drive(r *run, first, hosts, frames, rate int) (load, error) {
 	if err != nil {
 		return load{}, err
 	}
-	time.Sleep(settled)
+	time.Sleep(r.settled)
 	after, err := r.cpu()
 	if err != nil {
 		return load{}, err
@@ -313,7 +309,7 @@ func (l *lab) latency() error {
 					return err
 				}
 			}
-			time.Sleep(settled)
+			time.Sleep(r.settled)
 			if _, err := r.stop(); err != nil {
 				return err
 			}
@@ -371,9 +367,7 @@ func (l *lab) startUp() error {
 			if err := <-stopped; err != nil {
 				return err
 			}
-			if _, err := r.stop(); err != nil {
-				return err
-			}
+			_, _ = r.stop() // stopped so early, it may have no counters
 			for range came {
 			}
 			if !ok {
@@ -492,8 +486,8 @@ func (l *lab) interfaces() error {
 func (l *lab) bindings() error {
 	for n := 1_000; n <= 1_000_000; n *= 10 {
 		for range l.count {
-			for _, s := range l.named(ours, arpwatch) {
-				r, _, err := l.start(s, toNull, s.maxArgs, "va")
+			for _, s := range l.named(ours) {
+				r, _, err := l.start(s, toNull, []string{"--max-bindings", "1048576"}, "va")
 				if err != nil {
 					return err
 				}
@@ -501,8 +495,8 @@ func (l *lab) bindings() error {
 				if _, err := l.send.send(0, n, n, 100_000); err != nil {
 					return err
 				}
-				time.Sleep(settled)
-				d, err := l.drive(r, 0, n, 200_000, 100_000)
+				time.Sleep(r.settled)
+				d, err := l.drive(r, 0, n, 100_000, 100_000)
 				if err != nil {
 					return err
 				}
@@ -527,7 +521,7 @@ func (l *lab) rates() error {
 					return err
 				}
 				discard(pipe)
-				frames := 2 * rate
+				frames := rate
 				if rate == 0 {
 					frames = 1_000_000
 				}

@@ -65,8 +65,8 @@ func drain(name string, look bool) error {
 			n++
 		}
 		if n > 1 {
-			millisecond := unix.Timespec{Nsec: 2e6} // the kernel writes to it
-			_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, uintptr(unsafe.Pointer(&millisecond)), 0, 0, 0)
+			pause := unix.Timespec{Nsec: 3e6} // the kernel writes to it
+			_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, uintptr(unsafe.Pointer(&pause)), 0, 0, 0)
 		} else {
 			poll.Revents = 0
 			_, _ = unix.Ppoll([]unix.PollFd{poll}, nil, nil)

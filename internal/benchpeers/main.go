@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -169,6 +170,7 @@ func measure(binary string, count int, only, jsonFile, svgFile string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	defer os.Remove(filepath.Join("/dev/shm", filepath.Base(dir))) // see begin
 	// tcpdump and arpwatch become other users.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
