@@ -35,7 +35,7 @@ BENCHPEERS =
 RACE_PACKAGES = ./capture ./cmd/... ./linkmon ./parser ./privsep ./report ./tracker
 
 .DEFAULT_GOAL = build
-.PHONY: help deps build run demo test check bench bench-peers fuzz mutate cover install clean FORCE
+.PHONY: help deps build run demo test test-fleet check bench bench-peers fuzz mutate cover install clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -60,6 +60,10 @@ demo: build ## see it work: hosts that talk ARP in private network namespaces
 test: build ## run all tests, as root or, in user namespaces, as anyone
 	@mkdir -p build
 	@NETMON_BIN=$(CURDIR)/bin/maas-netmon .ci/go-test $(GO) test -count=1 -v -tags $(TAGS) ./...
+
+test-fleet: build ## lose no line when a NATS server is killed: doc/fleet.md
+	cd integration/fleet && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	cd integration/fleet && NETMON_BIN=$(CURDIR)/bin/maas-netmon timeout 120 $(GO) test -count=1 -v ./...
 
 check: build ## format, vet, staticcheck, unit tests with the race detector
 	@bad=$$(find . -name build -prune -o -name '*.go' -exec gofmt -l {} +); test -z "$$bad" || { echo "not gofmt-clean: $$bad"; exit 1; }
