@@ -121,11 +121,7 @@ func (f *fleet) state(t *testing.T) jetstream.StreamState {
 // await waits until the engine has n lines.
 func (f *fleet) await(t *testing.T, n uint64) {
 	t.Helper()
-	for end := time.Now().Add(testenv.Patience); f.state(t).Msgs < n; {
-		if time.Now().After(end) {
-			t.Fatalf("the engine has %d lines, want %d", f.state(t).Msgs, n)
-		}
-	}
+	f.awaitThat(t, fmt.Sprintf("%d lines", n), func() bool { return f.state(t).Msgs >= n })
 }
 
 // awaitLast waits until the engine's last line is that of the last frame.
@@ -133,13 +129,22 @@ func (f *fleet) awaitLast(t *testing.T) {
 	t.Helper()
 	s, err := f.js.Stream(deadline(t, testenv.Patience), stream)
 	testenv.Must(t, err)
-	for end := time.Now().Add(testenv.Patience); ; {
+	f.awaitThat(t, "the line of "+address(f.sent), func() bool {
 		last, err := s.GetLastMsgForSubject(deadline(t, testenv.Patience), subject)
-		if err == nil && addressOf(t, last.Data) == address(f.sent) {
-			return
+		return err == nil && addressOf(t, last.Data) == address(f.sent)
+	})
+}
+
+// awaitThat waits for a condition, with patience as long as lines come in.
+func (f *fleet) awaitThat(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	had, since := f.state(t).Msgs, time.Now()
+	for !holds() {
+		if n := f.state(t).Msgs; n != had {
+			had, since = n, time.Now()
 		}
-		if time.Now().After(end) {
-			t.Fatalf("the engine's last line is %v (%v), want one of %s", last, err, address(f.sent))
+		if time.Since(since) > testenv.Patience {
+			t.Fatalf("the engine has %d lines, want %s", had, what)
 		}
 	}
 }
