@@ -20,7 +20,7 @@ BUILDFLAGS = -trimpath -buildvcs=false -buildmode=pie -tags $(TAGS) \
 SUDO       = $(shell test "$$(id -u)" = 0 || echo sudo)
 
 # Builds of the program for tests: cmd/maas-netmon/hooks.go.
-TEST_TAGS = attack liar stress bench
+TEST_TAGS = attack liar stress bench trap
 
 # Not in go.mod, which lists what is shipped.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2

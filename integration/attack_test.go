@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"maas-netmon/internal/attack"
 	"maas-netmon/internal/testenv"
 )
@@ -33,10 +35,31 @@ func TestAttack(t *testing.T) {
 		t.Parallel()
 		testUnconfined(t, binary)
 	})
+	t.Run("named", func(t *testing.T) {
+		t.Parallel()
+		testNamed(t)
+	})
 	t.Run("not shipped", func(t *testing.T) {
 		t.Parallel()
 		testNotShipped(t, binary)
 	})
+}
+
+// testNamed sees that the build for those who look for a missing system call names it, in
+// either process.
+func testNamed(t *testing.T) {
+	binary := testenv.Variant(t, "attack,trap")
+	a, _ := rawPair(t)
+	for _, process := range []string{"parser", "monitor"} {
+		p := testenv.Start(t, a.Namespace, testenv.Options{Path: binary}, "--attack", process+"/main/socket AF_INET", a.Name)
+		if status := p.Exit(t); status != 5 {
+			t.Errorf("%s: exit status %d, want 5", process, status)
+		}
+		want := fmt.Sprintf("maas-netmon: the system call socket (%d) is not allowed", unix.SYS_SOCKET)
+		if got := p.Log.WaitEnd(t); !slices.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", process, got, want)
+		}
+	}
 }
 
 // testConfined tries the table in each process, from the main thread and from one made

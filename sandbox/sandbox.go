@@ -322,6 +322,7 @@ func restrict(layers *Layers, config landlock.Config, rules []landlock.Rule) err
 func settle() {
 	oneArena()
 	dieOfFaults()
+	nameViolations()
 	// The first timer makes the netpoller, with an epoll instance and an eventfd: be
 	// it the heap scavenger's, seconds after the first large collection.
 	time.AfterFunc(time.Hour, func() {}).Stop()

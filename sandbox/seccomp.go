@@ -10,7 +10,7 @@ import (
 // compile makes libseccomp's filter of a table: what it does not allow, and what
 // comes in through another architecture's entry (int 0x80, x32), kills the process.
 func compile(rules []rule) (*seccomp.ScmpFilter, error) {
-	f, err := seccomp.NewFilter(seccomp.ActKillProcess)
+	f, err := seccomp.NewFilter(violation)
 	if err != nil {
 		return nil, fmt.Errorf("seccomp: %w", err)
 	}
