@@ -1,6 +1,9 @@
 package integration
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -156,6 +159,49 @@ func TestHostileFrames(t *testing.T) {
 		t.Errorf("exit status %d", status)
 	}
 	counters.True(t)
+}
+
+// A million frames that pass the kernel's filter and are no ARP packet, as fast as they can
+// be sent, give no line, fill no log, take no memory, and end nothing.
+func TestMillionHostileFrames(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	port := b.Port(t)
+	good := request(macC, "10.0.0.5").Bytes()
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 1_000_000 {
+		frame := append([]byte(nil), good...)
+		switch r.IntN(3) {
+		case 0: // cut off
+			frame = frame[:14+r.IntN(28)]
+		case 1: // of other hardware, protocol or lengths
+			frame[14+r.IntN(6)] ^= byte(1 + r.IntN(255))
+		case 2: // with three tags
+			frame = slices.Concat(frame[:12], []byte{0x81, 0, 0, 1, 0x88, 0xa8, 0, 2, 0x81, 0, 0, 3}, frame[12:])
+		}
+		for i := range 12 { // whoever it is from and to
+			frame[i] = byte(r.Uint32()) &^ 1
+		}
+		testenv.Must(t, port.Send(frame))
+	}
+	sendUntilSeen(t, p, port)
+	for _, l := range p.Lines.Seen() {
+		if l.IP != fence {
+			t.Fatalf("a line of a frame that is none: %s", l)
+		}
+	}
+	if seen := p.Log.Seen(); len(seen) > 2 { // the start, and that frames were lost
+		t.Errorf("%d messages: %q", len(seen), seen)
+	}
+	for _, pid := range []int{p.Pid(), p.Child(t)} {
+		var kib int
+		_, err := fmt.Sscan(testenv.Status(t, pid)[0]["VmRSS"], &kib)
+		testenv.Must(t, err)
+		if kib > 32<<10 {
+			t.Errorf("process %d has %d KiB of memory", pid, kib)
+		}
+	}
 }
 
 // The kernel's own ARP, both directions: who asks and, in its reply, who answers.
