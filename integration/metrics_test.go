@@ -29,7 +29,7 @@ func TestMetricsFile(t *testing.T) {
 	sendFence(t, p, b.Port(t)).True(t)
 
 	rounds := p.Log.ExpectN(3, testenv.Holds("msg=counters interface=va "))
-	const begin, end = "# HELP maas_netmon_frames_total ", "\nmaas_netmon_bindings "
+	const begin, end = "# HELP maas_netmon_frames_total ", "\nmaas_netmon_bindings{"
 	for whole := 0; !rounds.Met(); {
 		text, err := os.ReadFile(path)
 		testenv.Must(t, err)
@@ -50,7 +50,7 @@ func TestMetricsFile(t *testing.T) {
 	for _, want := range []string{
 		`maas_netmon_frames_total{interface="va"} 1`, `maas_netmon_frames_total{interface="lo"} 0`,
 		`maas_netmon_frame_bytes_total{interface="va"} 60`, `maas_netmon_dropped_total{interface="va"} 0`,
-		`maas_netmon_new_total{interface="va"} 1`, `maas_netmon_new_total{interface="lo"} 0`, `maas_netmon_bindings 1`,
+		`maas_netmon_new_total{interface="va"} 1`, `maas_netmon_new_total{interface="lo"} 0`, `maas_netmon_bindings{interface="va"} 1`, `maas_netmon_bindings{interface="lo"} 0`,
 		"# TYPE maas_netmon_bindings gauge",
 	} {
 		if !strings.Contains(string(text), want+"\n") {

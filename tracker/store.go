@@ -223,8 +223,9 @@ func (s *store) remove(i uint32) {
 }
 
 // add makes an entry with a key that has none, evicting one if the store is
-// full. It returns the entry, of which the caller sets hardware address and time.
-func (s *store) add(h uint32, k key) (i uint32, evicted bool) {
+// full. It returns the entry, of which the caller sets hardware address and time, and
+// the interface of the evicted one.
+func (s *store) add(h uint32, k key) (i uint32, evicted bool, of uint16) {
 	if s.used < s.limit {
 		i = firstBinding + s.used
 		s.used++
@@ -233,13 +234,13 @@ func (s *store) add(h uint32, k key) (i uint32, evicted bool) {
 		i = s.at(probation).prev
 		s.unlink(i)
 		s.remove(i)
-		evicted = true
+		evicted, of = true, s.at(i).iface
 	}
 	e := s.at(i)
 	e.addr, e.iface = k.addr, k.iface
 	s.put(s.group(h), h, i)
 	s.pushFront(probation, i)
-	return i, evicted
+	return i, evicted, of
 }
 
 // grow makes room for a new entry with a number that follows on the last one.

@@ -138,6 +138,7 @@ type Stats struct {
 type Table struct {
 	refresh uint64 // whole seconds
 	stats   Stats  // without Bindings
+	uses    []Use  // by interface
 	store   store
 }
 
@@ -225,9 +226,15 @@ func (t *Table) observe(k key, mac *parser.MAC, now, known uint32) (uint32, Kind
 
 // learn makes an entry for a binding that has none.
 func (t *Table) learn(h uint32, k key) uint32 {
-	i, evicted := t.store.add(h, k)
+	i, evicted, of := t.store.add(h, k)
+	for len(t.uses) <= int(k.iface) {
+		t.uses = append(t.uses, Use{})
+	}
+	t.uses[k.iface].Bindings++
 	if evicted {
 		t.stats.Evicted++
+		t.uses[of].Bindings--
+		t.uses[of].Evicted++
 	}
 	return i
 }
@@ -264,6 +271,20 @@ func (t *Table) Stats() Stats {
 	s := t.stats
 	s.Bindings = int(t.store.used)
 	return s
+}
+
+// Use is what the bindings of one interface take of the table.
+type Use struct {
+	Bindings uint64 // in the table now
+	Evicted  uint64 // that gave their place to a new one, of any interface
+}
+
+// Use returns the use of an interface.
+func (t *Table) Use(iface uint16) Use {
+	if int(iface) >= len(t.uses) {
+		return Use{}
+	}
+	return t.uses[iface]
 }
 
 // usable says whether a host can have this pair of addresses. The sender

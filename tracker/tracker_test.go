@@ -435,6 +435,27 @@ func TestAgainstModel(t *testing.T) {
 
 // A table large enough for many blocks finds everything that is in it, and
 // nothing else, while it grows and while it evicts.
+// Which interface uses how much of the table is counted, and whose bindings went.
+func TestUse(t *testing.T) {
+	table := newTable(t, 3, time.Minute)
+	observe := func(iface uint16, host byte) {
+		arp := claim(host, macA)
+		table.Observe(nil, iface, 0, &arp)
+	}
+	for host := range byte(3) {
+		observe(7, host+1)
+	}
+	observe(2, 1) // the oldest of the other interface goes
+	observe(2, 1) // known
+	observe(2, 2)
+	want := map[uint16]tracker.Use{2: {Bindings: 2}, 7: {Bindings: 1, Evicted: 2}, 3: {}, 500: {}}
+	for iface, use := range want {
+		if got := table.Use(iface); got != use {
+			t.Errorf("interface %d: %+v, want %+v", iface, got, use)
+		}
+	}
+}
+
 func TestLargeTable(t *testing.T) {
 	const bound = 50_000
 	table := newTable(t, bound, time.Hour)

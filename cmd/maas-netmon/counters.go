@@ -7,7 +7,7 @@ import (
 )
 
 // counters are what the parser tells the monitor of one interface or file, in answer to a
-// Ping. Those of the table are the same whichever interface was asked for.
+// Ping.
 type counters struct {
 	frames      uint64 // that the kernel's filter let pass, the dropped ones included
 	bytes       uint64 // their length on the wire
@@ -18,12 +18,10 @@ type counters struct {
 	newBindings uint64 // events
 	moved       uint64
 	refreshed   uint64
-
-	// Of the table, over all interfaces.
-	refused  uint64 // addresses that cannot be a host's
-	ignored  uint64 // operations other than request and reply
-	evicted  uint64
-	bindings uint64
+	refused     uint64 // addresses that cannot be a host's
+	ignored     uint64 // operations other than request and reply
+	evicted     uint64
+	bindings    uint64
 
 	position uint64 // how many bytes of a file are behind; not logged
 }

@@ -74,9 +74,7 @@ func (m *monitor) answer(r received) error {
 	m.silent = 0 // a question may be open at each beat, where there are others than the heartbeat's
 	c := countersOf(r.Message)
 	m.dropped[i].add(c.dropped-m.counters[i].dropped, "frames lost, the ring was full", "interface", m.names[i])
-	if i == 0 {
-		m.evicted.add(c.evicted-m.counters[0].evicted, "bindings forgotten, the table is full")
-	}
+	m.evicted.unsaid += c.evicted - m.counters[i].evicted
 	m.counters[i] = c
 	if m.input != nil && m.input.shown && !m.stopping {
 		m.input.show(c.position)
@@ -84,6 +82,7 @@ func (m *monitor) answer(r received) error {
 	if i+1 < len(m.names) {
 		return m.ask(i + 1)
 	}
+	m.evicted.add(0, "bindings forgotten, the table is full")
 	if m.tell {
 		m.tell = false
 		m.summary()

@@ -105,7 +105,7 @@ type metric struct {
 	of               func(*counters) uint64
 }
 
-var perInterface = []metric{
+var families = []metric{
 	{"frames_total", "counter", "Frames that the kernel's filter let pass.", func(c *counters) uint64 { return c.frames }},
 	{"frame_bytes_total", "counter", "Their length on the wire.", func(c *counters) uint64 { return c.bytes }},
 	{"dropped_total", "counter", "Frames that were lost because the ring was full.", func(c *counters) uint64 { return c.dropped }},
@@ -115,9 +115,6 @@ var perInterface = []metric{
 	{"new_total", "counter", "NEW events.", func(c *counters) uint64 { return c.newBindings }},
 	{"moved_total", "counter", "MOVED events.", func(c *counters) uint64 { return c.moved }},
 	{"refreshed_total", "counter", "REFRESHED events.", func(c *counters) uint64 { return c.refreshed }},
-}
-
-var ofTable = []metric{
 	{"refused_total", "counter", "Bindings of addresses that no host can have.", func(c *counters) uint64 { return c.refused }},
 	{"ignored_total", "counter", "ARP packets that are neither request nor reply.", func(c *counters) uint64 { return c.ignored }},
 	{"evicted_total", "counter", "Bindings that were forgotten because the table was full.", func(c *counters) uint64 { return c.evicted }},
@@ -127,19 +124,12 @@ var ofTable = []metric{
 // metrics returns the counters in Prometheus's text format.
 func metrics(names []string, all []counters) string {
 	var b strings.Builder
-	head := func(m metric) {
-		fmt.Fprintf(&b, "# HELP maas_netmon_%s %s\n# TYPE maas_netmon_%s %s\n", m.name, m.help, m.name, m.kind)
-	}
 	label := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
-	for _, m := range perInterface {
-		head(m)
+	for _, m := range families {
+		fmt.Fprintf(&b, "# HELP maas_netmon_%s %s\n# TYPE maas_netmon_%s %s\n", m.name, m.help, m.name, m.kind)
 		for i, name := range names {
 			fmt.Fprintf(&b, "maas_netmon_%s{interface=\"%s\"} %d\n", m.name, label.Replace(name), m.of(&all[i]))
 		}
-	}
-	for _, m := range ofTable {
-		head(m)
-		fmt.Fprintf(&b, "maas_netmon_%s %d\n", m.name, m.of(&all[0]))
 	}
 	return b.String()
 }

@@ -175,10 +175,11 @@ type reading struct {
 }
 
 // seen counts what came from one source: bytes of frames, frames that gave no packet by
-// cause, events by kind.
+// cause, what the table made of the others, events by kind.
 type seen struct {
 	bytes                      uint64
 	short, notARP, unsupported uint64
+	refused, ignored           uint64
 	events                     [tracker.Refreshed + 1]uint64
 }
 
@@ -266,7 +267,11 @@ func (p *reading) handle(f *capture.Frame) {
 		}
 		return
 	}
+	before := p.table.Stats()
 	events := p.table.Observe(p.events[:0], uint16(f.Source), f.Seconds, &arp)
+	after := p.table.Stats()
+	seen.refused += after.Refused - before.Refused
+	seen.ignored += after.Ignored - before.Ignored
 	for i := range events {
 		seen.events[events[i].Kind]++
 		if p.text {
@@ -307,12 +312,12 @@ func (p *reading) answer(index uint16) error {
 	if err != nil {
 		return err
 	}
-	n, t := &p.seen[index], p.table.Stats()
+	n, use := &p.seen[index], p.table.Use(index)
 	c := counters{
 		frames: s.Frames, bytes: n.bytes, dropped: s.Dropped,
 		short: n.short, notARP: n.notARP, unsupported: n.unsupported,
 		newBindings: n.events[tracker.New], moved: n.events[tracker.Moved], refreshed: n.events[tracker.Refreshed],
-		refused: t.Refused, ignored: t.Ignored, evicted: t.Evicted, bindings: uint64(t.Bindings),
+		refused: n.refused, ignored: n.ignored, evicted: use.Evicted, bindings: use.Bindings,
 		position: s.Position,
 	}
 	err = p.control.Send(c.message(index))

@@ -77,10 +77,11 @@ func heartbeatOf(s *manager) time.Duration {
 
 // status returns the counters as one line for systemctl(1).
 func (m *monitor) status() string {
-	var frames, dropped uint64
+	var frames, dropped, bindings uint64
 	for _, c := range m.counters {
 		frames += c.frames
 		dropped += c.dropped
+		bindings += c.bindings
 	}
-	return fmt.Sprintf("STATUS=%d bindings; %d frames, %d of them lost", m.counters[0].bindings, frames, dropped)
+	return fmt.Sprintf("STATUS=%d bindings; %d frames, %d of them lost", bindings, frames, dropped)
 }

@@ -94,6 +94,7 @@ var mutants = []mutant{
 	{"no bound", "tracker/store.go", "if s.used < s.limit {", "if true {"},
 	{"the newest goes first", "tracker/store.go", "i = s.at(probation).prev", "i = s.at(probation).next"},
 	{"evictions are not counted", "tracker/tracker.go", "t.stats.Evicted++", ""},
+	{"evictions of another interface", "tracker/tracker.go", "t.uses[of].Evicted++", "t.uses[k.iface].Evicted++"},
 	{"evicted entries stay findable", "tracker/store.go", "\t\ts.remove(i)\n", ""},
 	{"order of arrival instead of order of sighting", "tracker/tracker.go", "\t\tt.store.moveToFront(list, i, e)\n", "\t\t_ = list\n"},
 	{"no protection", "tracker/store.go", "if s.protected < s.maxProtected {\n\t\ts.protected++\n\t} else if !s.demote(now) {", "if true {"},
