@@ -24,6 +24,9 @@ TEST_TAGS = attack liar stress bench trap
 
 # Not in go.mod, which lists what is shipped.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# One line a package, then the skips with their reasons, then the failures with what they
+# said. Everything is in build/test.json.
+GOTESTSUM = $(GO) run gotest.tools/gotestsum@v1.13.0 --format-hide-empty-pkg --jsonfile build/test.json --raw-command --
 
 # How long `make fuzz` runs each target.
 FUZZTIME = 10s
@@ -64,7 +67,7 @@ demo: build ## see it work: hosts that talk ARP in private network namespaces
 
 test: build ## run all tests, as root or, in user namespaces, as anyone
 	@mkdir -p build
-	@NETMON_BIN=$(CURDIR)/bin/maas-netmon .ci/go-test $(GO) test -count=1 -v -tags $(TAGS) ./...
+	NETMON_BIN=$(CURDIR)/bin/maas-netmon $(GOTESTSUM) $(GO) test -json -count=1 -tags $(TAGS) ./...
 
 unit: ## run the tests that need nothing of the kernel
 	$(GO) test -count=1 -tags $(TAGS) ./cmd/... ./parser/... ./report/... ./tracker/...
@@ -79,7 +82,7 @@ check: build ## format, vet, staticcheck, unit tests with the race detector
 		$(GO) vet -tags $(TAGS),$$tag ./... && $(GO) run $(STATICCHECK) -tags $(TAGS),$$tag ./... || exit; \
 	done
 	@mkdir -p build
-	@.ci/go-test $(GO) test -race -v -tags $(TAGS) $(RACE_PACKAGES)
+	$(GOTESTSUM) $(GO) test -json -race -tags $(TAGS) $(RACE_PACKAGES)
 
 bench: deps ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
