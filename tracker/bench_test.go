@@ -130,7 +130,7 @@ func BenchmarkGrowth(b *testing.B) {
 				b.StopTimer()
 				heap = liveHeap() - before
 				longest = max(longest, longestObserve(b, n))
-				if got := table.Stats().Bindings; got != n {
+				if got := table.Stats(0).Bindings; got != uint64(n) {
 					b.Fatalf("%d bindings, want %d", got, n)
 				}
 				b.StartTimer()

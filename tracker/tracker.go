@@ -112,7 +112,8 @@ type Config struct {
 	Refresh time.Duration
 }
 
-// Stats counts what a table has done. Each number but Bindings only ever grows.
+// Stats counts what a table has done for one interface. Each number but Bindings only
+// ever grows.
 type Stats struct {
 	New       uint64 // events by kind
 	Moved     uint64
@@ -127,18 +128,18 @@ type Stats struct {
 	// Ignored is the number of packets that are neither request nor reply. They
 	// tell of no binding and none of theirs is in Refused.
 	Ignored uint64
-	// Evicted is the number of bindings that gave their place to a new one.
+	// Evicted is the number of bindings that gave their place to a new one, of this or
+	// another interface.
 	Evicted uint64
 	// Bindings is the number of bindings in the table now.
-	Bindings int
+	Bindings uint64
 }
 
 // Table is the table of bindings of all interfaces. It is not safe for
 // concurrent use. Make one with [New]; the zero value is of no use.
 type Table struct {
-	refresh uint64 // whole seconds
-	stats   Stats  // without Bindings
-	uses    []Use  // by interface
+	refresh uint64  // whole seconds
+	stats   []Stats // by interface
 	store   store
 }
 
@@ -162,13 +163,17 @@ func NewTable(c Config) (*Table, error) {
 
 // Observe takes in the bindings that one packet tells of, seen on an interface
 // at a time in seconds since the Unix epoch, and appends the events that follow
-// to dst: none, one or two, in the order of the packet. The interface is any
-// number by which the caller tells its interfaces apart. Observe allocates
-// nothing where dst has room, but for the table's own growth. It keeps neither dst
-// nor arp.
+// to dst: none, one or two, in the order of the packet. The interface is a
+// number by which the caller tells its interfaces apart; there are counters for
+// each up to the highest. Observe allocates nothing where dst has room, but for the
+// table's own growth. It keeps neither dst nor arp.
 func (t *Table) Observe(dst []Event, iface uint16, seconds int64, arp *parser.ARP) []Event {
+	for len(t.stats) <= int(iface) {
+		t.stats = append(t.stats, Stats{})
+	}
+	stats := &t.stats[iface]
 	if arp.Operation != parser.OperationRequest && arp.Operation != parser.OperationReply {
-		t.stats.Ignored++
+		stats.Ignored++
 		return dst
 	}
 	now := storedTime(seconds)
@@ -180,7 +185,7 @@ func (t *Table) Observe(dst []Event, iface uint16, seconds int64, arp *parser.AR
 			dst = append(dst, t.record(kind, sender, &arp.SenderHardware, seconds))
 		}
 	} else {
-		t.stats.Refused++
+		stats.Refused++
 	}
 	if arp.Operation == parser.OperationRequest {
 		return dst
@@ -191,7 +196,7 @@ func (t *Table) Observe(dst []Event, iface uint16, seconds int64, arp *parser.AR
 			dst = append(dst, t.record(kind, target, &arp.TargetHardware, seconds))
 		}
 	} else {
-		t.stats.Refused++
+		stats.Refused++
 	}
 	return dst
 }
@@ -227,14 +232,10 @@ func (t *Table) observe(k key, mac *parser.MAC, now, known uint32) (uint32, Kind
 // learn makes an entry for a binding that has none.
 func (t *Table) learn(h uint32, k key) uint32 {
 	i, evicted, of := t.store.add(h, k)
-	for len(t.uses) <= int(k.iface) {
-		t.uses = append(t.uses, Use{})
-	}
-	t.uses[k.iface].Bindings++
+	t.stats[k.iface].Bindings++
 	if evicted {
-		t.stats.Evicted++
-		t.uses[of].Bindings--
-		t.uses[of].Evicted++
+		t.stats[of].Bindings--
+		t.stats[of].Evicted++
 	}
 	return i
 }
@@ -252,39 +253,27 @@ func (t *Table) record(kind Kind, i uint32, mac *parser.MAC, seconds int64) Even
 		Time:      seconds,
 	}
 	binary.BigEndian.PutUint32(event.Addr[:], uint32(e.addr>>32))
+	stats := &t.stats[e.iface]
 	switch kind {
 	case New:
-		t.stats.New++
+		stats.New++
 	case Moved:
 		event.PreviousMAC = e.mac
-		t.stats.Moved++
+		stats.Moved++
 	case Refreshed:
-		t.stats.Refreshed++
+		stats.Refreshed++
 	}
 	e.mac = *mac
 	e.time = storedTime(seconds)
 	return event
 }
 
-// Stats returns the counters.
-func (t *Table) Stats() Stats {
-	s := t.stats
-	s.Bindings = int(t.store.used)
-	return s
-}
-
-// Use is what the bindings of one interface take of the table.
-type Use struct {
-	Bindings uint64 // in the table now
-	Evicted  uint64 // that gave their place to a new one, of any interface
-}
-
-// Use returns the use of an interface.
-func (t *Table) Use(iface uint16) Use {
-	if int(iface) >= len(t.uses) {
-		return Use{}
+// Stats returns the counters of an interface.
+func (t *Table) Stats(iface uint16) Stats {
+	if int(iface) >= len(t.stats) {
+		return Stats{}
 	}
-	return t.uses[iface]
+	return t.stats[iface]
 }
 
 // usable says whether a host can have this pair of addresses. The sender

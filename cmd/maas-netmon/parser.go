@@ -174,13 +174,11 @@ type reading struct {
 	events  [2]tracker.Event // room for those of one packet
 }
 
-// seen counts what came from one source: bytes of frames, frames that gave no packet by
-// cause, what the table made of the others, events by kind.
+// seen counts what came from one source: bytes of frames, and frames that gave no packet
+// by cause. What became of the others, the table counts.
 type seen struct {
 	bytes                      uint64
 	short, notARP, unsupported uint64
-	refused, ignored           uint64
-	events                     [tracker.Refreshed + 1]uint64
 }
 
 func newReading(o options, control *privsep.Conn, out *output, passed []int) (*reading, error) {
@@ -267,13 +265,8 @@ func (p *reading) handle(f *capture.Frame) {
 		}
 		return
 	}
-	before := p.table.Stats()
 	events := p.table.Observe(p.events[:0], uint16(f.Source), f.Seconds, &arp)
-	after := p.table.Stats()
-	seen.refused += after.Refused - before.Refused
-	seen.ignored += after.Ignored - before.Ignored
 	for i := range events {
-		seen.events[events[i].Kind]++
 		if p.text {
 			p.out.buf = report.AppendText(p.out.buf, &events[i], p.names[f.Source], p.colour)
 		} else {
@@ -312,12 +305,12 @@ func (p *reading) answer(index uint16) error {
 	if err != nil {
 		return err
 	}
-	n, use := &p.seen[index], p.table.Use(index)
+	n, t := &p.seen[index], p.table.Stats(index)
 	c := counters{
 		frames: s.Frames, bytes: n.bytes, dropped: s.Dropped,
 		short: n.short, notARP: n.notARP, unsupported: n.unsupported,
-		newBindings: n.events[tracker.New], moved: n.events[tracker.Moved], refreshed: n.events[tracker.Refreshed],
-		refused: n.refused, ignored: n.ignored, evicted: use.Evicted, bindings: use.Bindings,
+		newBindings: t.New, moved: t.Moved, refreshed: t.Refreshed,
+		refused: t.Refused, ignored: t.Ignored, evicted: t.Evicted, bindings: t.Bindings,
 		position: s.Position,
 	}
 	err = p.control.Send(c.message(index))

@@ -45,7 +45,7 @@ var mutants = []mutant{
 	// Packet to bindings.
 	{"other operations tell of bindings", "tracker/tracker.go", "if arp.Operation != parser.OperationRequest && arp.Operation != parser.OperationReply {", "if false {"},
 	{"operation 0 is a request", "tracker/tracker.go", "if arp.Operation != parser.OperationRequest && arp.Operation != parser.OperationReply {", "if arp.Operation > parser.OperationReply {"},
-	{"ignored packets are not counted", "tracker/tracker.go", "t.stats.Ignored++", ""},
+	{"ignored packets are not counted", "tracker/tracker.go", "stats.Ignored++", ""},
 	{"the target of a request counts", "tracker/tracker.go", "if arp.Operation == parser.OperationRequest {\n\t\treturn dst\n\t}", ""},
 	{"the target of a reply does not count", "tracker/tracker.go", "if arp.Operation == parser.OperationRequest {\n\t\treturn dst\n\t}", "if true {\n\t\treturn dst\n\t}"},
 	{"probe is a binding", "tracker/tracker.go", "*addr == parser.Addr{}, ", ""},
@@ -60,8 +60,8 @@ var mutants = []mutant{
 	{"only broadcast is a group address", "tracker/tracker.go", "mac[0]&group != 0", "*mac == parser.MAC{255, 255, 255, 255, 255, 255}"},
 	{"local addresses are group addresses", "tracker/tracker.go", "const group = 1 ", "const group = 3 "},
 	{"zero MAC is a binding", "tracker/tracker.go", ", *mac == parser.MAC{}:", ":"},
-	{"refused sender is not counted", "tracker/tracker.go", "} else {\n\t\tt.stats.Refused++\n\t}\n\tif arp.Operation", "}\n\tif arp.Operation"},
-	{"refused target is not counted", "tracker/tracker.go", "} else {\n\t\tt.stats.Refused++\n\t}\n\treturn dst", "}\n\treturn dst"},
+	{"refused sender is not counted", "tracker/tracker.go", "} else {\n\t\tstats.Refused++\n\t}\n\tif arp.Operation", "}\n\tif arp.Operation"},
+	{"refused target is not counted", "tracker/tracker.go", "} else {\n\t\tstats.Refused++\n\t}\n\treturn dst", "}\n\treturn dst"},
 
 	// Bindings to events.
 	{"interface is not in the key", "tracker/tracker.go", "keyOf(arp.SenderProtocol, iface, arp.VID", "keyOf(arp.SenderProtocol, 0, arp.VID"},
@@ -93,8 +93,8 @@ var mutants = []mutant{
 	{"bound is one more", "tracker/store.go", "if s.used < s.limit {", "if s.used <= s.limit {"},
 	{"no bound", "tracker/store.go", "if s.used < s.limit {", "if true {"},
 	{"the newest goes first", "tracker/store.go", "i = s.at(probation).prev", "i = s.at(probation).next"},
-	{"evictions are not counted", "tracker/tracker.go", "t.stats.Evicted++", ""},
-	{"evictions of another interface", "tracker/tracker.go", "t.uses[of].Evicted++", "t.uses[k.iface].Evicted++"},
+	{"evictions are not counted", "tracker/tracker.go", "t.stats[of].Evicted++", ""},
+	{"evictions of another interface", "tracker/tracker.go", "t.stats[of].Evicted++", "t.stats[k.iface].Evicted++"},
 	{"evicted entries stay findable", "tracker/store.go", "\t\ts.remove(i)\n", ""},
 	{"order of arrival instead of order of sighting", "tracker/tracker.go", "\t\tt.store.moveToFront(list, i, e)\n", "\t\t_ = list\n"},
 	{"no protection", "tracker/store.go", "if s.protected < s.maxProtected {\n\t\ts.protected++\n\t} else if !s.demote(now) {", "if true {"},

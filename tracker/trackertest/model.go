@@ -3,6 +3,7 @@
 package trackertest
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -29,19 +30,42 @@ type Model struct {
 	bindings  map[Key]*binding
 	probation []Key
 	protected []Key
-	stats     tracker.Stats
+	stats     map[uint16]*tracker.Stats // by interface
 }
 
 // NewModel returns an empty model. refresh is in seconds.
 func NewModel(limit int, refresh int64) *Model {
-	return &Model{limit: limit, refresh: refresh, bindings: make(map[Key]*binding)}
+	return &Model{
+		limit:    limit,
+		refresh:  refresh,
+		bindings: make(map[Key]*binding),
+		stats:    make(map[uint16]*tracker.Stats),
+	}
 }
 
-// Stats returns the counters.
-func (m *Model) Stats() tracker.Stats {
-	s := m.stats
-	s.Bindings = len(m.bindings)
-	return s
+// CheckStats says in which interface's counters a table differs from the model, or
+// that it has more bindings than it may; nothing if it is as it should be.
+func (m *Model) CheckStats(table *tracker.Table) string {
+	bindings := uint64(0)
+	for iface, want := range m.stats {
+		got := table.Stats(iface)
+		if got != *want {
+			return fmt.Sprintf("interface %d: %+v, want %+v", iface, got, *want)
+		}
+		bindings += got.Bindings
+	}
+	if bindings != uint64(len(m.bindings)) || len(m.bindings) > m.limit {
+		return fmt.Sprintf("%d bindings, want %d, %d at the most", bindings, len(m.bindings), m.limit)
+	}
+	return ""
+}
+
+// of returns the counters of an interface.
+func (m *Model) of(iface uint16) *tracker.Stats {
+	if m.stats[iface] == nil {
+		m.stats[iface] = &tracker.Stats{}
+	}
+	return m.stats[iface]
 }
 
 // Observe returns the events that follow from a packet.
@@ -59,13 +83,13 @@ func (m *Model) Observe(iface uint16, seconds int64, arp parser.ARP) []tracker.E
 	case 2:
 		claims = []claim{sender, target}
 	default:
-		m.stats.Ignored++
+		m.of(iface).Ignored++
 	}
 	var events []tracker.Event
 	told := make(map[Key]bool)
 	for _, c := range claims {
 		if !hostMAC(c.mac) || !hostAddr(c.addr) {
-			m.stats.Refused++
+			m.of(iface).Refused++
 			continue
 		}
 		k := Key{iface, arp.VID, arp.InnerVID, c.addr}
@@ -84,13 +108,16 @@ func (m *Model) observe(k Key, e *tracker.Event, told bool) bool {
 	b := m.bindings[k]
 	if b == nil {
 		if len(m.bindings) == m.limit {
-			delete(m.bindings, m.probation[0])
+			oldest := m.probation[0]
+			delete(m.bindings, oldest)
 			m.probation = m.probation[1:]
-			m.stats.Evicted++
+			m.of(oldest.Interface).Bindings--
+			m.of(oldest.Interface).Evicted++
 		}
 		m.bindings[k] = &binding{e.MAC, now}
 		m.probation = append(m.probation, k)
-		m.stats.New++
+		m.of(k.Interface).Bindings++
+		m.of(k.Interface).New++
 		e.Kind = tracker.New
 		return true
 	}
@@ -101,13 +128,13 @@ func (m *Model) observe(k Key, e *tracker.Event, told bool) bool {
 	case b.mac != e.MAC:
 		e.Kind = tracker.Moved
 		e.PreviousMAC = b.mac
-		m.stats.Moved++
+		m.of(k.Interface).Moved++
 	case now < b.time:
 		b.time = now
 		return false
 	case now-b.time >= m.refresh:
 		e.Kind = tracker.Refreshed
-		m.stats.Refreshed++
+		m.of(k.Interface).Refreshed++
 	default:
 		return false
 	}
