@@ -253,8 +253,8 @@ func (p *reading) drain() error {
 func (p *reading) handle(f *capture.Frame) {
 	seen := &p.seen[f.Source]
 	seen.bytes += uint64(f.Len)
-	arp, err := parser.Parse(f.Data, parser.Tag{Present: f.Tagged, TPID: f.TPID, TCI: f.TCI})
-	if err != nil {
+	var arp parser.ARP
+	if err := parser.Parse(&arp, f.Data, parser.Tag{Present: f.Tagged, TPID: f.TPID, TCI: f.TCI}); err != nil {
 		switch err {
 		case parser.ErrShort:
 			seen.short++

@@ -57,6 +57,20 @@ type Vector struct {
 	Refused  int        // that it has to refuse
 }
 
+// Parse returns what [parser.Parse] makes of a packet that another frame has left
+// behind, of which nothing may remain.
+func Parse(frame []byte, tag parser.Tag) (parser.ARP, error) {
+	old := parser.MAC{0xde, 0xad, 0xde, 0xad, 0xde, 0xad}
+	arp := parser.ARP{
+		EthernetDestination: old, EthernetSource: old,
+		VID: 4000, InnerVID: 4001, Operation: 4002,
+		SenderHardware: old, SenderProtocol: parser.Addr{1, 2, 3, 4},
+		TargetHardware: old, TargetProtocol: parser.Addr{5, 6, 7, 8},
+	}
+	err := parser.Parse(&arp, frame, tag)
+	return arp, err
+}
+
 // Load reads each vector of a directory, in the order of their names.
 func Load(dir string) ([]Vector, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.txt"))
