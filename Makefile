@@ -66,6 +66,7 @@ demo: build ## see it work: hosts that talk ARP in private network namespaces
 	bin/demo bin/maas-netmon
 
 test: build ## run all tests, as root or, in user namespaces, as anyone
+	@.ci/install-deps test
 	@mkdir -p build
 	NETMON_BIN=$(CURDIR)/bin/maas-netmon $(GOTESTSUM) $(GO) test -json -count=1 -tags $(TAGS) ./...
 
