@@ -65,7 +65,10 @@ func drain(name string, look bool) error {
 			n++
 		}
 		if n > 1 {
-			pause := unix.Timespec{Nsec: 3e6} // the kernel writes to it
+			pause := unix.Timespec{Nsec: 8e6} // the kernel writes to it
+			if n < 64 || n > capture.RingFrames/8 {
+				pause.Nsec = 3e6
+			}
 			_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, uintptr(unsafe.Pointer(&pause)), 0, 0, 0)
 		} else {
 			poll.Revents = 0
