@@ -433,8 +433,6 @@ func TestAgainstModel(t *testing.T) {
 	}
 }
 
-// A table large enough for many blocks finds everything that is in it, and
-// nothing else, while it grows and while it evicts.
 // Which interface uses how much of the table is counted, and whose bindings went.
 func TestUse(t *testing.T) {
 	table := newTable(t, 3, time.Minute)
@@ -448,7 +446,12 @@ func TestUse(t *testing.T) {
 	observe(2, 1) // the oldest of the other interface goes
 	observe(2, 1) // known
 	observe(2, 2)
-	want := map[uint16]tracker.Use{2: {Bindings: 2}, 7: {Bindings: 1, Evicted: 2}, 3: {}, 500: {}}
+	observe(9, 1) // the last of the first
+	observe(9, 2) // the older of the second
+	want := map[uint16]tracker.Use{
+		2: {Bindings: 1, Evicted: 1}, 7: {Evicted: 3}, 9: {Bindings: 2},
+		3: {}, 10: {}, math.MaxUint16: {}, // never seen
+	}
 	for iface, use := range want {
 		if got := table.Use(iface); got != use {
 			t.Errorf("interface %d: %+v, want %+v", iface, got, use)
@@ -456,6 +459,8 @@ func TestUse(t *testing.T) {
 	}
 }
 
+// A table large enough for many blocks finds everything that is in it, and
+// nothing else, while it grows and while it evicts.
 func TestLargeTable(t *testing.T) {
 	const bound = 50_000
 	table := newTable(t, bound, time.Hour)
