@@ -55,20 +55,22 @@ func holdBinds() (listener int, err error) {
 	return int(fd), nil
 }
 
-// passBinds hands each bind(2) over, until those who could make one have ended, or nobody
-// asks for it any more.
+// passBinds hands each bind(2) over, until the program has ended.
 func passBinds(listener int, binds chan<- Bind, ended <-chan struct{}) error {
 	defer close(binds)
 	defer unix.Close(listener)
 	for {
 		polls := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}
-		if _, err := unix.Poll(polls, -1); err == unix.EINTR {
-			continue
-		} else if err != nil {
+		if _, err := unix.Poll(polls, 100); err != nil && err != unix.EINTR {
 			return err
 		}
 		if polls[0].Revents&unix.POLLIN == 0 {
-			return nil // POLLHUP, since Linux 5.9
+			select {
+			case <-ended:
+				return nil
+			default:
+				continue
+			}
 		}
 		var n struct { // struct seccomp_notif
 			id         uint64

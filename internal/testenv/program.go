@@ -174,7 +174,7 @@ type Options struct {
 	Shell  string   // a shell command line to run it by, as "$0" "$@"
 
 	// Binds gets each bind(2) of either process, which waits for its Continue, and is closed
-	// at their end. It needs [HoldBind].
+	// at the program's end. It needs [HoldBind].
 	Binds chan Bind
 }
 
