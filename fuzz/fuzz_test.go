@@ -175,6 +175,9 @@ func FuzzTracker(f *testing.F) {
 			if got := table.Stats(); got != model.Stats() || got.Bindings > bound {
 				t.Fatalf("step %d: %+v, want %+v", i, got, model.Stats())
 			}
+			if got, want := table.Use(s.iface), model.Use(s.iface); got != want {
+				t.Fatalf("step %d: %+v, want %+v", i, got, want)
+			}
 		}
 	})
 }

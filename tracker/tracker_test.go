@@ -428,6 +428,9 @@ func TestAgainstModel(t *testing.T) {
 				if got := table.Stats(); got != model.Stats() || got.Bindings > bound {
 					t.Fatalf("packet %d: %+v, want %+v", i, got, model.Stats())
 				}
+				if got, want := table.Use(iface), model.Use(iface); got != want {
+					t.Fatalf("packet %d: %+v, want %+v", i, got, want)
+				}
 			}
 		})
 	}

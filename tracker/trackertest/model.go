@@ -30,11 +30,12 @@ type Model struct {
 	probation []Key
 	protected []Key
 	stats     tracker.Stats
+	evicted   map[uint16]uint64 // by interface
 }
 
 // NewModel returns an empty model. refresh is in seconds.
 func NewModel(limit int, refresh int64) *Model {
-	return &Model{limit: limit, refresh: refresh, bindings: make(map[Key]*binding)}
+	return &Model{limit: limit, refresh: refresh, bindings: make(map[Key]*binding), evicted: make(map[uint16]uint64)}
 }
 
 // Stats returns the counters.
@@ -42,6 +43,17 @@ func (m *Model) Stats() tracker.Stats {
 	s := m.stats
 	s.Bindings = len(m.bindings)
 	return s
+}
+
+// Use returns what an interface uses.
+func (m *Model) Use(iface uint16) tracker.Use {
+	u := tracker.Use{Evicted: m.evicted[iface]}
+	for k := range m.bindings {
+		if k.Interface == iface {
+			u.Bindings++
+		}
+	}
+	return u
 }
 
 // Observe returns the events that follow from a packet.
@@ -84,9 +96,11 @@ func (m *Model) observe(k Key, e *tracker.Event, told bool) bool {
 	b := m.bindings[k]
 	if b == nil {
 		if len(m.bindings) == m.limit {
-			delete(m.bindings, m.probation[0])
+			gone := m.probation[0]
+			delete(m.bindings, gone)
 			m.probation = m.probation[1:]
 			m.stats.Evicted++
+			m.evicted[gone.Interface]++
 		}
 		m.bindings[k] = &binding{e.MAC, now}
 		m.probation = append(m.probation, k)
