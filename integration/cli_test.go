@@ -2,6 +2,7 @@ package integration
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -72,18 +73,62 @@ func TestNotEthernet(t *testing.T) {
 	}
 }
 
+// Who it becomes is nobody of consequence, whoever the accounts of the machine say it is.
 func TestUser(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	ns := testenv.Net(t)
 	testenv.Must(t, ns.IP("link", "add", "va", "type", "veth", "peer", "name", "vb"))
-	for user, want := range map[string]string{
-		"no-such-user": "maas-netmon: --user no-such-user: no such user\n",
-		"root":         "maas-netmon: --user root: is root, who is not to be used\n",
+	passwd := filepath.Join(testenv.Dir(t), "passwd")
+	const see = "maas-netmon: hint: see maas-netmon --help\n"
+	const choose = "maas-netmon: hint: --user NAME chooses another\n"
+	for _, c := range []struct {
+		name     string
+		accounts string // user:x:uid:gid, a line each
+		user     string // --user
+		status   int
+		stderr   string
+	}{
+		{"no such user", "", "mallory", 2, "maas-netmon: --user mallory: no such user\n" + see},
+		{"root", "root:x:0:0", "root", 2, "maas-netmon: --user root: is root, who is not to be used\n" + see},
+		{"root by another name", "toor:x:0:7", "toor", 2, "maas-netmon: --user toor: is root, who is not to be used\n" + see},
+		{"root's number and 2^32", "toor:x:4294967296:7", "toor", 2,
+			"maas-netmon: --user toor: uid: strconv.ParseUint: parsing \"4294967296\": value out of range\n" + see},
+		{"root's group", "toor:x:7:0", "toor", 2, "maas-netmon: --user toor: its group is root's, which is not to be used\n" + see},
+		{"the default is root", "maas-netmon:x:0:7", "", 5,
+			"maas-netmon: the user to become: maas-netmon: is root, who is not to be used\n" + choose},
+		{"the default has root's group", "maas-netmon:x:7:0\nnobody:x:7:7", "", 5,
+			"maas-netmon: the user to become: maas-netmon: its group is root's, which is not to be used\n" + choose},
+		{"nobody has root's group", "nobody:x:7:0", "", 5,
+			"maas-netmon: the user to become: nobody: its group is root's, which is not to be used\n" + choose},
 	} {
-		status, _, stderr := testenv.Run(t, ns, testenv.Options{}, "--user", user, "va")
-		if want += "maas-netmon: hint: see maas-netmon --help\n"; status != 2 || stderr != want {
-			t.Errorf("exit status %d, want 2; standard error %q, want %q", status, stderr, want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			accounts := ""
+			for _, a := range strings.Fields(c.accounts) {
+				accounts += a + "::/:/bin/sh\n"
+			}
+			testenv.Must(t, os.WriteFile(passwd, []byte(accounts), 0o644))
+			args := []string{"va"}
+			if c.user != "" {
+				args = []string{"--user", c.user, "va"}
+			}
+			o := testenv.Options{Shell: `exec unshare --mount sh -c 'mount --bind ` + passwd + ` /etc/passwd && exec "$0" "$@"' "$0" "$@"`}
+			status, _, stderr := testenv.Run(t, ns, o, args...)
+			if status != c.status || stderr != c.stderr {
+				t.Errorf("exit status %d, want %d\nstandard error %q\nwant           %q", status, c.status, stderr, c.stderr)
+			}
+		})
+	}
+}
+
+// Who is not root cannot become anybody, and is told so.
+func TestUserNotRoot(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	path := testenv.CapableBinary(t, "cap_net_raw=p")
+	status, _, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{Path: path, UID: nobody}, "--user", "daemon", "lo")
+	want := "maas-netmon: --user daemon: not started as root, it cannot become another user\n" +
+		"maas-netmon: hint: see maas-netmon --help\n"
+	if status != 2 || stderr != want {
+		t.Errorf("exit status %d, want 2; standard error %q, want %q", status, stderr, want)
 	}
 }
 

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -51,6 +53,35 @@ func TestConfinedAsStarted(t *testing.T) {
 	// Threads that the work has made are no better off.
 	sendFence(t, p, b.Port(t)).True(t)
 	checkThreads(t, p, confined())
+}
+
+// No frame flows before both processes are confined: the bind(2) that would let the first
+// one in, held up, finds each of their threads so.
+func TestConfinedBeforeTheFirstFrame(t *testing.T) {
+	testenv.Require(t, testenv.HoldBind)
+	t.Parallel()
+	a, b := rawPair(t)
+	binds := make(chan testenv.Bind)
+	p := testenv.Start(t, a.Namespace, testenv.Options{Binds: binds}, a.Name)
+	want := confined()
+	for flows := false; !flows; {
+		select {
+		case bind := <-binds:
+			if flows = bind.Packet && bind.Protocol != 0; flows {
+				checkThreads(t, p, want)
+			} else {
+				// What holds the bind is a filter too.
+				before, err := strconv.Atoi(testenv.Status(t, p.Pid())[0]["Seccomp_filters"])
+				testenv.Must(t, err)
+				want["Seccomp_filters"] = fmt.Sprint(before + 1)
+			}
+			testenv.Must(t, bind.Continue())
+		case <-time.After(testenv.Patience):
+			t.Fatal("no packet socket was bound")
+		}
+	}
+	p.Ready(t)
+	sendFence(t, p, b.Port(t)).True(t)
 }
 
 // Started as root, it becomes another user and nothing of root is left.

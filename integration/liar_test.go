@@ -76,10 +76,14 @@ func TestLyingParser(t *testing.T) {
 		"pong-numbers": {0, ""},
 	}
 
-	start := func(t *testing.T, lie string) *testenv.Program {
+	startWith := func(t *testing.T, o testenv.Options, lie string) *testenv.Program {
 		a, _, err := testenv.Connect(testenv.Net(t), lie, testenv.MACA, testenv.Net(t), "vb", testenv.MACB)
 		testenv.Must(t, err)
-		return testenv.Start(t, a.Namespace, testenv.Options{Path: liar}, lie)
+		o.Path = liar
+		return testenv.Start(t, a.Namespace, o, lie)
+	}
+	start := func(t *testing.T, lie string) *testenv.Program {
+		return startWith(t, testenv.Options{}, lie)
 	}
 	check := func(t *testing.T, p *testenv.Program, want outcome) {
 		if status := p.Exit(t); status != want.status {
@@ -103,6 +107,27 @@ func TestLyingParser(t *testing.T) {
 			p.Ready(t)
 			p.Signal(t, sigTERM)
 			check(t, p, want)
+		})
+	}
+	// No frame flows while the parser is not known to be confined.
+	for _, lie := range []string{"unconfined", "hidden"} {
+		t.Run(lie+", no frame", func(t *testing.T) {
+			testenv.Require(t, testenv.HoldBind)
+			t.Parallel()
+			binds := make(chan testenv.Bind)
+			p := startWith(t, testenv.Options{Binds: binds}, lie)
+			held := 0
+			for bind := range binds {
+				held++
+				if bind.Packet && bind.Protocol != 0 {
+					t.Error("a packet socket was bound")
+				}
+				testenv.Must(t, bind.Continue())
+			}
+			if held == 0 {
+				t.Error("no bind was seen")
+			}
+			check(t, p, lies[lie])
 		})
 	}
 	t.Run("silent", func(t *testing.T) {

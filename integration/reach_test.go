@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -239,6 +240,39 @@ func TestSameUserCannotReachInAtStart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// All that rests on fs.suid_dumpable: where it is 1, as which the attempts above succeed,
+// nothing is started. The test does not change it, for it is everybody's: the program is
+// shown a file in its place.
+func TestSuidDumpable(t *testing.T) {
+	a, _ := rawPair(t)
+	capture := inputFile(t, littlePcap.File(fileSeconds, arpFrames...))
+	const refused = "maas-netmon: fs.suid_dumpable is 1: any process of the user could reach into the parser while it starts\n" +
+		"maas-netmon: hint: sysctl fs.suid_dumpable=0, or 2\n"
+	path := filepath.Join(testenv.Dir(t), "suid_dumpable")
+	start := func(mount string, args ...string) *testenv.Program {
+		return testenv.Start(t, a.Namespace, testenv.Options{
+			Shell: `exec unshare --mount sh -c 'mount ` + mount + ` && exec "$0" "$@"' "$0" "$@"`,
+		}, args...)
+	}
+	for value, runs := range map[string]bool{"0\n": true, "1\n": false, "2\n": true} {
+		testenv.Must(t, os.WriteFile(path, []byte(value), 0o644))
+		for _, args := range [][]string{{a.Name}, {"--check", a.Name}, {"-i", capture}} {
+			p := start("--bind "+path+" /proc/sys/fs/suid_dumpable", args...)
+			if runs && len(args) == 1 {
+				p.Ready(t)
+				p.Signal(t, sigTERM)
+			}
+			status := p.Exit(t)
+			said := strings.Join(p.Log.WaitEnd(t), "\n") + "\n"
+			if runs && status != 0 || !runs && (status != 5 || said != refused) {
+				t.Errorf("%q, %v: exit status %d, %q", value, args, status, said)
+			}
+		}
+	}
+	// As in the unit, which has ProcSubset=pid.
+	start("-t tmpfs none /proc/sys", a.Name).Ready(t)
 }
 
 // snatch tries to take the descriptors of a child that a process may just have started,

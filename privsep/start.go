@@ -1,8 +1,10 @@
 package privsep
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"syscall"
 	"unsafe"
@@ -24,13 +26,17 @@ type Child struct {
 // [CloseStray]), and every privilege given up.
 //
 // No process of the same user can look into the parser, from its first instruction on;
-// see [executable].
+// see [executable]. Where the administrator has it otherwise, it is not started:
+// [ErrDumpable].
 //
 // The parser asks for a signal when the thread that made it ends
 // (PR_SET_PDEATHSIG(2const) speaks of the thread): the calling goroutine must be
 // locked to a thread that lasts as long as the process, as main's is after
 // runtime.LockOSThread in an init function.
 func Launch(args []string) (*Child, error) {
+	if err := checkDumpable(); err != nil {
+		return nil, err
+	}
 	path, done, err := executable()
 	if err != nil {
 		return nil, fmt.Errorf("prepare executable: %w", err)
@@ -110,6 +116,26 @@ func executable() (path string, done func(), err error) {
 		return "", nil, os.NewSyscallError("fcntl", err)
 	}
 	return fmt.Sprintf("/proc/self/fd/%d", ref), func() { unix.Close(ref) }, nil
+}
+
+// ErrDumpable is returned by [Launch] where the parser would be within reach at first.
+var ErrDumpable = errors.New("fs.suid_dumpable is 1: any process of the user could reach into the parser while it starts")
+
+// checkDumpable looks at what [executable] relies on: the kernel makes such a process as
+// dumpable as fs.suid_dumpable says (proc_sys_fs(5)), of which 0 and 2 keep others of its
+// user out. Where the administrator hides /proc/sys (systemd's ProcSubset=, or a
+// security module), it cannot be told.
+func checkDumpable() error {
+	value, err := os.ReadFile("/proc/sys/fs/suid_dumpable")
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
+		return nil
+	case err != nil:
+		return err
+	case string(value) == "1\n":
+		return ErrDumpable
+	}
+	return nil
 }
 
 // Pid returns the parser's process number.

@@ -1,9 +1,6 @@
 package sandbox
 
-// #include <malloc.h>
 // #include <signal.h>
-//
-// static void one_arena(void) { mallopt(M_ARENA_MAX, 1); }
 //
 // static void die_of_faults(void) {
 //	static const int faults[] = {
@@ -13,11 +10,6 @@ package sandbox
 //		signal(faults[i], SIG_DFL);
 // }
 import "C"
-
-// oneArena keeps glibc's malloc to one arena. When it makes its ninth, which
-// takes new threads and seconds to minutes, it opens
-// /sys/devices/system/cpu/online to learn how many it may have.
-func oneArena() { C.one_arena() }
 
 // dieOfFaults gives the signals of a fault their default action, in the place of the Go
 // runtime's handler: a confined process whose memory is not what it should be is

@@ -320,7 +320,6 @@ func restrict(layers *Layers, config landlock.Config, rules []landlock.Rule) err
 // with a system call that a confined process must not make, and has faults end the
 // process.
 func settle() {
-	oneArena()
 	dieOfFaults()
 	nameViolations()
 	// The first timer makes the netpoller, with an epoll instance and an eventfd: be

@@ -447,10 +447,13 @@ func TestStats(t *testing.T) {
 	observe(2, 1) // the oldest of the other interface goes
 	observe(2, 1) // known
 	observe(2, 2)
+	observe(9, 1) // the last of the first
+	observe(9, 2) // the older of the second
 	want := map[uint16]tracker.Stats{
-		2: {New: 2, Bindings: 2},
-		7: {New: 3, Bindings: 1, Evicted: 2},
-		3: {}, 500: {},
+		2: {New: 2, Bindings: 1, Evicted: 1},
+		7: {New: 3, Evicted: 3},
+		9: {New: 2, Bindings: 2},
+		3: {}, 10: {}, math.MaxUint16: {}, // never seen
 	}
 	for iface, stats := range want {
 		if got := table.Stats(iface); got != stats {

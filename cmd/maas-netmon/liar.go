@@ -7,6 +7,7 @@
 package main
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -52,11 +53,11 @@ var lies = map[string]lie{
 	"exit-99":     {working, func(*liar) { os.Exit(99) }},
 
 	// Without being confined.
-	"unconfined": {started, func(l *liar) { l.send(privsep.Message{Type: privsep.Hello}) }},
+	"unconfined": {started, (*liar).greet},
 	"hidden": {started, func(l *liar) {
 		_ = sandbox.Hide()
 		_ = sandbox.Drop()
-		l.send(privsep.Message{Type: privsep.Hello})
+		l.greet()
 	}},
 
 	// Gone without being gone.
@@ -178,6 +179,14 @@ func (l *liar) send(m privsep.Message) { l.write(m.Encode()...) }
 func (l *liar) write(b ...byte) {
 	// An empty slice has no address, and a message of no byte needs none.
 	_, _ = unix.Write(l.control.FD(), b)
+}
+
+// greet says Hello, and tells if that was enough to be given a socket.
+func (l *liar) greet() {
+	l.send(privsep.Message{Type: privsep.Hello})
+	if _, _, err := l.control.ReceiveFD(-1); err == nil {
+		fmt.Fprintln(os.Stderr, "maas-netmon: an unconfined parser was given a socket")
+	}
 }
 
 // answer waits to be asked for the counters.

@@ -127,7 +127,10 @@ func catchSignals() <-chan os.Signal {
 // launchError explains why the program's own executable could not be started.
 func launchError(err error) error {
 	f := &failure{status: exitConfinement, err: err}
-	if errors.Is(err, unix.EACCES) {
+	switch {
+	case errors.Is(err, privsep.ErrDumpable):
+		f.hint = "sysctl fs.suid_dumpable=0, or 2"
+	case errors.Is(err, unix.EACCES):
 		f.hint = fmt.Sprintf("user %d must be able to execute the program's file", os.Getuid())
 	}
 	return f

@@ -172,6 +172,10 @@ type Options struct {
 	Stdout *os.File // instead of Lines
 	Stderr *os.File // instead of Log
 	Shell  string   // a shell command line to run it by, as "$0" "$@"
+
+	// Binds gets each bind(2) of either process, which waits for its Continue, and is closed
+	// at the program's end. It needs [HoldBind].
+	Binds chan Bind
 }
 
 // A Program is the program under test, in a process group of its own.
@@ -231,12 +235,27 @@ func Start(t testing.TB, ns *Namespace, o Options, args ...string) *Program {
 		defer stdout.Close()
 		cmd.Stdout = stdout
 	}
-	err := ns.Do(cmd.Start)
+	listener := -1
+	err := ns.Do(func() (err error) {
+		if o.Binds != nil {
+			if listener, err = holdBinds(); err != nil {
+				return err
+			}
+		}
+		return cmd.Start()
+	})
 	Must(t, err)
 	go func() {
 		_ = cmd.Wait()
 		close(p.ended)
 	}()
+	if o.Binds != nil {
+		readers.Go(func() {
+			if err := passBinds(listener, o.Binds, p.ended); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 	t.Cleanup(func() {
 		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // the group: both processes
 		<-p.ended

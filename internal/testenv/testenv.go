@@ -47,6 +47,9 @@ const (
 	// (CONFIG_CHECKPOINT_RESTORE, and no filter on the tests themselves).
 	SeccompGet Feature = "seccomp-get"
 
+	// HoldBind: a system call can be made to wait (seccomp_unotify(2), since Linux 5.9).
+	HoldBind Feature = "seccomp-unotify"
+
 	// CgroupCPU: a cgroup can be made, and its CPU limit set.
 	CgroupCPU Feature = "cgroup-cpu"
 )
@@ -125,6 +128,8 @@ func probe(f Feature) error {
 		return nil
 	case SeccompGet:
 		return probeSeccompGet()
+	case HoldBind:
+		return probeHoldBind()
 	case CgroupCPU:
 		l, err := newCPULimit()
 		if err != nil {

@@ -1,0 +1,67 @@
+package tracker
+
+import (
+	"fmt"
+	"testing"
+
+	"maas-netmon/parser"
+)
+
+// checkIndex sees that each entry can be found in one way, in its group, and that nothing
+// else is in the index.
+func (s *store) checkIndex() error {
+	found := make(map[uint32]bool)
+	see := func(n int, i uint32) error {
+		switch {
+		case i < firstBinding || i >= firstBinding+s.used:
+			return fmt.Errorf("group %d has entry %d of %d", n, i, s.used)
+		case found[i]:
+			return fmt.Errorf("entry %d is there twice", i)
+		case s.group(s.hash(s.at(i).key())) != &s.groups[n]:
+			return fmt.Errorf("entry %d is in group %d, which is not its own", i, n)
+		}
+		found[i] = true
+		return nil
+	}
+	for n := range s.groups {
+		g := &s.groups[n]
+		for _, slot := range g[:overflow] {
+			if slot == 0 {
+				continue
+			}
+			if err := see(n, uint32(slot>>32)); err != nil {
+				return err
+			}
+		}
+		for i := uint32(g[overflow]); i != none; i = s.at(i).overflow() {
+			if err := see(n, i); err != nil {
+				return err
+			}
+		}
+	}
+	if len(found) != int(s.used) {
+		return fmt.Errorf("%d of %d entries are in the index", len(found), s.used)
+	}
+	return nil
+}
+
+// The index holds each entry once, while the table grows, which begins small, at its bound,
+// and where groups are too full for their slots.
+func TestIndex(t *testing.T) {
+	const limit = 3000
+	var s store
+	s.init(limit, protectedIdle)
+	if len(s.entries) > initialEntries {
+		t.Fatalf("room for %d entries at the start", len(s.entries))
+	}
+	for n := range uint32(2 * limit) {
+		k := keyOf(parser.Addr{10, byte(n >> 16), byte(n >> 8), byte(n)}, 0, 0, 0)
+		s.add(s.hash(k), k)
+		if n%50 != 0 {
+			continue
+		}
+		if err := s.checkIndex(); err != nil {
+			t.Fatalf("after %d entries: %v", n+1, err)
+		}
+	}
+}
