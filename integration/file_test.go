@@ -177,8 +177,9 @@ func TestFileOfRoot(t *testing.T) {
 	path := inputFile(t, littlePcap.File(fileSeconds, arpFrames...))
 	testenv.Must(t, os.Chmod(path, 0o600))
 	status, stdout, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{}, "-i", path)
+	uid, _ := becomes()
 	want := "maas-netmon: " + path + ": permission denied\n" +
-		"maas-netmon: hint: user 65534 opens it; -i - reads what another one has opened\n"
+		"maas-netmon: hint: user " + uid + " opens it; -i - reads what another one has opened\n"
 	if status != 1 || stdout != "" || stderr != want {
 		t.Errorf("exit status %d, %q, %q, want %q", status, stdout, stderr, want)
 	}

@@ -98,6 +98,7 @@ func TestMetricsFileRefused(t *testing.T) {
 		{"no such directory", dir + "/none/maas.prom", 1, "no such file or directory"},
 		{"a directory", dir + "/dir.prom", 1, "is a directory"},
 		{"not ours", "/proc/maas.prom", 1, ""},
+		{"where only root may", "/maas.prom", 1, "\nmaas-netmon: hint: user "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_ = os.Mkdir(dir+"/dir.prom", 0o777)

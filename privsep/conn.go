@@ -141,6 +141,9 @@ func (c *Conn) recvmsg(control []byte) (Message, error) {
 	var buf [MessageLen + 1]byte
 	n, controlLen, flags, _, err := unix.Recvmsg(c.fd, buf[:], control, unix.MSG_CMSG_CLOEXEC)
 	if err == nil && flags&unix.MSG_CTRUNC != 0 {
+		if control != nil {
+			return Message{}, fmt.Errorf("%w: a descriptor too many, or one that a security module refuses", ErrMessage)
+		}
 		return Message{}, fmt.Errorf("%w: an unexpected descriptor", ErrMessage)
 	}
 	m, err := c.decode(buf[:max(n, 0)], err)

@@ -22,6 +22,9 @@ func runCheck(o options) error {
 	if err := checkLimits(len(o.interfaces)); err != nil {
 		return err
 	}
+	if err := checkStdout(); err != nil {
+		return err
+	}
 	fmt.Printf("maas-netmon %s, %s\n", buildVersion(), kernel())
 	signals := catchSignals()
 	var problem error // the first

@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"maas-netmon/privsep"
 )
 
 // input is the FILE of the command line, or standard input.
@@ -30,6 +32,9 @@ func openInput(name string) (*input, error) {
 		in.fd = fd
 	} else if flags, err := unix.FcntlInt(uintptr(unix.Stdin), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE == unix.O_WRONLY {
 		return nil, usageError(errors.New("standard input is not open for reading"))
+	} else if privsep.Replaced(unix.Stdin) {
+		return nil, &failure{exitFailure, fmt.Errorf("standard input: %w", privsep.ErrReplaced),
+			"put cat between: cat FILE | maas-netmon -i -"}
 	}
 	if isTerminal(in.fd) {
 		return nil, usageError(fmt.Errorf("%s: is a terminal, not a pipe or a file", inputName(name)))

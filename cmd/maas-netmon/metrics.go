@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,7 +35,11 @@ func openMetrics(path string) (_ *metricsFile, err error) {
 		spare: fmt.Sprintf(".%s.%d", filepath.Base(path), os.Getpid()),
 	}
 	wrap := func(what string, err error) error {
-		return fmt.Errorf("--metrics-file %s: %w", path, os.NewSyscallError(what, err))
+		f := &failure{status: exitFailure, err: fmt.Errorf("--metrics-file %s: %w", path, os.NewSyscallError(what, err))}
+		if errors.Is(err, unix.EACCES) {
+			f.hint = fmt.Sprintf("user %d makes it; under the package's AppArmor profile, in /var/lib/prometheus/node-exporter", os.Getuid())
+		}
+		return f
 	}
 	f.dir, err = unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -30,7 +30,7 @@ func runMonitor(o options, env environment) error {
 	if err := checkLimits(len(o.sources())); err != nil {
 		return err
 	}
-	if err := privsep.CheckStdout(); err != nil {
+	if err := checkStdout(); err != nil {
 		return err
 	}
 	signals := catchSignals()
@@ -476,7 +476,10 @@ func (m *monitor) end(cause error) error {
 	if (stopped || m.ended) && m.reading {
 		cause = m.stop()
 	}
-	// The end of its messages means that the parser has ended, or is about to: then
+	if errors.Is(cause, unix.EPIPE) {
+		cause = io.EOF
+	}
+	// The end of its messages, or of its interest in ours, means that the parser has ended, or is about to: then
 	// the way it did is what the user wants to know. Whatever else is wrong,
 	// it must not go on alone.
 	if !errors.Is(cause, io.EOF) {

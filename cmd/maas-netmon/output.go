@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"maas-netmon/privsep"
 )
 
 // pipeBuf is what a pipe that poll(2) calls writable takes without blocking: PIPE_BUF
@@ -26,6 +28,15 @@ const (
 // errStalled is returned by flush when the reader of standard output did not read the
 // last lines in time. The program ends as it was told to all the same.
 var errStalled = &failure{status: exitOK, err: errors.New("standard output: its reader does not read; the last lines are lost")}
+
+// checkStdout fails when what the program prints would be lost.
+func checkStdout() error {
+	err := privsep.CheckStdout()
+	if errors.Is(err, privsep.ErrReplaced) {
+		err = &failure{exitFailure, err, "put cat between: maas-netmon ... | cat >FILE"}
+	}
+	return err
+}
 
 // An output is standard output, to which lines are written whole. It is written by
 // system calls, without an os.File between: the parser's sandbox has no

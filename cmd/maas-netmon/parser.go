@@ -31,6 +31,10 @@ func runParser(o options) error {
 	if err != nil {
 		return usageError(err)
 	}
+	// Once more: the parser's AppArmor profile is another.
+	if err := checkStdout(); err != nil {
+		return err
+	}
 	// The monitor tells when to stop; a signal to the whole process group, as MAAS
 	// sends it, must not cut the last lines off.
 	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT,

@@ -13,6 +13,9 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,10 +53,14 @@ var acts = []struct {
 	{"make a namespace", nil, func() error { return unix.Unshare(unix.CLONE_NEWUTS) }},
 	{"name the host", nil, func() error { return unix.Sethostname([]byte("owned")) }},
 	{"signal the first process", nil, func() error { return unix.Kill(1, 0) }},
+	{"signal a process that is labelled as the monitor", []string{monitor}, func() error { return unix.Kill(other, 0) }},
 	{"trace the first process", nil, func() error { return unix.PtraceSeize(1) }},
 	{"become another user", []string{monitor}, func() error { return unix.Setresuid(1000, 1000, 0) }},
 	{"start a shell", nil, func() error { return unix.Exec("/opt/busybox", []string{"true"}, nil) }},
 }
+
+// other is the number of a process under the monitor's profile that does nothing.
+var other int
 
 func open(path string, flags int) func() error {
 	return func() error {
@@ -78,10 +85,15 @@ func socket(family, kind int) func() error {
 func main() {
 	runtime.LockOSThread() // labels, users and namespaces are a thread's
 	var err error
-	if len(os.Args) == 2 {
+	switch len(os.Args) {
+	case 1:
+		time.Sleep(time.Hour)
+	case 2:
 		err = enter(os.Args[1])
-	} else {
-		err = attack(os.Args[1])
+	default:
+		if other, err = strconv.Atoi(os.Args[2]); err == nil {
+			err = attack(os.Args[1])
+		}
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -94,10 +106,22 @@ func enter(label string) error {
 	if err := os.WriteFile(victim, nil, 0o600); err != nil {
 		return err
 	}
-	if err := os.WriteFile("/proc/thread-self/attr/exec", []byte("exec "+label), 0); err != nil {
+	if err := next(monitor); err != nil {
 		return err
 	}
-	return unix.Exec(program, []string{"attacker", label, "inside"}, nil)
+	pid, err := syscall.ForkExec(program, []string{"attacker"}, nil)
+	if err != nil {
+		return err
+	}
+	if err := next(label); err != nil {
+		return err
+	}
+	return unix.Exec(program, []string{"attacker", label, strconv.Itoa(pid)}, nil)
+}
+
+// next has the next exec of this thread be under the label.
+func next(label string) error {
+	return os.WriteFile("/proc/thread-self/attr/exec", []byte("exec "+label), 0)
 }
 
 // attack tries every act.
