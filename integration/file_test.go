@@ -2,7 +2,6 @@ package integration
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -343,26 +342,11 @@ func TestFileConfined(t *testing.T) {
 		want["Uid"] = "65534 65534 65534 65534"
 	}
 	checkThreads(t, p, want)
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Child(t)))
-	if errors.Is(err, os.ErrPermission) {
-		testenv.Require(t, testenv.Root) // to look into a process that is not dumpable
-	}
-	testenv.Must(t, err)
-	var got []string
-	for _, e := range entries {
-		kind, err := os.Readlink(filepath.Join(fmt.Sprintf("/proc/%d/fd", p.Child(t)), e.Name()))
-		testenv.Must(t, err)
-		kind, _, _ = strings.Cut(kind, ":[")
-		got = append(got, e.Name()+" "+kind)
-	}
 	fds := []string{"0 /dev/null", "1 pipe", "2 pipe", "3 socket", "4 anon_inode", "5 anon_inode", "6 pipe"}
-	for i := range got {
-		got[i] = strings.TrimSuffix(got[i], ":[eventpoll]")
-	}
-	if diff := cmp.Diff(fds, got); diff != "" {
+	if diff := cmp.Diff(fds, descriptors(t, p.Child(t))); diff != "" {
 		t.Errorf("descriptors of the parser (-want +got):\n%s", diff)
 	}
-	_, err = w.Write(littlePcap.File(fileSeconds, arpFrames...))
+	_, err := w.Write(littlePcap.File(fileSeconds, arpFrames...))
 	testenv.Must(t, err)
 	testenv.Must(t, w.Close())
 	if status := p.Exit(t); status != 0 {

@@ -226,12 +226,7 @@ func TestFlappingLink(t *testing.T) {
 	testenv.Must(t, a.Batch(strings.Repeat("link set va down\nlink set va up\n", 100)))
 	last.True(t)
 	// The end of it: down on purpose, and up.
-	down := p.Log.Expect(testenv.Holds("interface is down"))
-	testenv.Must(t, a.Down())
-	down.True(t)
-	up := p.Log.Expect(testenv.Holds("interface is up"))
-	testenv.Must(t, a.Up())
-	up.True(t)
+	downAndUp(t, p, a)
 	sendFence(t, p, b.Port(t)).True(t)
 	if after := descriptors(); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)

@@ -253,16 +253,22 @@ func TestReaderStalls(t *testing.T) {
 	}
 }
 
-func TestLinkDownAndUp(t *testing.T) {
-	t.Parallel()
-	a, b := rawPair(t)
-	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+// downAndUp sets an interface down and up, and waits for the program to say so.
+func downAndUp(t *testing.T, p *testenv.Program, a testenv.Host) {
+	t.Helper()
 	down := p.Log.Expect(testenv.Holds("interface is down"))
 	testenv.Must(t, a.Down())
 	down.True(t)
 	up := p.Log.Expect(testenv.Holds("interface is up"))
 	testenv.Must(t, a.Up())
 	up.True(t)
+}
+
+func TestLinkDownAndUp(t *testing.T) {
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	downAndUp(t, p, a)
 	sendFence(t, p, b.Port(t)).True(t)
 	noCarrier := p.Log.Expect(testenv.Holds("no carrier"))
 	testenv.Must(t, b.Down())

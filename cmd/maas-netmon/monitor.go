@@ -479,9 +479,9 @@ func (m *monitor) end(cause error) error {
 	if errors.Is(cause, unix.EPIPE) {
 		cause = io.EOF
 	}
-	// The end of its messages, or of its interest in ours, means that the parser has ended, or is about to: then
-	// the way it did is what the user wants to know. Whatever else is wrong,
-	// it must not go on alone.
+	// The end of its messages, or of its interest in ours, means that the parser has
+	// ended, or is about to: then the way it did is what the user wants to know. Whatever
+	// else is wrong, it must not go on alone.
 	if !errors.Is(cause, io.EOF) {
 		m.child.Kill()
 	}
