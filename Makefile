@@ -24,6 +24,8 @@ TEST_TAGS = attack liar stress bench trap
 
 # Not in go.mod, which lists what is shipped.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# Writes a CycloneDX SBOM from the module information in the binary.
+CYCLONEDX = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 # One line a package, then the skips with their reasons, then the failures with what they
 # said. Everything is in build/test.json.
 GOTESTSUM = $(GO) run gotest.tools/gotestsum@v1.13.0 --format-hide-empty-pkg --jsonfile build/test.json --raw-command --
@@ -42,7 +44,7 @@ BENCHPEERS =
 RACE_PACKAGES = ./capture ./cmd/... ./linkmon ./parser ./privsep ./report ./tracker
 
 .DEFAULT_GOAL = build
-.PHONY: help deps build run demo test unit test-fleet check bench bench-peers fuzz mutate cover install \
+.PHONY: help deps build run demo test unit test-fleet check bench bench-peers fuzz mutate cover vuln sbom install \
         lint deb reproducible test-vm release-check clean FORCE
 
 help: ## list the targets
@@ -84,6 +86,15 @@ check: build ## format, vet, staticcheck, unit tests with the race detector
 	done
 	@mkdir -p build
 	$(GOTESTSUM) $(GO) test -json -race -tags $(TAGS) $(RACE_PACKAGES)
+	GO=$(GO) .ci/vuln
+
+vuln: ## look for known vulnerabilities in what the program calls
+	GO=$(GO) .ci/vuln
+
+sbom: build ## list the modules in the binary, with versions and hashes: build/maas-netmon.cdx.json
+	@mkdir -p build
+	$(GO) run $(CYCLONEDX) bin -json -std -noserial -notimestamp -version $(VERSION) \
+		-output build/maas-netmon.cdx.json bin/maas-netmon
 
 bench: deps ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
@@ -117,7 +128,7 @@ install: bin/maas-netmon ## install into DESTDIR; without one, give the file its
 
 lint: ## check what is not Go: scripts, manual page, unit, AppArmor profile
 	@.ci/install-deps lint
-	.ci/lint
+	GO=$(GO) .ci/lint
 
 deb: ## build the Debian package into build/ and run lintian on it
 	@.ci/install-deps deb
