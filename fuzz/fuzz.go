@@ -12,9 +12,12 @@ package fuzz
 
 import (
 	"encoding/binary"
+	"math"
+	"time"
 
 	"maas-netmon/parser"
 	"maas-netmon/parser/parsertest"
+	"maas-netmon/tracker"
 )
 
 // tagLen is the number of bytes that a tag takes in front of the frame in an
@@ -93,6 +96,9 @@ func reference(frame []byte, tag parser.Tag) (parser.ARP, error) {
 
 	var vids []uint16
 	for _, tci := range tcis {
+		if tci%4096 == 4095 {
+			return parser.ARP{}, parser.ErrUnsupported
+		}
 		if tci%4096 != 0 {
 			vids = append(vids, uint16(tci%4096))
 		}
@@ -106,26 +112,52 @@ func reference(frame []byte, tag parser.Tag) (parser.ARP, error) {
 	return arp, nil
 }
 
-// A step of a script for a table is this many bytes: one to choose the time, one
-// for the interface, the VLANs and the operation, and one for each address.
+// A step of a script for a table takes this many bytes: one for the times, one for the interface,
+// the VLANs, the operation and the act, and one for each address.
 const stepLen = 6
 
-// step is a packet and when it is seen.
+// script is what a table goes through.
+type script struct {
+	bound    int
+	refresh  int64 // seconds
+	interval time.Duration
+	steps    []step
+}
+
+// step is what happens before a packet, and the packet.
 type step struct {
+	passed  time.Duration // since the start
+	act     act
+	take    int // events to take of those that wait
+	room    bool
 	iface   uint16
 	seconds int64
 	arp     parser.ARP
 }
 
-// decodeScript returns the bound, the refresh interval in seconds and the steps
-// that an input stands for. Few addresses make for many meetings.
-func decodeScript(b []byte) (bound int, refresh int64, steps []step) {
+// act is a call that comes before a packet.
+type act int
+
+const (
+	actNone act = iota
+	actForget
+	actFlush
+	actAbandon
+)
+
+// decodeScript returns the script that an input stands for. Few addresses make for many
+// meetings.
+func decodeScript(b []byte) script {
 	if len(b) < 2 {
-		return 1, 0, nil
+		return script{bound: 1}
 	}
-	bound = int(b[0])%20 + 1
-	refresh = []int64{0, 1, 60, 600}[b[1]%4]
+	s := script{
+		bound:    int(b[0])%20 + 1,
+		refresh:  []int64{0, 1, 60, 600}[b[1]%4],
+		interval: []time.Duration{0, time.Second, 7, tracker.MaxMovedInterval}[b[1]>>2%4],
+	}
 	now := int64(1_000_000)
+	var passed time.Duration
 	for b = b[2:]; len(b) >= stepLen; b = b[stepLen:] {
 		switch b[0] % 8 {
 		case 0:
@@ -135,9 +167,20 @@ func decodeScript(b []byte) (bound int, refresh int64, steps []step) {
 		case 2:
 			now++
 		case 3:
-			now += refresh
+			now += s.refresh
 		}
-		steps = append(steps, step{
+		switch b[0] >> 3 % 8 {
+		case 0:
+			passed++
+		case 1:
+			passed += s.interval / 10
+		case 2:
+			passed += s.interval
+		case 3:
+			passed += 3 * s.interval
+		}
+		next := step{
+			passed:  passed,
 			iface:   uint16(b[1] & 1),
 			seconds: now,
 			arp: parser.ARP{
@@ -149,9 +192,23 @@ func decodeScript(b []byte) (bound int, refresh int64, steps []step) {
 				TargetHardware: scriptMAC(b[4]),
 				TargetProtocol: scriptAddr(b[5]),
 			},
-		})
+		}
+		switch b[1] >> 5 {
+		case 0, 1:
+			next.room, next.take = true, math.MaxInt
+		case 2:
+			next.room, next.take = true, 1
+		case 3, 4:
+		case 5:
+			next.act = actForget
+		case 6:
+			next.act = actFlush
+		case 7:
+			next.act = actAbandon
+		}
+		s.steps = append(s.steps, next)
 	}
-	return bound, refresh, steps
+	return s
 }
 
 // scriptMAC returns one of few hardware addresses, among them zero and a group's.

@@ -155,26 +155,73 @@ func FuzzFilter(f *testing.F) {
 	})
 }
 
-// FuzzTracker: for every script, a table gives the events and the counters of the
-// model, and is never larger than its bound.
+// FuzzTracker: for every script of packets, stalls and time, a table gives the events, the
+// counters and the due time of the model, and never exceeds its bound. With room at all times
+// and no moved interval, each change is an event at once.
 func FuzzTracker(f *testing.F) {
 	addSeeds(f, "FuzzTracker")
 	f.Fuzz(func(t *testing.T, data []byte) {
-		bound, refresh, steps := decodeScript(data)
-		table, err := tracker.NewTable(tracker.Config{MaxBindings: bound, Refresh: time.Duration(refresh) * time.Second})
-		if err != nil {
-			t.Fatal(err)
-		}
-		model := trackertest.NewModel(bound, refresh)
-		var events []tracker.Event
-		for i, s := range steps {
-			events = table.Observe(events[:0], s.iface, s.seconds, &s.arp)
-			want := model.Observe(s.iface, s.seconds, s.arp)
-			if !slices.Equal(events, want) {
-				t.Fatalf("step %d: -want +got:\n%s", i, cmp.Diff(want, events))
+		s := decodeScript(data)
+		newTable := func(interval time.Duration) (*tracker.Table, *trackertest.Model) {
+			table, err := tracker.NewTable(tracker.Config{
+				MaxBindings:   s.bound,
+				Refresh:       time.Duration(s.refresh) * time.Second,
+				MovedInterval: interval,
+			})
+			if err != nil {
+				t.Fatal(err)
 			}
-			if wrong := model.CheckStats(table); wrong != "" {
+			return table, trackertest.NewModel(s.bound, s.refresh, interval)
+		}
+		table, model := newTable(s.interval)
+		roomy, roomyModel := newTable(0)
+		var got []tracker.Event
+		for i, step := range s.steps {
+			table.Advance(step.passed)
+			model.Advance(step.passed)
+			switch step.act {
+			case actForget:
+				table.Forget(step.iface)
+				model.Forget(step.iface)
+			case actFlush:
+				table.Flush()
+				model.Flush()
+			case actAbandon:
+				table.Abandon()
+				model.Abandon()
+			}
+			for range step.take {
+				want, wantOK := model.Next()
+				var got tracker.Event
+				if ok := table.Next(&got); ok != wantOK || got != want {
+					t.Fatalf("step %d: %t, want %t; -want +got:\n%s", i, ok, wantOK, cmp.Diff(want, got))
+				} else if !ok {
+					break
+				}
+			}
+			got = got[:0]
+			if step.room {
+				got = table.Observe(got, step.iface, step.seconds, &step.arp)
+			} else {
+				table.Note(step.iface, step.seconds, &step.arp)
+			}
+			want := model.Observe(step.room, step.iface, step.seconds, step.arp)
+			if !slices.Equal(got, want) {
+				t.Fatalf("step %d: -want +got:\n%s", i, cmp.Diff(want, got))
+			}
+			if wrong := model.Check(table); wrong != "" {
 				t.Fatalf("step %d: %s", i, wrong)
+			}
+
+			got = roomy.Observe(got[:0], step.iface, step.seconds, &step.arp)
+			want = roomyModel.Observe(true, step.iface, step.seconds, step.arp)
+			if !slices.Equal(got, want) || roomy.Waiting() {
+				t.Fatalf("step %d, with room at all times: -want +got:\n%s", i, cmp.Diff(want, got))
+			}
+			for _, e := range got {
+				if e.Moves > 1 {
+					t.Fatalf("step %d, with room at all times: %d moves", i, e.Moves)
+				}
 			}
 		}
 	})
@@ -255,11 +302,15 @@ func FuzzReport(f *testing.F) {
 			PreviousMAC: parser.MAC(data[15:]),
 			Time:        int64(binary.BigEndian.Uint64(data[21:])),
 		}
+		if e.Kind == tracker.Moved {
+			e.Moves = uint32(data[0] / 3)
+		}
 		ifname := string(data[fixed:])
 
-		want := line{IP: e.Addr.String(), MAC: e.MAC.String(), Time: e.Time, Event: e.Kind.String(), InnerVID: e.InnerVID, Interface: strings.ToValidUTF8(ifname, "")}
-		if !utf8.ValidString(ifname) {
-			want.Interface = string([]rune(ifname)) // each invalid byte is one U+FFFD
+		want := line{IP: e.Addr.String(), MAC: e.MAC.String(), Time: e.Time, Event: e.Kind.String(), InnerVID: e.InnerVID}
+		want.Interface = string([]rune(ifname)) // each invalid byte is one U+FFFD
+		if e.Moves > 1 {
+			want.Moves = &e.Moves
 		}
 		if e.Kind == tracker.Moved {
 			want.PreviousMAC = e.PreviousMAC.String()
@@ -283,7 +334,7 @@ func FuzzReport(f *testing.F) {
 		if keys := keysOf(t, text); !slices.Equal(keys, wantKeys(&e, ifname)) {
 			t.Errorf("%q: keys %v, want %v", text, keys, wantKeys(&e, ifname))
 		}
-		if schema != nil && e.VID < 4096 && e.InnerVID < 4096 {
+		if schema != nil && e.VID < 4095 && e.InnerVID < 4095 {
 			if err := schema.Check(text); err != nil {
 				t.Errorf("%q: %v", text, err)
 			}
@@ -310,6 +361,7 @@ type line struct {
 	VID         *uint16 `json:"vid"`
 	InnerVID    uint16  `json:"inner_vid"`
 	Interface   string  `json:"interface"`
+	Moves       *uint32 `json:"moves"`
 }
 
 // keysOf returns the keys of a JSON object of scalars in the order they have.
@@ -340,6 +392,9 @@ func wantKeys(e *tracker.Event, ifname string) []string {
 	}
 	if ifname != "" {
 		keys = append(keys, "interface")
+	}
+	if e.Moves > 1 {
+		keys = append(keys, "moves")
 	}
 	return keys
 }

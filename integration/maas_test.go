@@ -111,7 +111,7 @@ func acceptable(object map[string]any) error {
 			return fmt.Errorf("no vid")
 		}
 	case float64:
-		if vid < 1 || vid > 4095 || vid != float64(int(vid)) {
+		if vid < 1 || vid > 4094 || vid != float64(int(vid)) {
 			return fmt.Errorf("vid %v", vid)
 		}
 	default:

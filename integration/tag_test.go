@@ -22,8 +22,11 @@ func TestTagsAndAddresses(t *testing.T) {
 		{"two priority tags", []testenv.ARP{tagged(arp, 0x8100, 0, 0x8100, 0)}, vlan(-1, -1)},
 		{"a priority tag of 802.1ad", []testenv.ARP{tagged(arp, 0x88a8, 0x7000)}, vlan(-1, -1)},
 		{"the same VLAN twice", []testenv.ARP{tagged(arp, 0x8100, 100, 0x8100, 100)}, vlan(100, 100)},
-		{"the lowest and the highest", []testenv.ARP{tagged(arp, 0x8100, 1), tagged(arp, 0x8100, 4095)},
-			append(vlan(1, -1), vlan(4095, -1)...)},
+		{"the lowest and the highest", []testenv.ARP{tagged(arp, 0x8100, 1), tagged(arp, 0x8100, 4094)},
+			append(vlan(1, -1), vlan(4094, -1)...)},
+		{"the reserved one", []testenv.ARP{
+			tagged(arp, 0x8100, 4095), tagged(arp, 0x8100, 100, 0x8100, 4095), tagged(arp, 0x8100, 0xefff),
+		}, nil},
 		{"the TPID is not part of a binding", []testenv.ARP{tagged(arp, 0x8100, 100), tagged(arp, 0x88a8, 100)}, vlan(100, -1)},
 		{"the priority is not part of a binding", []testenv.ARP{tagged(arp, 0x8100, 100), tagged(arp, 0x8100, 0xf000|100)}, vlan(100, -1)},
 		{"inner and outer are not the same", []testenv.ARP{

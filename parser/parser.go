@@ -25,8 +25,8 @@ var (
 	ErrShort = errors.New("frame too short")
 	// ErrNotARP: the EtherType, behind any VLAN tags, is not that of ARP.
 	ErrNotARP = errors.New("not an ARP frame")
-	// ErrUnsupported: more than two VLAN tags, or ARP for something else than
-	// IPv4 over Ethernet.
+	// ErrUnsupported: more than two VLAN tags, the reserved VLAN ID 4095, or ARP for anything
+	// but IPv4 over Ethernet.
 	ErrUnsupported = errors.New("unsupported ARP frame")
 )
 
@@ -62,6 +62,9 @@ const (
 // vidMask takes the VID out of a TCI; the other bits are PCP and DEI
 // (IEEE 802.1Q 9.6).
 const vidMask = 0x0fff
+
+// reservedVID must not be transmitted in a tag (IEEE 802.1Q table 9-2).
+const reservedVID = 0xfff
 
 // hardwareEthernet is the HTYPE of Ethernet (RFC 826, "ares_hrd$Ethernet").
 const hardwareEthernet = 1
@@ -168,7 +171,8 @@ func Parse(arp *ARP, frame []byte, tag Tag) error {
 	if uint16At(p, offHardwareType) != hardwareEthernet ||
 		uint16At(p, offProtocolType) != etherTypeIPv4 ||
 		p[offHardwareLen] != hardwareLen ||
-		p[offProtocolLen] != protocolLen {
+		p[offProtocolLen] != protocolLen ||
+		vid == reservedVID || inner == reservedVID {
 		return ErrUnsupported
 	}
 	arp.EthernetDestination = MAC(frame[:hardwareLen])

@@ -129,20 +129,23 @@ func TestFixedFields(t *testing.T) {
 	}
 }
 
-// Each VID, beside the frame and in it, with all other bits of the TCI set and
-// clear.
+// Each VID, in the metadata and in the frame, with all values of the other bits of the TCI. The
+// last one is reserved.
 func TestEveryVID(t *testing.T) {
 	inline := vector(t, "tag-inline-8100")
 	stripped := vector(t, "tag-stripped-8100")
 	for tci := range 1 << 16 {
-		want := uint16(tci) & 0xfff
+		want, wantErr := uint16(tci)&0xfff, error(nil)
+		if want == 4095 {
+			want, wantErr = 0, parser.ErrUnsupported
+		}
 		frame := slices.Clone(inline.Frame)
 		frame[14], frame[15] = byte(tci>>8), byte(tci)
-		if got, err := parsertest.Parse(frame, parser.Tag{}); got.VID != want || got.InnerVID != 0 || err != nil {
+		if got, err := parsertest.Parse(frame, parser.Tag{}); got.VID != want || got.InnerVID != 0 || err != wantErr {
 			t.Errorf("in line, TCI %#x: VIDs %d, %d, error %v", tci, got.VID, got.InnerVID, err)
 		}
 		tag := parser.Tag{Present: true, TPID: 0x8100, TCI: uint16(tci)}
-		if got, err := parsertest.Parse(stripped.Frame, tag); got.VID != want || got.InnerVID != 0 || err != nil {
+		if got, err := parsertest.Parse(stripped.Frame, tag); got.VID != want || got.InnerVID != 0 || err != wantErr {
 			t.Errorf("stripped, TCI %#x: VIDs %d, %d, error %v", tci, got.VID, got.InnerVID, err)
 		}
 	}

@@ -1,16 +1,16 @@
-// Package report writes events and packets down, for programs and for people.
+// Package report encodes events and packets, for programs and for people.
 //
-// It runs in the confined parser process. Each function appends to a buffer of
-// the caller's, allocates nothing where the buffer has room, and neither writes nor
-// fails: where the bytes go, and what happens if they do not get there, is the
-// caller's business. The functions are safe for concurrent use.
+// It runs in the confined parser process. Each function appends to a buffer of the caller and
+// allocates nothing if the buffer has room. The package neither writes nor fails: the caller
+// decides where the bytes go and what happens if they do not get there. The functions are safe
+// for concurrent use.
 //
-// What is written consists of numbers, addresses and words of our own. The one
-// exception is the name of an interface, which root chose and the LAN cannot;
-// it is escaped all the same. No text from a frame exists.
+// The output consists of numbers, addresses and words of the package. The one exception is the
+// name of an interface, which root chose and the LAN cannot choose; it is escaped all the same.
+// No text from a frame is printed.
 //
-// The lines of [AppendJSON] are a promise to other programs; doc/output.md has
-// its terms. What [AppendText] and [AppendPacket] write is for people to read.
+// The lines of [AppendJSON] are a promise to other programs; doc/output.md has its terms. The
+// output of [AppendText] and [AppendPacket] is for people.
 package report
 
 import (
@@ -20,12 +20,12 @@ import (
 	"maas-netmon/tracker"
 )
 
-// AppendJSON appends an event to dst as a JSON object on one line, its newline
-// included, and returns the result. ifname is the name of the interface, or
-// empty to leave it out.
+// AppendJSON appends an event to dst as a JSON object on one line, including its newline, and
+// returns the result. ifname is the name of the interface, or empty to omit it.
 //
-// A binding outside any VLAN has a vid of null. The key previous_mac is there for
-// [tracker.Moved] alone, and inner_vid only where there is a second VLAN.
+// A binding outside any VLAN has a vid of null. The key previous_mac is present for
+// [tracker.Moved] only, moves only for a Moved event that stands for more than one move, and
+// inner_vid only if there is a second VLAN.
 func AppendJSON(dst []byte, e *tracker.Event, ifname string) []byte {
 	dst = append(dst, `{"ip":"`...)
 	dst = e.Addr.AppendTo(dst)
@@ -53,11 +53,15 @@ func AppendJSON(dst []byte, e *tracker.Event, ifname string) []byte {
 		dst = append(dst, `,"interface":`...)
 		dst = appendJSONString(dst, ifname)
 	}
+	if e.Moves > 1 {
+		dst = append(dst, `,"moves":`...)
+		dst = strconv.AppendUint(dst, uint64(e.Moves), 10)
+	}
 	return append(dst, '}', '\n')
 }
 
-// appendJSONString appends s as a JSON string (RFC 8259 section 7). A byte that
-// is not part of valid UTF-8 becomes U+FFFD, as encoding/json has it.
+// appendJSONString appends s as a JSON string (RFC 8259 section 7). A byte that is not part of
+// valid UTF-8 becomes U+FFFD, as in encoding/json.
 func appendJSONString(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')

@@ -23,7 +23,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
 
-// golden compares what was written with a file of testdata.
+// golden compares output with a file of testdata.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -46,18 +46,20 @@ var (
 	macB = parser.MAC{0x02, 0xcc, 0, 0, 0, 5}
 )
 
-// events are one of each kind that a line can have, with the name of an interface.
+// events has one event of each form that a line can have, with the name of an interface.
 var events = []struct {
 	tracker.Event
 	ifname string
 }{
 	{tracker.Event{Kind: tracker.New, Addr: parser.Addr{10, 0, 0, 5}, MAC: macA, Time: 1795228118}, ""},
 	{tracker.Event{Kind: tracker.Moved, VID: 100, Addr: parser.Addr{10, 0, 0, 5}, MAC: macB, PreviousMAC: macA, Time: 1795228122}, ""},
-	{tracker.Event{Kind: tracker.Refreshed, VID: 4095, Addr: parser.Addr{192, 168, 100, 200}, MAC: macA, Time: 1795228722}, ""},
+	{tracker.Event{Kind: tracker.Refreshed, VID: 4094, Addr: parser.Addr{192, 168, 100, 200}, MAC: macA, Time: 1795228722}, ""},
 	{tracker.Event{Kind: tracker.New, VID: 200, InnerVID: 100, Addr: parser.Addr{10, 0, 0, 6}, MAC: macA, Time: 1795228723}, ""},
 	{tracker.Event{Kind: tracker.New, Interface: 1, Addr: parser.Addr{10, 0, 0, 5}, MAC: macA, Time: 1795228724}, "eth0"},
-	{tracker.Event{Kind: tracker.Moved, Interface: 1, VID: 4095, InnerVID: 4095, Addr: parser.Addr{255, 255, 255, 254}, MAC: macB, PreviousMAC: macA, Time: 1795228725}, "enp0s31f6np0-15"},
-	{tracker.Event{Kind: tracker.Moved, Interface: 1, Addr: parser.Addr{10, 0, 0, 5}, MAC: macB, PreviousMAC: macA, Time: 1795228726}, "eth0"},
+	{tracker.Event{Kind: tracker.Moved, Interface: 1, VID: 4094, InnerVID: 4094, Addr: parser.Addr{255, 255, 255, 254}, MAC: macB, PreviousMAC: macA, Time: 1795228725}, "enp0s31f6np0-15"},
+	{tracker.Event{Kind: tracker.Moved, Interface: 1, Addr: parser.Addr{10, 0, 0, 5}, MAC: macB, PreviousMAC: macA, Moves: 1, Time: 1795228726}, "eth0"},
+	{tracker.Event{Kind: tracker.Moved, Interface: 1, Addr: parser.Addr{10, 0, 0, 5}, MAC: macA, PreviousMAC: macB, Moves: 2, Time: 1795228727}, "eth0"},
+	{tracker.Event{Kind: tracker.Moved, VID: 100, Addr: parser.Addr{10, 0, 0, 5}, MAC: macA, PreviousMAC: macB, Moves: math.MaxUint32, Time: 1795228727}, ""},
 	{tracker.Event{Kind: tracker.Moved, Addr: parser.Addr{10, 0, 0, 5}, MAC: macA, PreviousMAC: macB, Time: 1795228727}, ""},
 	{tracker.Event{Kind: tracker.New, Addr: parser.Addr{1, 2, 3, 4}, MAC: macA, Time: 0}, ""},
 	{tracker.Event{Kind: tracker.New, Addr: parser.Addr{1, 2, 3, 4}, MAC: macA, Time: -1}, ""},
@@ -117,8 +119,7 @@ func TestPacketZone(t *testing.T) {
 	}
 }
 
-// line is what a program sees in a line. The order of its fields is that of the
-// keys.
+// line is what a program reads from a line. Its fields are in the order of the keys.
 type line struct {
 	IP          string  `json:"ip"`
 	MAC         string  `json:"mac"`
@@ -128,14 +129,18 @@ type line struct {
 	VID         *uint16 `json:"vid"`
 	InnerVID    uint16  `json:"inner_vid,omitempty"`
 	Interface   string  `json:"interface,omitempty"`
+	Moves       uint32  `json:"moves,omitempty"`
 }
 
-// encode writes an event down by way of encoding/json.
+// encode encodes an event by encoding/json.
 func encode(t *testing.T, e tracker.Event, ifname string) string {
 	t.Helper()
 	l := line{IP: e.Addr.String(), MAC: e.MAC.String(), Time: e.Time, Event: e.Kind.String(), InnerVID: e.InnerVID, Interface: ifname}
 	if e.Kind == tracker.Moved {
 		l.PreviousMAC = e.PreviousMAC.String()
+	}
+	if e.Moves > 1 {
+		l.Moves = e.Moves
 	}
 	if e.VID != 0 {
 		l.VID = &e.VID
@@ -170,8 +175,8 @@ func TestJSONAsEncodingJSON(t *testing.T) {
 	}
 }
 
-// Each byte that the name of an interface can have, alone and within a name, is
-// read back as if encoding/json had written it.
+// Each byte that the name of an interface can have, alone and within a name, is read back as if
+// encoding/json had written it.
 func TestJSONNames(t *testing.T) {
 	e := events[0].Event
 	for c := range 256 {

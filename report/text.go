@@ -17,8 +17,8 @@ const (
 	nameWidth = 15 // IFNAMSIZ less the final zero, netdevice(7)
 )
 
-// Colours of the events: what is new is green, what may be a takeover is red and
-// bold, what merely goes on is faint (ECMA-48 8.3.117).
+// Colours of the events: new bindings are green, possible takeovers red and bold, refreshed
+// bindings faint (ECMA-48 8.3.117).
 const (
 	colourNew       = "\x1b[32m"
 	colourMoved     = "\x1b[1;31m"
@@ -26,12 +26,11 @@ const (
 	colourOff       = "\x1b[0m"
 )
 
-// AppendText appends an event to dst as one line of aligned columns for people to
-// read, its newline included, and returns the result: time in UTC, event, protocol
-// address, hardware address, VLAN IDs (outer.inner if there are two, - if there is
-// none), the name of the interface unless it is empty, and for [tracker.Moved]
-// the previous hardware address. colour says whether a terminal shows it, and
-// colours the word for the event.
+// AppendText appends an event to dst as one line of aligned columns for people, including its
+// newline, and returns the result: time in UTC, event, protocol address, hardware address, VLAN
+// IDs (outer.inner if there are two, - if there is none), the name of the interface unless it
+// is empty, and for [tracker.Moved] the previous hardware address, and the number of moves if
+// there is more than one. colour is for a terminal and colours the word for the event.
 func AppendText(dst []byte, e *tracker.Event, ifname string, colour bool) []byte {
 	dst = time.Unix(e.Time, 0).UTC().AppendFormat(dst, "2006-01-02T15:04:05Z  ")
 
@@ -78,6 +77,11 @@ func AppendText(dst []byte, e *tracker.Event, ifname string, colour bool) []byte
 		}
 		dst = append(dst, "was "...)
 		dst = e.PreviousMAC.AppendTo(dst)
+		if e.Moves > 1 {
+			dst = append(dst, "  ("...)
+			dst = strconv.AppendUint(dst, uint64(e.Moves), 10)
+			dst = append(dst, " moves)"...)
+		}
 	}
 	return append(dst, '\n')
 }
@@ -93,12 +97,12 @@ func colourOf(k tracker.Kind) string {
 	}
 }
 
-// appendName appends the name of an interface, in quotes if it has a character in
-// it that a terminal might not show as it is, or might obey.
+// appendName appends the name of an interface. It is quoted, in ASCII, if it contains a character
+// that a terminal might interpret or show as another one.
 func appendName(dst []byte, name string) []byte {
 	for _, r := range name {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar || r == '"' || r == '\\' {
-			return strconv.AppendQuote(dst, name)
+			return strconv.AppendQuoteToASCII(dst, name)
 		}
 	}
 	return append(dst, name...)
@@ -111,10 +115,10 @@ func appendSpaces(dst []byte, n int) []byte {
 	return dst
 }
 
-// AppendPacket appends an ARP packet, seen at a time in seconds since the Unix
-// epoch, to dst as the block of lines that `observe-arp -v` printed for it, the
-// empty line at its end included, and returns the result. The time is that of the
-// zone. An inner VLAN ID has no place in that layout and is left out.
+// AppendPacket appends an ARP packet, seen at a time in seconds since the Unix epoch, to dst as
+// the block of lines that `observe-arp -v` printed for it, including the empty line at its end,
+// and returns the result. The time is that of the zone. An inner VLAN ID has no place in that
+// layout and is omitted.
 func AppendPacket(dst []byte, arp *parser.ARP, seconds int64, zone *time.Location) []byte {
 	dst = append(dst, "ARP observed at "...)
 	dst = time.Unix(seconds, 0).In(zone).AppendFormat(dst, time.DateTime)
@@ -130,7 +134,7 @@ func AppendPacket(dst []byte, arp *parser.ARP, seconds int64, zone *time.Locatio
 	dst = arp.EthernetSource.AppendTo(dst)
 	dst = append(dst, "\n   Ethernet destination: "...)
 	dst = arp.EthernetDestination.AppendTo(dst)
-	// Package parser decodes nothing else than IPv4 over Ethernet.
+	// Package parser decodes only IPv4 over Ethernet.
 	dst = append(dst, "\n          Hardware type: 0x0001"+
 		"\n          Protocol type: 0x0800"+
 		"\nHardware address length: 6"+

@@ -8,40 +8,51 @@ import (
 	"maas-netmon/parser"
 )
 
-// key is what a binding is known by, in two numbers that fit into registers: put
-// together in memory out of its parts, it would have to be waited for.
+// key identifies a binding. It is two numbers that fit into registers: a key that is assembled
+// in memory from its parts would delay the load that follows.
 type key struct {
-	addr  uint64 // protocol address, VID and inner VID
-	iface uint16
+	addr uint64 // protocol address (32 bits), VID (12), inner VID (12), low byte of the interface
+	high uint16 // the interface divided by 256
 }
+
+const vidMask = 0xfff // IEEE 802.1Q 9.6: a VID has 12 bits
+
+// ifaceHigh is the part of entry.flags that belongs to the key. It limits the number of
+// interfaces.
+const ifaceHigh = MaxInterfaces/256 - 1
 
 func keyOf(addr parser.Addr, iface, vid, inner uint16) key {
 	return key{
 		addr: uint64(binary.BigEndian.Uint32(addr[:]))<<32 |
-			uint64(vid)<<16 |
-			uint64(inner),
-		iface: iface,
+			uint64(vid&vidMask)<<20 |
+			uint64(inner&vidMask)<<8 |
+			uint64(iface&0xff),
+		high: iface >> 8,
 	}
 }
 
-// entry is one binding: 32 bytes, so two fill a line of a processor cache. Entries
-// refer to one another by number: half of what pointers take, and nothing for
-// the garbage collector to follow.
+// entry is the part of a binding that every sighting reads: 32 bytes, so two of them fill a
+// cache line. Entries refer to each other by number, which takes half the space of pointers
+// and gives the garbage collector nothing to follow.
 type entry struct {
-	addr       uint64 // as in key
-	iface      uint16
+	addr       uint64 // as in key; 0 for an entry that is free
+	flags      uint16 // ifaceHigh, stateMask, and the upper bits of the number of moves
 	mac        parser.MAC
-	time       uint32 // of the last event, see storedTime
-	prev, next uint32
+	time       uint32 // of the last change, see storedTime
+	prev, next uint32 // order of use; next also links the free entries
 	chain      uint32 // next entry that its group has no slot for, or none, and isProtected
 }
 
-// isProtected is the bit of entry.chain that says which list the entry is in. No
-// entry has a number that large.
+// isProtected is the bit of entry.chain that tells the two lists of use apart. No entry has a
+// number that large.
 const isProtected = 1 << 31
 
 func (e *entry) key() key {
-	return key{e.addr, e.iface}
+	return key{e.addr, e.flags & ifaceHigh}
+}
+
+func (e *entry) iface() uint16 {
+	return e.flags&ifaceHigh<<8 | uint16(e.addr&0xff)
 }
 
 func (e *entry) overflow() uint32 {
@@ -52,69 +63,77 @@ func (e *entry) setOverflow(i uint32) {
 	e.chain = e.chain&isProtected | i
 }
 
-// The first two entries are no bindings but the ends of the two lists, each of
-// which is a ring through its end: next of the end is the binding seen last,
-// prev the one seen least recently.
+// The first two entries are the ends of the two lists of use. Each list is a ring through its
+// end: next of the end is the binding seen last, prev the one seen least recently.
 const (
 	probation uint32 = iota
 	protected
-	firstBinding
 
-	// none is no entry. The end of a list is never looked for, so its number is
-	// free to say this, and new blocks need no preparation.
+	// none is not an entry. No search ever gives the end of a list, so its number is free for
+	// this, and new memory needs no preparation.
 	none = probation
 )
 
-// group is a bucket of the index, as large as a line of a processor cache. A
-// slot is the number of an entry in the upper half and the hash of its key in the
-// lower, or zero. The last word is no slot: it is the number of the first of the
-// entries that found no slot free, or none.
+// group is a bucket of the index, as large as a cache line. A slot holds the number of an entry
+// in the upper half and the hash of its key in the lower half, or zero. The last word is not a
+// slot: it is the number of the first entry that found no free slot, or none.
 type group [8]uint64
 
 const overflow = len(group{}) - 1
 
-// A new group is made for this many new entries. Fewer would waste memory, more
-// would fill groups: at four, one or two entries in a hundred have no slot.
-const entriesPerGroup = 4
+// groupsFor returns how many groups n entries need: 15 for each 64 entries. More would waste
+// memory. Fewer would fill the groups: with this number, about two entries in a hundred have no
+// slot.
+func groupsFor(n uint32) uint32 {
+	return 1 + uint32(uint64(n)*15/64)
+}
 
-// A store begins with room for this many entries, and doubles it when it is used up.
+// A store begins with room for this many entries and doubles it when it is used up.
 const initialEntries = 1024
 
 // store holds the entries, finds them by key and keeps them in order of use.
 //
-// The index is a hash table that grows by linear hashing (Litwin, "Linear
-// hashing: a new tool for file and table addressing", VLDB 1980): every few new
-// entries add a group at the end, and it takes its share of the entries of one
-// older group. So there is no moment at which everything is hashed again, during
-// which the ring of a socket would fill up. To make room, entries and groups are
-// copied to twice the space: a few milliseconds for each hundred thousand entries.
-// Blocks that are never copied would do without that pause, but the way through a
-// table of blocks costs every sighting a fifth more.
+// The index is a hash table that grows by linear hashing (Litwin, "Linear hashing: a new tool
+// for file and table addressing", VLDB 1980): every few new entries add a group at the end, and
+// it takes its share of the entries of one older group. The index is never hashed again as a
+// whole, so the ring of a socket does not fill up meanwhile. To make room, entries and groups
+// are copied to twice the space, which takes a few milliseconds per hundred thousand entries.
+// A table of blocks that are never copied would avoid that pause, but the extra indirection
+// makes every sighting a fifth slower.
 //
-// What a sighting costs in a large table is the time that memory takes to answer:
-// once for the group, once for the entry. The code between the two is kept short
-// and free of branches that a processor cannot foresee, so that it can fetch for
-// the next packet while it waits for this one.
+// In a large table a sighting takes as long as two memory accesses: one for the group, one for
+// the entry. The code between them is short and has no branches that a processor cannot
+// predict, so that it can fetch for the next packet while it waits for this one.
+//
+// The lists of bindings that wait to be reported are in pending.go.
 type store struct {
 	secret  [4]uint64
 	entries []entry
+	waits   []wait // by number of the entry
 	groups  []group
 
 	groupCount uint32 // groups in use, the first ones
 	groupMask  uint32 // the smallest 2^n-1 that has a bit for each group
 
+	made         uint32 // entries that have been used at least once
 	used         uint32 // bindings in the table
+	free         uint32 // first of the free entries, or none
 	limit        uint32 // bound of used
 	protected    uint32 // bindings in the protected segment
 	maxProtected uint32 // bound of protected, always less than limit
-	idle         uint64 // seconds since its last event after which a protected binding may go
+	idle         uint64 // seconds since its last change after which a protected binding may go
+
+	ready uint32 // bindings in the lists moved, fresh and refreshed
+	held  uint32 // resting bindings that have a line to come
 }
 
 // init makes an empty store.
 func (s *store) init(limit uint32, idle uint64) {
+	n := min(initialEntries, firstBinding+limit)
 	*s = store{
-		entries:      make([]entry, min(initialEntries, firstBinding+limit)),
-		groups:       make([]group, 1+min(initialEntries, firstBinding+limit)/entriesPerGroup),
+		entries:      make([]entry, n),
+		waits:        make([]wait, n),
+		groups:       make([]group, groupsFor(n)),
 		groupCount:   1,
 		limit:        limit,
 		maxProtected: uint32(uint64(limit) * 4 / 5),
@@ -128,18 +147,22 @@ func (s *store) init(limit uint32, idle uint64) {
 		e := s.at(end)
 		e.prev, e.next = end, end
 	}
+	for end := range firstBinding {
+		w := &s.waits[end]
+		w.prev, w.next = end, end
+	}
 }
 
-// at returns the entry with a number. The pointer is good until the store grows.
+// at returns the entry with a number. The pointer is valid until the store grows.
 func (s *store) at(i uint32) *entry {
 	return &s.entries[i]
 }
 
-// hash returns a hash that cannot be foreseen without the secret: two multiply
-// and fold steps, as the Go runtime hashes on processors without AES. To call
-// hash/maphash here takes longer than all the rest of a sighting.
+// hash returns a hash that is unpredictable without the secret: two multiply and fold steps, as
+// in the Go runtime on processors without AES. A call of hash/maphash would take longer than
+// the rest of a sighting.
 func (s *store) hash(k key) uint32 {
-	hi, lo := bits.Mul64(k.addr^s.secret[0], uint64(k.iface)^s.secret[1])
+	hi, lo := bits.Mul64(k.addr^s.secret[0], uint64(k.high)^s.secret[1])
 	hi, lo = bits.Mul64(hi^s.secret[2], lo^s.secret[3])
 	return uint32(hi ^ lo)
 }
@@ -148,7 +171,7 @@ func (s *store) hash(k key) uint32 {
 func (s *store) group(h uint32) *group {
 	n := h & s.groupMask
 	if n >= s.groupCount {
-		// Not made yet: its entries are still where half the mask puts them.
+		// This group does not exist yet: its entries are where half the mask puts them.
 		n &= s.groupMask >> 1
 	}
 	return &s.groups[n]
@@ -169,10 +192,10 @@ func (s *store) find(h uint32, k key) (uint32, *entry) {
 	m := equal(g[0], h) | equal(g[1], h)<<1 | equal(g[2], h)<<2 | equal(g[3], h)<<3 |
 		equal(g[4], h)<<4 | equal(g[5], h)<<5 | equal(g[6], h)<<6
 	for ; m != 0; m &= m - 1 {
-		// An empty slot names the end of a list, whose key is that of the
-		// address 0.0.0.0, which no binding has.
+		// An empty slot refers to the end of a list, which has the key of the address
+		// 0.0.0.0. No binding has that address.
 		i := uint32(g[bits.TrailingZeros(m)%len(g)] >> 32)
-		if e := s.at(i); e.addr == k.addr && e.iface == k.iface {
+		if e := s.at(i); e.addr == k.addr && e.flags&ifaceHigh == k.high {
 			return i, e
 		}
 	}
@@ -186,7 +209,7 @@ func (s *store) find(h uint32, k key) (uint32, *entry) {
 	return none, nil
 }
 
-// put makes an entry findable in its group.
+// put enters an entry into its group.
 func (s *store) put(g *group, h, i uint32) {
 	for n, slot := range g[:overflow] {
 		if slot == 0 {
@@ -198,7 +221,7 @@ func (s *store) put(g *group, h, i uint32) {
 	g[overflow] = uint64(i)
 }
 
-// remove undoes put. The first entry without a slot gets the one set free.
+// remove undoes put. The first entry without a slot gets the slot that becomes free.
 func (s *store) remove(i uint32) {
 	g := s.group(s.hash(s.at(i).key()))
 	for n, slot := range g[:overflow] {
@@ -222,35 +245,63 @@ func (s *store) remove(i uint32) {
 	e.setOverflow(s.at(i).overflow())
 }
 
-// add makes an entry with a key that has none, evicting one if the store is
-// full. It returns the entry, of which the caller sets hardware address and time, and
-// the interface of the evicted one.
-func (s *store) add(h uint32, k key) (i uint32, evicted bool, of uint16) {
-	if s.used < s.limit {
-		i = firstBinding + s.used
-		s.used++
-		s.grow(i)
-	} else {
+// add makes an entry for a key that has none. If the store is full, the binding of probation
+// that was seen least recently is dropped: evicted is true, of is its interface, and unreported
+// is true if it waited to be reported. The caller sets hardware address and time of the new
+// entry.
+func (s *store) add(h uint32, k key) (i uint32, evicted bool, of uint16, unreported bool) {
+	switch {
+	case s.used == s.limit:
 		i = s.at(probation).prev
-		s.unlink(i)
-		s.remove(i)
-		evicted, of = true, s.at(i).iface
+		of = s.at(i).iface()
+		evicted, unreported = true, s.drop(i)
+	case s.free != none:
+		i = s.free
+		s.free = s.at(i).next
+	default:
+		i = firstBinding + s.made
+		s.made++
+		s.grow(i)
 	}
+	s.used++
 	e := s.at(i)
-	e.addr, e.iface = k.addr, k.iface
+	e.addr, e.flags = k.addr, k.high
 	s.put(s.group(h), h, i)
 	s.pushFront(probation, i)
-	return i, evicted, of
+	return i, evicted, of, unreported
 }
 
-// grow makes room for a new entry with a number that follows on the last one.
+// drop removes a binding from the index and from all lists. It reports whether the binding
+// waited to be reported. What becomes of the entry is up to the caller.
+func (s *store) drop(i uint32) (unreported bool) {
+	e := s.at(i)
+	unreported = s.leave(i)
+	if e.chain&isProtected != 0 {
+		e.chain &^= isProtected
+		s.protected--
+	}
+	s.unlink(i)
+	s.remove(i)
+	s.used--
+	return unreported
+}
+
+// release makes an entry that was dropped free for another binding.
+func (s *store) release(i uint32) {
+	e := s.at(i)
+	e.addr, e.flags, e.next = 0, 0, s.free
+	s.free = i
+}
+
+// grow makes room for a new entry, whose number follows the last one.
 func (s *store) grow(i uint32) {
 	if i == uint32(len(s.entries)) {
 		n := min(2*i, firstBinding+s.limit)
 		s.entries = enlarged(s.entries, n)
-		s.groups = enlarged(s.groups, 1+n/entriesPerGroup)
+		s.waits = enlarged(s.waits, n)
+		s.groups = enlarged(s.groups, groupsFor(n))
 	}
-	if i%entriesPerGroup == 0 {
+	if s.groupCount < groupsFor(i) {
 		s.split()
 	}
 }
@@ -262,8 +313,8 @@ func enlarged[T any](old []T, n uint32) []T {
 	return s
 }
 
-// split adds one group and moves to it the entries that belong there, all of
-// which are in the group that has its number without the highest bit.
+// split adds one group and moves the entries that belong there to it. All of them are in the
+// group that has its number without the highest bit.
 func (s *store) split() {
 	n := s.groupCount
 	if n > s.groupMask {
@@ -287,9 +338,9 @@ func (s *store) split() {
 	}
 }
 
-// promote makes an entry of probation a protected one, if there is a place for it
-// or one can be had. It returns the list that the entry now belongs to; to move it
-// there is up to the caller.
+// promote makes an entry of probation a protected one if the segment has a place for it, or if
+// demote can give it one. It returns the list that the entry now belongs to. The caller moves
+// it there.
 func (s *store) promote(e *entry, now uint32) uint32 {
 	if s.protected < s.maxProtected {
 		s.protected++
@@ -300,8 +351,8 @@ func (s *store) promote(e *entry, now uint32) uint32 {
 	return protected
 }
 
-// demote sends the protected entry seen least recently back to probation, if it
-// has been idle for long enough. It reports whether it did.
+// demote returns the protected entry that was seen least recently to probation, if it has been
+// idle for long enough. It reports whether it did.
 func (s *store) demote(now uint32) bool {
 	i := s.at(protected).prev
 	e := s.at(i)
@@ -313,7 +364,7 @@ func (s *store) demote(now uint32) bool {
 	return true
 }
 
-// moveToFront moves an entry to the front of a list, from wherever it is.
+// moveToFront moves an entry to the front of a list of use, from any place in either list.
 func (s *store) moveToFront(list, i uint32, e *entry) {
 	all := s.entries
 	first := all[list].next

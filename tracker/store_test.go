@@ -7,18 +7,17 @@ import (
 	"maas-netmon/parser"
 )
 
-// checkIndex sees that each entry can be found in one way, in its group, and that nothing
-// else is in the index.
+// checkIndex checks that the index has each binding once, in its group, and nothing else.
 func (s *store) checkIndex() error {
 	found := make(map[uint32]bool)
 	see := func(n int, i uint32) error {
 		switch {
-		case i < firstBinding || i >= firstBinding+s.used:
-			return fmt.Errorf("group %d has entry %d of %d", n, i, s.used)
+		case i < firstBinding || i >= firstBinding+s.made:
+			return fmt.Errorf("group %d has entry %d of %d", n, i, s.made)
 		case found[i]:
-			return fmt.Errorf("entry %d is there twice", i)
+			return fmt.Errorf("entry %d is in the index twice", i)
 		case s.group(s.hash(s.at(i).key())) != &s.groups[n]:
-			return fmt.Errorf("entry %d is in group %d, which is not its own", i, n)
+			return fmt.Errorf("entry %d is in group %d, where it does not belong", i, n)
 		}
 		found[i] = true
 		return nil
@@ -45,8 +44,8 @@ func (s *store) checkIndex() error {
 	return nil
 }
 
-// The index holds each entry once, while the table grows, which begins small, at its bound,
-// and where groups are too full for their slots.
+// The index has each entry once: while the table grows from a small size, at its bound, where
+// groups are too full for their slots, and after entries were dropped.
 func TestIndex(t *testing.T) {
 	const limit = 3000
 	var s store
@@ -57,6 +56,13 @@ func TestIndex(t *testing.T) {
 	for n := range uint32(2 * limit) {
 		k := keyOf(parser.Addr{10, byte(n >> 16), byte(n >> 8), byte(n)}, 0, 0, 0)
 		s.add(s.hash(k), k)
+		if n%7 == 0 {
+			i := firstBinding + n%s.made
+			if s.at(i).addr != 0 {
+				s.drop(i)
+				s.release(i)
+			}
+		}
 		if n%50 != 0 {
 			continue
 		}

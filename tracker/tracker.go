@@ -1,53 +1,81 @@
-// Package tracker remembers which hardware address each protocol address was
-// last seen with, and says when that changes.
+// Package tracker remembers the last hardware address of each protocol address and reports when
+// it changes.
 //
-// It runs in the confined parser process. It is a pure state machine: time comes
-// with the frame, there is no clock, no timer, no goroutine and no I/O, so the
-// same packets always give the same events. It does not know where packets come
+// It runs in the confined parser process. It is a pure state machine: the caller passes the time
+// of each frame and the time that has passed; there is no clock, no timer, no goroutine and no
+// I/O. The same calls always give the same events. The package does not know where packets come
 // from or how an event is printed.
 //
-// # Bindings and events
+// # Bindings and changes
 //
-// A binding is known by interface, VLAN IDs and protocol address. An ARP request
-// tells of one, its sender's; a reply of two, the sender's and then the target's.
-// A binding not in the table is [New]. One whose hardware address differs from
-// the last one is [Moved]. One seen again with the same hardware address at least
-// [Config.Refresh] after its last event is [Refreshed]. Any other sighting gives
-// no event and leaves the time of the last event alone, unless the clock has gone
-// backwards: then that time is set back to the frame's, so that a clock corrected
+// A binding is identified by interface, VLAN IDs and protocol address. An ARP request contains
+// one binding, that of its sender; a reply contains two, the sender's and then the target's. A
+// binding that is not in the table is [New]. One whose hardware address differs from the last
+// one is [Moved]. One that is seen again with the same hardware address at least
+// [Config.Refresh] after its last change is [Refreshed]. These three are changes. Any other
+// sighting changes nothing and leaves the time of the last change alone, unless the clock has
+// gone backwards: then that time is set back to the frame's, so that a clock that is corrected
 // by an hour does not silence every host for an hour.
 //
-// # The bound, and who goes first
+// # Changes and events
 //
-// The hosts on the LAN choose the keys, so the table has a bound. In a full table
-// a new binding takes the place of an old one, which is counted and otherwise
-// silent: an evicted binding is [New] when it is seen again, even if it has moved
-// in between. Hiding a takeover in that way is worth a flood of invented
-// addresses to an attacker, so the table has two segments:
+// To observe a change and to report it are two steps. [Table.Observe] returns the events of a
+// packet at once, in packet order. While nothing can be written, the caller uses [Table.Note]
+// instead: then each binding that changes waits in the table, and [Table.Next] returns one event
+// for each when there is room again. A binding waits once, however often it changes, and the
+// event describes its state at the time of Next:
 //
-//   - A new binding enters probation. A binding that another packet tells of
-//     again leaves it for the protected segment, four fifths of the bound, if
-//     there is room.
+//   - A binding that was never reported gives New with its latest hardware address, even if it
+//     moved in the meantime. Otherwise a flood of invented bindings that all move once would
+//     delay the moves of bindings that the reader knows.
+//   - A binding that was reported and has moved since gives Moved. MAC is the latest hardware
+//     address, PreviousMAC the one before it, Moves the number of moves since the last event of
+//     this binding. A binding that moved there and back gives Moved too, with two moves: the
+//     hardware address is that of the last event, but the binding did move.
+//   - Any other binding that waits gives Refreshed.
+//
+// Time is that of the frame of the latest change. Moved bindings come first, then new ones, then
+// refreshed ones. Within each of the three, the binding that began to wait first comes first. As
+// long as one binding waits, Observe reports nothing at once either: the events of its packet
+// wait for their turn.
+//
+// # The moved interval
+//
+// With [Config.MovedInterval], a binding rests for that long after each Moved event. A move
+// while it rests is remembered, and the binding begins to wait when its rest ends. So the first
+// move is reported at once, further ones at most once per interval, and the last state always,
+// even if no further packet comes: [Table.Due] tells when to call [Table.Advance]. The end of
+// the rest is rounded up, by at most a fifteenth of the interval.
+//
+// # The bound and the order of eviction
+//
+// The hosts on the LAN choose the keys, so the table has a bound. In a full table a new binding
+// takes the place of an old one. That is counted, and gives no event: an evicted binding is New
+// when it is seen again, even if it has moved in between. If it waited to be reported, it is
+// also counted as unreported. An attacker could hide a takeover by a flood of invented
+// addresses if such a flood evicted the victim, so the table has two segments:
+//
+//   - A new binding enters probation. When another packet contains it again, it moves to the
+//     protected segment, four fifths of the bound, if there is room.
 //   - Only the binding of probation that was seen least recently is ever evicted.
-//   - A protected binding gives up its place only to another one that was seen
-//     twice, and only if nothing was heard of it for a day. It goes back to
-//     probation then. The day is counted by the frames' own time.
+//   - A protected binding gives up its place only to another binding that was seen twice, and
+//     only if nothing was heard of it for a day. It returns to probation then. The day is
+//     counted by the frames' own time.
 //
-// So a host that was seen twice before a flood stays as long as it is heard of
-// once a day, however many addresses the flood invents and however often it
-// repeats each. The price: an attacker who is there first can fill the protected
-// segment, and hosts that appear after that stay on probation, where the least
-// recently seen goes first, until the attacker falls silent for a day.
+// So a host that was seen twice before a flood stays as long as it is heard of once a day,
+// however many addresses the flood invents and however often it repeats each. There is a
+// limit: an attacker who comes first can fill the protected segment, and hosts that appear
+// later stay on probation, where the least recently seen goes first, until the attacker falls
+// silent for a day.
 //
 // # Memory
 //
-// The table grows with the number of bindings, by doubling, never beyond its
-// bound; it never shrinks. At the bound a binding takes 48 bytes, and no pointer is
-// among them, so the garbage collector does not scan the table. An observation
-// takes constant time on average, whatever the number of bindings, and all but
-// those that double the table take constant time, full stop. Where a binding is
-// kept follows from a hash with a random secret, so nobody can choose addresses
-// that fall together.
+// The table grows with the number of bindings, by doubling, never beyond its bound; it never
+// shrinks. At the bound a binding takes 63 bytes, whether it waits or not, and no pointer is
+// among them, so the garbage collector does not scan the table. An observation takes constant
+// time on average, whatever the number of bindings, and all but those that double the table
+// take constant time in the worst case. The place of a binding follows from a hash with a random
+// secret, so nobody can choose addresses that collide.
 package tracker
 
 import (
@@ -59,16 +87,16 @@ import (
 	"maas-netmon/parser"
 )
 
-// Kind says what happened to a binding. The zero value is invalid.
+// Kind is what happened to a binding. The zero value is invalid.
 type Kind uint8
 
 const (
 	New       Kind = iota + 1 // not in the table before
 	Moved                     // another hardware address than before
-	Refreshed                 // unchanged, a while after its last event
+	Refreshed                 // unchanged, some time after its last change
 )
 
-// String returns the name of the kind as the output has it.
+// String returns the name of the kind as in the output.
 func (k Kind) String() string {
 	switch k {
 	case New:
@@ -81,94 +109,161 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
-// Event is one thing worth telling about one binding. It is comparable and
-// refers to nothing.
+// Event is a change of one binding, as reported. It is comparable and refers to no buffer.
 type Event struct {
 	Kind        Kind
-	Interface   uint16 // the number that the caller gave to Observe
+	Interface   uint16 // the number that the caller gave to Observe or Note
 	VID         uint16 // outermost VLAN ID, 0: none
 	InnerVID    uint16 // second VLAN ID, 0: none
 	Addr        parser.Addr
 	MAC         parser.MAC
 	PreviousMAC parser.MAC // of a Moved binding, else zero
-	Time        int64      // of the frame, in seconds since the Unix epoch
+	// Moves is the number of moves that a Moved event stands for, 1 at least, else 0. It does
+	// not count beyond 134,217,727.
+	Moves uint32
+	// Time is that of the frame, in seconds since the Unix epoch. The time of an event that
+	// waited is in the range of uint32: other times count as its nearer end.
+	Time int64
 }
 
-// MaxBindings is the largest bound that a table can have.
-const MaxBindings = 1 << 30
+// Limits of a table.
+const (
+	MaxBindings      = 1 << 30        // largest bound
+	MaxInterfaces    = 1 << 10        // numbers of interfaces are less than this
+	MaxMovedInterval = 24 * time.Hour // largest moved interval
+)
 
-// protectedIdle is how many seconds after its last event a protected binding may
-// lose its place, on top of the refresh interval. A binding heard of has an event
-// each interval, so nothing was heard of it for at least these seconds.
+// protectedIdle is how many seconds after its last change a protected binding can lose its
+// place, in addition to the refresh interval. A binding that is heard of changes at least once
+// per refresh interval, so nothing was heard of it for at least this many seconds.
 const protectedIdle = 24 * 60 * 60
 
 // Config is what the operator chooses.
 type Config struct {
 	// MaxBindings bounds the table, over all interfaces: 1 to [MaxBindings].
 	MaxBindings int
-	// Refresh is how long after its last event an unchanged binding is told of
-	// again. Frame times are whole seconds, so a fraction counts as a second
-	// more. Zero tells of every sighting.
+	// Refresh is how long after its last change an unchanged binding is reported again. Frame
+	// times are whole seconds, so a fraction counts as a whole second. With zero, every
+	// sighting is reported.
 	Refresh time.Duration
+	// MovedInterval is how long a binding rests after a Moved event: 0 to [MaxMovedInterval].
+	// With zero, every move is reported.
+	MovedInterval time.Duration
 }
 
-// Stats counts what a table has done for one interface. Each number but Bindings only
-// ever grows.
+// Stats counts what a table has done for one interface. Each number except Bindings only grows.
 type Stats struct {
 	New       uint64 // events by kind
 	Moved     uint64
 	Refreshed uint64
 
-	// Refused is the number of bindings that packets told of and that cannot be:
-	// those whose hardware address is zero or a group address, or whose protocol
-	// address is 0.0.0.0, 255.255.255.255, in 224.0.0.0/4 or in 127.0.0.0/8. It
-	// counts bindings: one for each, whatever is wrong with it, so a request
-	// adds at most one and a reply at most two.
+	// Refused is the number of bindings that packets contained and that no host can have:
+	// those whose hardware address is zero or a group address, or whose protocol address is
+	// 0.0.0.0, 255.255.255.255, in 224.0.0.0/4 or in 127.0.0.0/8. A binding counts once,
+	// whatever is wrong with it: a request adds at most one, a reply at most two.
 	Refused uint64
-	// Ignored is the number of packets that are neither request nor reply. They
-	// tell of no binding and none of theirs is in Refused.
+	// Ignored is the number of packets that are neither request nor reply. None of their
+	// bindings is in Refused.
 	Ignored uint64
 	// Evicted is the number of bindings that gave their place to a new one, of this or
 	// another interface.
 	Evicted uint64
+	// Unreported is the number of bindings that waited to be reported and were evicted,
+	// forgotten or abandoned before that.
+	Unreported uint64
 	// Bindings is the number of bindings in the table now.
 	Bindings uint64
 }
 
-// Table is the table of bindings of all interfaces. It is not safe for
-// concurrent use. Make one with [New]; the zero value is of no use.
+// Table is the table of bindings of all interfaces. It is not safe for concurrent use. Make one
+// with [NewTable]; the zero value is not usable.
 type Table struct {
 	refresh uint64  // whole seconds
 	stats   []Stats // by interface
 	store   store
+
+	interval time.Duration // the moved interval
+	tick     time.Duration // unit in which the end of a rest is measured
+	now      time.Duration // as the caller said last
+	ticks    uint64        // whole ticks in now
 }
 
-// NewTable returns an empty table. The error says which field of the
-// configuration is out of range.
+// NewTable returns an empty table. The error names the field of the configuration that is out
+// of range.
 func NewTable(c Config) (*Table, error) {
-	if c.MaxBindings < 1 || c.MaxBindings > MaxBindings {
+	switch {
+	case c.MaxBindings < 1 || c.MaxBindings > MaxBindings:
 		return nil, fmt.Errorf("bound of the table of bindings: %d is not in 1 to %d", c.MaxBindings, MaxBindings)
-	}
-	if c.Refresh < 0 {
+	case c.Refresh < 0:
 		return nil, fmt.Errorf("refresh interval: %v is negative", c.Refresh)
+	case c.MovedInterval < 0 || c.MovedInterval > MaxMovedInterval:
+		return nil, fmt.Errorf("moved interval: %v is not in 0 to %v", c.MovedInterval, MaxMovedInterval)
 	}
 	refresh := uint64(c.Refresh / time.Second)
 	if c.Refresh%time.Second != 0 {
 		refresh++
 	}
-	t := &Table{refresh: refresh}
+	// With these ticks, no rest ends more than a turn of the wheel from now.
+	const ticks = wheelSize - 2
+	t := &Table{refresh: refresh, interval: c.MovedInterval, tick: max(1, (c.MovedInterval+ticks-1)/ticks)}
 	t.store.init(uint32(c.MaxBindings), protectedIdle+refresh)
 	return t, nil
 }
 
-// Observe takes in the bindings that one packet tells of, seen on an interface
-// at a time in seconds since the Unix epoch, and appends the events that follow
-// to dst: none, one or two, in the order of the packet. The interface is a
-// number by which the caller tells its interfaces apart; there are counters for
-// each up to the highest. Observe allocates nothing where dst has room, but for the
-// table's own growth. It keeps neither dst nor arp.
+// Advance tells the table the time that has passed since a fixed moment that the caller chose.
+// Only the moved interval is measured by it. A time before an earlier one has no effect.
+func (t *Table) Advance(now time.Duration) {
+	if now <= t.now || t.interval == 0 {
+		return
+	}
+	t.now = now
+	ticks := uint64(now / t.tick)
+	for tick := t.ticks + 1; tick <= min(ticks, t.ticks+wheelSize); tick++ {
+		t.store.wake(tick)
+	}
+	t.ticks = ticks
+}
+
+// Due returns the time by which to call Advance because the rest of a binding that has moved
+// ends. It returns false if there is no such binding. The time can be too early, if the first
+// binding whose rest ends has not moved.
+func (t *Table) Due() (time.Duration, bool) {
+	if t.store.held == 0 {
+		return 0, false
+	}
+	return time.Duration(t.store.restEnds(t.ticks)) * t.tick, true
+}
+
+// Flush ends all rests, so that Next returns everything that is to be reported.
+func (t *Table) Flush() {
+	for n := range uint64(wheelSize) {
+		t.store.wake(t.ticks + 1 + n)
+	}
+}
+
+// Observe processes the bindings of one packet, seen on an interface at a time in seconds since
+// the Unix epoch, and appends the events to dst: none, one or two, in the order of the packet.
+// While other bindings wait to be reported, it returns no events, as Note.
+//
+// The interface is a number less than [MaxInterfaces]; there are counters for each up to the
+// highest one used. Observe allocates nothing if dst has room, except for the table's own
+// growth. It keeps neither dst nor arp.
 func (t *Table) Observe(dst []Event, iface uint16, seconds int64, arp *parser.ARP) []Event {
+	return t.observe(dst, t.store.ready == 0, iface, seconds, arp)
+}
+
+// Note is Observe for a caller that can write nothing at the moment: what changes waits for
+// Next.
+func (t *Table) Note(iface uint16, seconds int64, arp *parser.ARP) {
+	t.observe(nil, false, iface, seconds, arp)
+}
+
+// observe is Observe where atOnce is true, else Note.
+func (t *Table) observe(dst []Event, atOnce bool, iface uint16, seconds int64, arp *parser.ARP) []Event {
 	for len(t.stats) <= int(iface) {
+		if iface >= MaxInterfaces {
+			panic("tracker: number of an interface out of range")
+		}
 		t.stats = append(t.stats, Stats{})
 	}
 	stats := &t.stats[iface]
@@ -181,8 +276,8 @@ func (t *Table) Observe(dst []Event, iface uint16, seconds int64, arp *parser.AR
 	if usable(&arp.SenderHardware, &arp.SenderProtocol) {
 		var kind Kind
 		k := keyOf(arp.SenderProtocol, iface, arp.VID, arp.InnerVID)
-		if sender, kind = t.observe(k, &arp.SenderHardware, now, none); kind != 0 {
-			dst = append(dst, t.record(kind, sender, &arp.SenderHardware, seconds))
+		if sender, kind = t.see(k, &arp.SenderHardware, now, none); kind != 0 {
+			dst = t.change(dst, atOnce, kind, sender, &arp.SenderHardware, seconds)
 		}
 	} else {
 		stats.Refused++
@@ -192,8 +287,8 @@ func (t *Table) Observe(dst []Event, iface uint16, seconds int64, arp *parser.AR
 	}
 	if usable(&arp.TargetHardware, &arp.TargetProtocol) {
 		k := keyOf(arp.TargetProtocol, iface, arp.VID, arp.InnerVID)
-		if target, kind := t.observe(k, &arp.TargetHardware, now, sender); kind != 0 {
-			dst = append(dst, t.record(kind, target, &arp.TargetHardware, seconds))
+		if target, kind := t.see(k, &arp.TargetHardware, now, sender); kind != 0 {
+			dst = t.change(dst, atOnce, kind, target, &arp.TargetHardware, seconds)
 		}
 	} else {
 		stats.Refused++
@@ -201,11 +296,11 @@ func (t *Table) Observe(dst []Event, iface uint16, seconds int64, arp *parser.AR
 	return dst
 }
 
-// observe takes in one binding and returns its entry and what has happened to it,
-// 0 for nothing that gives an event. If something has, the caller must record
-// it. known is the entry that the same packet has told of already, or none: to be
-// told of twice by one packet is not to be seen again.
-func (t *Table) observe(k key, mac *parser.MAC, now, known uint32) (uint32, Kind) {
+// see finds or makes the entry of a binding. It returns the entry and how the binding has
+// changed, or 0 if it has not; if it has, the caller calls change. known is the entry that the
+// same packet has already given, or none: a second mention in one packet is not a second
+// sighting.
+func (t *Table) see(k key, mac *parser.MAC, now, known uint32) (uint32, Kind) {
 	h := t.store.hash(k)
 	i, e := t.store.find(h, k)
 	if i == none {
@@ -231,41 +326,148 @@ func (t *Table) observe(k key, mac *parser.MAC, now, known uint32) (uint32, Kind
 
 // learn makes an entry for a binding that has none.
 func (t *Table) learn(h uint32, k key) uint32 {
-	i, evicted, of := t.store.add(h, k)
-	t.stats[k.iface].Bindings++
+	i, evicted, of, unreported := t.store.add(h, k)
+	t.stats[t.store.at(i).iface()].Bindings++
 	if evicted {
 		t.stats[of].Bindings--
 		t.stats[of].Evicted++
+		if unreported {
+			t.stats[of].Unreported++
+		}
 	}
 	return i
 }
 
-// record enters into an entry what has happened to its binding, counts it, and
-// returns the event.
-func (t *Table) record(kind Kind, i uint32, mac *parser.MAC, seconds int64) Event {
+// change enters a change into the entry of its binding. It appends the event to dst if it is to
+// be reported at once, else the binding waits.
+func (t *Table) change(dst []Event, atOnce bool, kind Kind, i uint32, mac *parser.MAC, seconds int64) []Event {
+	s := &t.store
+	e := s.at(i)
+	state := e.state()
+	switch {
+	case kind != Moved:
+	case state == waitsFresh: // still New
+	case state == rests || state == restsRefreshed:
+		if !s.isHeld(i) {
+			s.held++
+		}
+		s.setMoves(i, s.moves(i)+1)
+	case state == waitsMoved:
+		s.setMoves(i, s.moves(i)+1)
+	default:
+		s.leave(i)
+		s.setMoves(i, 1)
+		state = reported
+	}
+	if kind == Moved {
+		s.waits[i].previous = e.mac
+	}
+	e.mac = *mac
+	e.time = storedTime(seconds)
+	switch {
+	case state == reported && !atOnce:
+		s.enqueue(stateOf(kind), i)
+	case state == reported, kind == Refreshed && atOnce && !s.isHeld(i):
+		dst = append(dst, t.event(kind, i, seconds))
+	case kind == Refreshed && state == rests:
+		if !s.isHeld(i) {
+			s.held++
+		}
+		e.setState(restsRefreshed)
+	}
+	return dst
+}
+
+// stateOf returns the state of a binding that was reported, or is new, and waits because of a
+// change.
+func stateOf(kind Kind) uint16 {
+	switch kind {
+	case New:
+		return waitsFresh
+	case Moved:
+		return waitsMoved
+	}
+	return waitsRefreshed
+}
+
+// Waiting reports whether Next has an event.
+func (t *Table) Waiting() bool {
+	return t.store.ready > 0
+}
+
+// Next sets e to the next event of the bindings that wait. It returns false if none waits.
+func (t *Table) Next(e *Event) bool {
+	i := t.store.first()
+	if i == none {
+		return false
+	}
+	entry := t.store.at(i)
+	kind := New
+	switch entry.state() {
+	case waitsMoved:
+		kind = Moved
+	case waitsRefreshed:
+		kind = Refreshed
+	}
+	t.store.leave(i)
+	*e = t.event(kind, i, int64(entry.time))
+	return true
+}
+
+// event returns the event for a binding that is to be reported, and counts it.
+func (t *Table) event(kind Kind, i uint32, seconds int64) Event {
 	e := t.store.at(i)
 	event := Event{
 		Kind:      kind,
-		Interface: e.iface,
-		VID:       uint16(e.addr >> 16),
-		InnerVID:  uint16(e.addr),
-		MAC:       *mac,
+		Interface: e.iface(),
+		VID:       uint16(e.addr>>20) & vidMask,
+		InnerVID:  uint16(e.addr>>8) & vidMask,
+		MAC:       e.mac,
 		Time:      seconds,
 	}
 	binary.BigEndian.PutUint32(event.Addr[:], uint32(e.addr>>32))
-	stats := &t.stats[e.iface]
+	stats := &t.stats[event.Interface]
 	switch kind {
 	case New:
 		stats.New++
 	case Moved:
-		event.PreviousMAC = e.mac
+		event.PreviousMAC = t.store.waits[i].previous
+		event.Moves = t.store.moves(i)
 		stats.Moved++
+		if t.interval > 0 {
+			t.store.rest(i, uint64((t.now+t.interval+t.tick-1)/t.tick))
+		}
 	case Refreshed:
 		stats.Refreshed++
 	}
-	e.mac = *mac
-	e.time = storedTime(seconds)
 	return event
+}
+
+// Forget drops all bindings of an interface, without events. Those that waited to be reported
+// are counted. It takes time in proportion to the size of the table, some ten milliseconds for
+// 262,144 bindings.
+func (t *Table) Forget(iface uint16) {
+	for i := firstBinding; t.Stats(iface).Bindings > 0; i++ {
+		e := t.store.at(i)
+		if e.addr == 0 || e.iface() != iface {
+			continue
+		}
+		stats := &t.stats[iface]
+		stats.Bindings--
+		if t.store.drop(i) {
+			stats.Unreported++
+		}
+		t.store.release(i)
+	}
+}
+
+// Abandon counts the bindings that wait as unreported, for a caller that will report no more.
+func (t *Table) Abandon() {
+	t.Flush()
+	for i := t.store.first(); i != none; i = t.store.first() {
+		t.store.leave(i)
+		t.stats[t.store.at(i).iface()].Unreported++
+	}
 }
 
 // Stats returns the counters of an interface.
@@ -276,10 +478,9 @@ func (t *Table) Stats(iface uint16) Stats {
 	return t.stats[iface]
 }
 
-// usable says whether a host can have this pair of addresses. The sender
-// protocol address of an ARP probe is 0.0.0.0 (RFC 5227 section 2.1.1), the
-// target hardware address of a request or an announcement often zero or that of
-// broadcast: neither is a binding.
+// usable reports whether a host can have this pair of addresses. The sender protocol address of
+// an ARP probe is 0.0.0.0 (RFC 5227 section 2.1.1). The target hardware address of a request or
+// an announcement is often zero or broadcast. Neither is a binding.
 func usable(mac *parser.MAC, addr *parser.Addr) bool {
 	const group = 1 // IEEE 802 8.2.2: the I/G bit
 	switch {
@@ -295,10 +496,9 @@ func usable(mac *parser.MAC, addr *parser.Addr) bool {
 	return true
 }
 
-// storedTime returns a time in the form that entries keep. The clock of a frame
-// can say no other than 1970 to 2106 (struct tpacket2_hdr in
-// include/uapi/linux/if_packet.h); other times, which a file can hold, count as
-// the nearer end of these years.
+// storedTime returns a time in the form that entries keep. The time of a frame is always in the
+// range 1970 to 2106 (struct tpacket2_hdr in include/uapi/linux/if_packet.h). A file can
+// contain other times, which count as the nearer end of that range.
 func storedTime(seconds int64) uint32 {
 	return uint32(min(max(seconds, 0), math.MaxUint32))
 }

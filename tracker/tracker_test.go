@@ -168,7 +168,7 @@ func TestVectors(t *testing.T) {
 			for _, b := range v.Bindings {
 				e := tracker.Event{Kind: tracker.New, Interface: 3, VID: v.ARP.VID, InnerVID: v.ARP.InnerVID, Addr: b.Addr, MAC: b.MAC, Time: 7}
 				if before, ok := seen[b.Addr]; ok {
-					e.Kind, e.PreviousMAC = tracker.Moved, before
+					e.Kind, e.PreviousMAC, e.Moves = tracker.Moved, before, 1
 				}
 				if seen[b.Addr] != b.MAC {
 					want = append(want, e)
@@ -262,6 +262,8 @@ func TestConfig(t *testing.T) {
 		{tracker.Config{MaxBindings: -1}, "bound of the table of bindings: -1 is not in 1 to 1073741824"},
 		{tracker.Config{MaxBindings: tracker.MaxBindings + 1}, "bound of the table of bindings: 1073741825 is not in 1 to 1073741824"},
 		{tracker.Config{MaxBindings: 1, Refresh: -1}, "refresh interval: -1ns is negative"},
+		{tracker.Config{MaxBindings: 1, MovedInterval: -1}, "moved interval: -1ns is not in 0 to 24h0m0s"},
+		{tracker.Config{MaxBindings: 1, MovedInterval: 24*time.Hour + 1}, "moved interval: 24h0m0.000000001s is not in 0 to 24h0m0s"},
 	} {
 		table, err := tracker.NewTable(test.config)
 		if table != nil || err == nil || err.Error() != test.want {
@@ -397,39 +399,89 @@ func TestProtectionEnds(t *testing.T) {
 	}
 }
 
-// A random script gives the same events as the model, at bounds from one up.
+// A random script gives the same events as the model, at bounds from one up: with room always,
+// with stalls, with and without a moved interval.
 func TestAgainstModel(t *testing.T) {
 	for _, bound := range []int{1, 2, 3, 4, 5, 16, 100} {
-		t.Run(fmt.Sprint(bound), func(t *testing.T) {
-			r := rand.New(rand.NewPCG(uint64(bound), 0))
-			table := newTable(t, bound, 10*time.Minute)
-			model := trackertest.NewModel(bound, 600)
-			now := int64(1_000_000)
-			for i := range 20_000 {
-				switch r.IntN(50) {
-				case 0:
-					now += r.Int64N(100_000)
-				case 1:
-					now -= r.Int64N(1_000)
-				}
-				arp := parser.ARP{
-					VID:            uint16(r.IntN(2)),
-					Operation:      uint16(1 + r.IntN(20)/9),
-					SenderHardware: parser.MAC{0x02, byte(r.IntN(8) / 7)},
-					SenderProtocol: parser.Addr{10, 0, 0, byte(r.IntN(2*bound + 2))},
-					TargetHardware: parser.MAC{0x02, byte(r.IntN(8) / 7)},
-					TargetProtocol: parser.Addr{10, 0, 0, byte(r.IntN(2*bound + 2))},
-				}
-				iface := uint16(r.IntN(2))
-				want := model.Observe(iface, now, arp)
-				if got := table.Observe(nil, iface, now, &arp); !slices.Equal(got, want) {
-					t.Fatalf("packet %d: -want +got:\n%s", i, cmp.Diff(want, got))
-				}
-				if wrong := model.CheckStats(table); wrong != "" {
-					t.Fatalf("packet %d: %s", i, wrong)
-				}
+		for _, interval := range []time.Duration{0, 1, time.Second, tracker.MaxMovedInterval} {
+			for _, stalls := range []bool{false, true} {
+				t.Run(fmt.Sprint(bound, interval, stalls), func(t *testing.T) {
+					t.Parallel()
+					againstModel(t, bound, interval, stalls)
+				})
 			}
-		})
+		}
+	}
+}
+
+func againstModel(t *testing.T, bound int, interval time.Duration, stalls bool) {
+	r := rand.New(rand.NewPCG(uint64(bound), uint64(interval)))
+	table, err := tracker.NewTable(tracker.Config{MaxBindings: bound, Refresh: 10 * time.Minute, MovedInterval: interval})
+	if err != nil {
+		t.Fatal(err)
+	}
+	model := trackertest.NewModel(bound, 600, interval)
+	now := int64(1_000_000)
+	var passed time.Duration
+	room := true
+	for i := range 5_000 {
+		switch r.IntN(50) {
+		case 0:
+			now += r.Int64N(100_000)
+		case 1:
+			now -= r.Int64N(1_000)
+		case 2, 3, 4:
+			passed += time.Duration(r.Int64N(int64(interval)/3 + 1))
+		case 5:
+			passed += time.Duration(r.Int64N(int64(interval)*3 + 1))
+		case 6, 7:
+			room = !stalls || !room
+		}
+		table.Advance(passed)
+		model.Advance(passed)
+		switch r.IntN(1000) {
+		case 0:
+			iface := uint16(r.IntN(3))
+			table.Forget(iface)
+			model.Forget(iface)
+		case 1:
+			table.Abandon()
+			model.Abandon()
+		case 2:
+			table.Flush()
+			model.Flush()
+		}
+		for room && r.IntN(10) > 0 {
+			want, wantOK := model.Next()
+			var got tracker.Event
+			if ok := table.Next(&got); got != want || ok != wantOK {
+				t.Fatalf("step %d: %t, want %t; -want +got:\n%s", i, ok, wantOK, cmp.Diff(want, got))
+			} else if !ok {
+				break
+			}
+		}
+		arp := parser.ARP{
+			VID:            uint16(r.IntN(2)),
+			Operation:      uint16(1 + r.IntN(20)/9),
+			SenderHardware: parser.MAC{0x02, byte(r.IntN(8) / 7)},
+			SenderProtocol: parser.Addr{10, 0, 0, byte(r.IntN(2*bound + 2))},
+			TargetHardware: parser.MAC{0x02, byte(r.IntN(8) / 7)},
+			TargetProtocol: parser.Addr{10, 0, 0, byte(r.IntN(2*bound + 2))},
+		}
+		iface := uint16(r.IntN(2))
+		want := model.Observe(room, iface, now, arp)
+		var got []tracker.Event
+		if room {
+			got = table.Observe(nil, iface, now, &arp)
+		} else {
+			table.Note(iface, now, &arp)
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("step %d: -want +got:\n%s", i, cmp.Diff(want, got))
+		}
+		if wrong := model.Check(table); wrong != "" {
+			t.Fatalf("step %d: %s", i, wrong)
+		}
 	}
 }
 
@@ -501,7 +553,7 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
-// The heap that a full table takes.
+// The heap that a full table takes, all of whose bindings wait.
 func TestMemory(t *testing.T) {
 	const bound = 1 << 18
 	before := liveHeap()
@@ -511,7 +563,7 @@ func TestMemory(t *testing.T) {
 	}
 	for n := range 2 * bound {
 		arp := request(n)
-		table.Observe(nil, 0, 0, &arp)
+		table.Note(0, 0, &arp)
 	}
 	if got := float64(liveHeap()-before) / bound; got > 64 {
 		t.Errorf("%.1f bytes a binding, want 64 at the most", got)

@@ -1,4 +1,4 @@
-// Package reporttest holds lines against the schema of doc/event.schema.json, for tests.
+// Package reporttest compares lines with the schema doc/event.schema.json, for tests.
 package reporttest
 
 import (
@@ -8,13 +8,13 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 )
 
-// A Schema is that of a line.
+// Schema is the schema of a line.
 type Schema struct {
 	resolved *jsonschema.Resolved
 }
 
-// Load reads a schema from a file. Readers are promised that there can be other keys in a
-// line; here there must be none.
+// Load reads a schema from a file. Readers must accept unknown keys in a line; here there must be
+// none.
 func Load(path string) (*Schema, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -29,7 +29,7 @@ func Load(path string) (*Schema, error) {
 	return &Schema{resolved}, err
 }
 
-// Check returns what is wrong with a line, or nil.
+// Check returns the error in a line, or nil.
 func (s *Schema) Check(line []byte) error {
 	var v any
 	if err := json.Unmarshal(line, &v); err != nil {

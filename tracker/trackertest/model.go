@@ -1,32 +1,60 @@
-// Package trackertest says again what package tracker does, slowly and in plain
-// sight. It is for tests only.
+// Package trackertest is a slow and simple implementation of package tracker, to compare with. It
+// is for tests only.
 package trackertest
 
 import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"maas-netmon/parser"
 	"maas-netmon/tracker"
 )
 
-// Key is what a binding is known by.
+// Key identifies a binding.
 type Key struct {
 	Interface, VID, InnerVID uint16
 	Addr                     parser.Addr
 }
 
 type binding struct {
-	mac  parser.MAC
-	time int64 // of the last event
+	mac, previous parser.MAC
+	time          int64 // of the last change
+
+	told   bool   // there was an event
+	moves  uint32 // since the last event
+	seen   bool   // refreshed since the last event
+	waits  int    // since which change or end of a rest, counted over all bindings; 0: does not wait
+	rests  bool   // until end
+	end    time.Duration
+	rested int // order of the events after which bindings rest
 }
 
-// Model is a table of bindings made of a map and two lists, each with the binding
-// seen last at its end. The zero value does not work; see [NewModel].
+// pending reports whether there is something to report.
+func (b *binding) pending() bool {
+	return !b.told || b.moves > 0 || b.seen
+}
+
+// kind returns what is to be reported.
+func (b *binding) kind() tracker.Kind {
+	switch {
+	case !b.told:
+		return tracker.New
+	case b.moves > 0:
+		return tracker.Moved
+	}
+	return tracker.Refreshed
+}
+
+// Model is a table of bindings made of a map and two lists, each of which ends with the binding
+// seen last. The zero value does not work; see [NewModel].
 type Model struct {
 	limit     int
-	refresh   int64 // whole seconds
+	refresh   int64         // whole seconds
+	interval  time.Duration // the moved interval
+	now       time.Duration
+	order     int
 	bindings  map[Key]*binding
 	probation []Key
 	protected []Key
@@ -34,18 +62,19 @@ type Model struct {
 }
 
 // NewModel returns an empty model. refresh is in seconds.
-func NewModel(limit int, refresh int64) *Model {
+func NewModel(limit int, refresh int64, interval time.Duration) *Model {
 	return &Model{
 		limit:    limit,
 		refresh:  refresh,
+		interval: interval,
 		bindings: make(map[Key]*binding),
 		stats:    make(map[uint16]*tracker.Stats),
 	}
 }
 
-// CheckStats says in which interface's counters a table differs from the model, or
-// that it has more bindings than it may; nothing if it is as it should be.
-func (m *Model) CheckStats(table *tracker.Table) string {
+// Check returns the difference between a table and the model in counters, in the number of
+// bindings, and in what waits; nothing if there is none.
+func (m *Model) Check(table *tracker.Table) string {
 	bindings := uint64(0)
 	for iface, want := range m.stats {
 		got := table.Stats(iface)
@@ -57,7 +86,140 @@ func (m *Model) CheckStats(table *tracker.Table) string {
 	if bindings != uint64(len(m.bindings)) || len(m.bindings) > m.limit {
 		return fmt.Sprintf("%d bindings, want %d, %d at the most", bindings, len(m.bindings), m.limit)
 	}
+	if want := len(m.waiting()) > 0; table.Waiting() != want {
+		return fmt.Sprintf("waiting: %t, want %t", !want, want)
+	}
+	due, ok := table.Due()
+	first, held := m.due()
+	if ok != held || held && (due <= m.now || due > first) {
+		return fmt.Sprintf("due at %v, %t, want %v at the latest, %t", due, ok, first, held)
+	}
 	return ""
+}
+
+// due returns the end of the first rest after which there is something to report.
+func (m *Model) due() (first time.Duration, held bool) {
+	for _, b := range m.bindings {
+		if b.rests && b.pending() && (!held || b.end < first) {
+			first, held = b.end, true
+		}
+	}
+	return first, held
+}
+
+// waiting returns the bindings that wait to be reported, in their order.
+func (m *Model) waiting() []Key {
+	var keys []Key
+	for k, b := range m.bindings {
+		if b.waits > 0 {
+			keys = append(keys, k)
+		}
+	}
+	rank := map[tracker.Kind]int{tracker.Moved: 1, tracker.New: 2, tracker.Refreshed: 3}
+	slices.SortFunc(keys, func(x, y Key) int {
+		a, b := m.bindings[x], m.bindings[y]
+		if a.kind() != b.kind() {
+			return rank[a.kind()] - rank[b.kind()]
+		}
+		return a.waits - b.waits
+	})
+	return keys
+}
+
+// Advance sets the time that has passed.
+func (m *Model) Advance(now time.Duration) {
+	m.now = max(m.now, now)
+	m.endRests(m.now)
+}
+
+// Flush ends all rests.
+func (m *Model) Flush() {
+	m.endRests(math.MaxInt64)
+}
+
+// endRests ends the rests that end until a time, in the order in which they began.
+func (m *Model) endRests(until time.Duration) {
+	var ended []*binding
+	for _, b := range m.bindings {
+		if b.rests && b.end <= until {
+			ended = append(ended, b)
+		}
+	}
+	slices.SortFunc(ended, func(a, b *binding) int { return a.rested - b.rested })
+	for _, b := range ended {
+		b.rests = false
+		if b.pending() {
+			m.order++
+			b.waits = m.order
+		}
+	}
+}
+
+// Next returns the next event of the bindings that wait.
+func (m *Model) Next() (tracker.Event, bool) {
+	keys := m.waiting()
+	if len(keys) == 0 {
+		return tracker.Event{}, false
+	}
+	return m.tell(keys[0], m.bindings[keys[0]].time), true
+}
+
+// tell returns the event of a binding.
+func (m *Model) tell(k Key, seconds int64) tracker.Event {
+	b := m.bindings[k]
+	e := tracker.Event{Kind: b.kind(), Interface: k.Interface, VID: k.VID, InnerVID: k.InnerVID, Addr: k.Addr, MAC: b.mac, Time: seconds}
+	switch e.Kind {
+	case tracker.New:
+		m.of(k.Interface).New++
+	case tracker.Moved:
+		e.PreviousMAC = b.previous
+		e.Moves = b.moves
+		m.of(k.Interface).Moved++
+		if m.interval > 0 {
+			// The ends of rests are multiples of a thirtieth of the interval.
+			unit := (m.interval + 29) / 30
+			m.order++
+			b.rests, b.rested = true, m.order
+			b.end = (m.now + m.interval + unit - 1) / unit * unit
+		}
+	case tracker.Refreshed:
+		m.of(k.Interface).Refreshed++
+	}
+	b.told, b.moves, b.seen, b.waits = true, 0, false, 0
+	return e
+}
+
+// Forget drops all bindings of an interface.
+func (m *Model) Forget(iface uint16) {
+	for k := range m.bindings {
+		if k.Interface == iface {
+			m.drop(k)
+		}
+	}
+}
+
+// Abandon counts what waits as unreported.
+func (m *Model) Abandon() {
+	m.Flush()
+	for k, b := range m.bindings {
+		if b.waits > 0 {
+			m.of(k.Interface).Unreported++
+			b.told, b.moves, b.seen, b.waits = true, 0, false, 0
+		}
+	}
+}
+
+// drop removes a binding.
+func (m *Model) drop(k Key) {
+	b := m.bindings[k]
+	if b.waits > 0 || b.rests && b.pending() {
+		m.of(k.Interface).Unreported++
+	}
+	m.of(k.Interface).Bindings--
+	delete(m.bindings, k)
+	same := func(other Key) bool { return other == k }
+	m.probation = slices.DeleteFunc(m.probation, same)
+	m.protected = slices.DeleteFunc(m.protected, same)
 }
 
 // of returns the counters of an interface.
@@ -68,8 +230,9 @@ func (m *Model) of(iface uint16) *tracker.Stats {
 	return m.stats[iface]
 }
 
-// Observe returns the events that follow from a packet.
-func (m *Model) Observe(iface uint16, seconds int64, arp parser.ARP) []tracker.Event {
+// Observe returns the events that follow from a packet. With room, they are reported at once,
+// unless something waits.
+func (m *Model) Observe(room bool, iface uint16, seconds int64, arp parser.ARP) []tracker.Event {
 	type claim struct {
 		addr parser.Addr
 		mac  parser.MAC
@@ -85,61 +248,76 @@ func (m *Model) Observe(iface uint16, seconds int64, arp parser.ARP) []tracker.E
 	default:
 		m.of(iface).Ignored++
 	}
+	room = room && len(m.waiting()) == 0
 	var events []tracker.Event
-	told := make(map[Key]bool)
+	mentioned := make(map[Key]bool)
 	for _, c := range claims {
 		if !hostMAC(c.mac) || !hostAddr(c.addr) {
 			m.of(iface).Refused++
 			continue
 		}
 		k := Key{iface, arp.VID, arp.InnerVID, c.addr}
-		e := tracker.Event{Interface: iface, VID: arp.VID, InnerVID: arp.InnerVID, Addr: c.addr, MAC: c.mac, Time: seconds}
-		if m.observe(k, &e, told[k]) {
-			events = append(events, e)
+		if m.observe(k, c.mac, seconds, mentioned[k], room) {
+			events = append(events, m.tell(k, seconds))
 		}
-		told[k] = true
+		mentioned[k] = true
 	}
 	return events
 }
 
-// observe fills in what is missing from an event and reports whether there is one.
-func (m *Model) observe(k Key, e *tracker.Event, told bool) bool {
-	now := min(max(e.Time, 0), math.MaxUint32)
+// observe takes in one binding and reports whether it is to be reported at once.
+func (m *Model) observe(k Key, mac parser.MAC, seconds int64, mentioned, room bool) bool {
+	now := min(max(seconds, 0), math.MaxUint32)
 	b := m.bindings[k]
+	moved, refreshed := false, false
 	if b == nil {
 		if len(m.bindings) == m.limit {
 			oldest := m.probation[0]
-			delete(m.bindings, oldest)
-			m.probation = m.probation[1:]
-			m.of(oldest.Interface).Bindings--
+			m.drop(oldest)
 			m.of(oldest.Interface).Evicted++
 		}
-		m.bindings[k] = &binding{e.MAC, now}
+		b = &binding{mac: mac}
+		m.bindings[k] = b
 		m.probation = append(m.probation, k)
 		m.of(k.Interface).Bindings++
-		m.of(k.Interface).New++
-		e.Kind = tracker.New
+	} else {
+		if !mentioned {
+			m.seenAgain(k, now)
+		}
+		moved = b.mac != mac
+		refreshed = !moved && now-b.time >= m.refresh
+		if !moved && !refreshed {
+			b.time = min(b.time, now)
+			return false
+		}
+	}
+	b.time = now
+	if moved {
+		b.previous, b.mac = b.mac, mac
+	}
+	if !b.told && b.waits > 0 {
+		return false
+	}
+	before := b.kind()
+	if !b.pending() {
+		before = 0
+	}
+	if moved {
+		b.moves++
+	}
+	b.seen = b.seen || refreshed
+	switch {
+	case b.rests:
+		// A refresh is not a move: it has not to wait for the end of the rest.
+		return room && refreshed && before == 0
+	case b.waits > 0 && b.kind() == before:
+		return false
+	case room:
 		return true
 	}
-	if !told {
-		m.seenAgain(k, now)
-	}
-	switch {
-	case b.mac != e.MAC:
-		e.Kind = tracker.Moved
-		e.PreviousMAC = b.mac
-		m.of(k.Interface).Moved++
-	case now < b.time:
-		b.time = now
-		return false
-	case now-b.time >= m.refresh:
-		e.Kind = tracker.Refreshed
-		m.of(k.Interface).Refreshed++
-	default:
-		return false
-	}
-	b.mac, b.time = e.MAC, now
-	return true
+	m.order++
+	b.waits = m.order
+	return false
 }
 
 // seenAgain moves a binding to the end of the list where it belongs.
