@@ -16,11 +16,11 @@ TAGS       = osusergo,netgo
 # No path, no time and no state of the checkout is in the binary: the same source gives
 # the same bytes. Position-independent, with a relocation table that is read-only before main.
 BUILDFLAGS = -trimpath -buildvcs=false -buildmode=pie -tags $(TAGS) \
-             -ldflags '-s -w -extldflags=-Wl,-z,relro,-z,now -X main.version=$(VERSION)'
+             -ldflags '-s -w -extldflags=-Wl,-z,relro,-z,now -X maas-netmon/internal/cli.version=$(VERSION)'
 SUDO       = $(shell test "$$(id -u)" = 0 || echo sudo)
 
-# Builds of the program for tests: cmd/maas-netmon/hooks.go.
-TEST_TAGS = attack liar stress bench trap
+# Builds of the program whose sandbox differs: sandbox/rules_bench.go, sandbox/trap.go.
+TEST_TAGS = bench trap
 
 # Not in go.mod, which lists what is shipped.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -41,7 +41,7 @@ BENCHPEERS =
 
 # Those whose tests gain from the race detector. The others' tests drive the program
 # itself, whose sandbox allows no race detector.
-RACE_PACKAGES = ./capture ./cmd/... ./linkmon ./parser ./privsep ./report ./tracker
+RACE_PACKAGES = ./capture ./cmd/... ./internal/app ./internal/cli ./internal/control ./internal/monitor ./internal/parserproc ./linkmon ./parser ./privsep ./report ./tracker
 
 .DEFAULT_GOAL = build
 .PHONY: help deps build run demo test unit test-fleet check bench bench-peers fuzz mutate cover vuln sbom install \
@@ -73,7 +73,7 @@ test: build ## run all tests, as root or, in user namespaces, as anyone
 	NETMON_BIN=$(CURDIR)/bin/maas-netmon $(GOTESTSUM) $(GO) test -json -count=1 -tags $(TAGS) ./...
 
 unit: ## run the tests that need nothing of the kernel
-	$(GO) test -count=1 -tags $(TAGS) ./cmd/... ./parser/... ./report/... ./tracker/...
+	$(GO) test -count=1 -tags $(TAGS) ./internal/app ./internal/cli ./internal/control ./internal/monitor ./parser/... ./report/... ./tracker/...
 
 test-fleet: build ## lose no line when a NATS server is killed: doc/fleet.md
 	cd integration/fleet && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
@@ -22,18 +23,19 @@ import (
 func TestAttack(t *testing.T) {
 	testenv.Require(t, testenv.Netns)
 	t.Parallel()
-	binary := testenv.Variant(t, "attack")
+	binary := testenv.TestBin(t, "attack")
+	int80 := probeInt80(t, binary)
 	t.Run("confined", func(t *testing.T) {
 		t.Parallel()
-		testConfined(t, binary)
+		testConfined(t, binary, int80)
 	})
 	t.Run("reading a file", func(t *testing.T) {
 		t.Parallel()
-		testFileConfined(t, binary)
+		testFileConfined(t, binary, int80)
 	})
 	t.Run("unconfined", func(t *testing.T) {
 		t.Parallel()
-		testUnconfined(t, binary)
+		testUnconfined(t, binary, int80)
 	})
 	t.Run("named", func(t *testing.T) {
 		t.Parallel()
@@ -45,10 +47,32 @@ func TestAttack(t *testing.T) {
 	})
 }
 
+// probeInt80 returns why int 0x80 cannot be tried on this machine, or nil.
+func probeInt80(t *testing.T, binary string) error {
+	a, _ := rawPair(t)
+	return a.Do(func() error {
+		out, err := exec.Command("unshare", "--mount", "--ipc", "--uts", binary,
+			"--attack", "unconfined/main/getpid by int 0x80", a.Name).CombinedOutput()
+		if err != nil {
+			line, _, _ := bytes.Cut(out, []byte("\n"))
+			return fmt.Errorf("int 0x80 without confinement: %w: %s", err, line)
+		}
+		return nil
+	})
+}
+
+// requireInt80 skips an act by int 0x80 where the machine has no such entry.
+func requireInt80(t *testing.T, act string, missing error) {
+	t.Helper()
+	if missing != nil && strings.HasSuffix(act, " by int 0x80") {
+		testenv.Lacks(t, testenv.Int80, missing)
+	}
+}
+
 // testNamed sees that the build for those who look for a missing system call names it, in
 // either process.
 func testNamed(t *testing.T) {
-	binary := testenv.Variant(t, "attack,trap")
+	binary := testenv.TestBin(t, "attack", "trap")
 	a, _ := rawPair(t)
 	for _, process := range []string{"parser", "monitor"} {
 		p := testenv.Start(t, a.Namespace, testenv.Options{Path: binary}, "--attack", process+"/main/socket AF_INET", a.Name)
@@ -64,13 +88,14 @@ func testNamed(t *testing.T) {
 
 // testConfined tries the table in each process, from the main thread and from one made
 // after the confinement.
-func testConfined(t *testing.T, binary string) {
+func testConfined(t *testing.T, binary string, int80 error) {
 	a, b := rawPair(t)
 	sniffed := b.Sniff(t)
 	t.Run("try", func(t *testing.T) {
 		for _, act := range attack.Acts() {
 			t.Run(act.Name, func(t *testing.T) {
 				t.Parallel()
+				requireInt80(t, act.Name, int80)
 				var attempts []attempt // at once: a start is mostly waiting
 				for process, want := range map[string]attack.Outcome{"parser": act.Parser, "monitor": act.Monitor} {
 					for _, thread := range []string{"main", "fresh"} {
@@ -104,7 +129,7 @@ func testConfined(t *testing.T, binary string) {
 
 // testFileConfined tries what the parser may not do in one that reads a file, which is where
 // the packet socket would be: it may do nothing more, but read that.
-func testFileConfined(t *testing.T, binary string) {
+func testFileConfined(t *testing.T, binary string, int80 error) {
 	path := inputFile(t, littlePcap.File(fileSeconds, arpFrames...))
 	ns := testenv.Net(t)
 	for _, act := range attack.Acts() {
@@ -113,6 +138,7 @@ func testFileConfined(t *testing.T, binary string) {
 		}
 		t.Run(act.Name, func(t *testing.T) {
 			t.Parallel()
+			requireInt80(t, act.Name, int80)
 			want := act.Parser
 			if act.Name == "read" {
 				want = attack.Done
@@ -185,7 +211,7 @@ func outcome(p *testenv.Program, name string) (attack.Outcome, bool) {
 
 // testUnconfined tries the table in a process without the sandbox. An act that would get
 // the same answer anywhere does not show that the sandbox is what refused it.
-func testUnconfined(t *testing.T, binary string) {
+func testUnconfined(t *testing.T, binary string, int80 error) {
 	a, b := rawPair(t)
 	sniffed := b.Sniff(t)
 	// A container's own filter stands in the way of some.
@@ -196,6 +222,7 @@ func testUnconfined(t *testing.T, binary string) {
 		}
 		t.Run(act.Name, func(t *testing.T) {
 			t.Parallel()
+			requireInt80(t, act.Name, int80)
 			sent := sniffed.Expect(testenv.From(attack.Source(act.Name)))
 			p := testenv.Start(t, a.Namespace, testenv.Options{Path: binary, Shell: `exec unshare --mount --ipc --uts "$0" "$@"`},
 				"--attack", "unconfined/main/"+act.Name, a.Name)

@@ -11,9 +11,9 @@ import (
 
 // Whatever a parser says or does that it should not, the monitor kills it and ends, with
 // a status and one line that says why. The parser that lies is
-// cmd/maas-netmon/liar.go; the monitor is as shipped.
+// internal/testbin/liar; the monitor is as shipped.
 func TestLyingParser(t *testing.T) {
-	liar := testenv.Variant(t, "liar")
+	liar := testenv.TestBin(t, "liar")
 	const (
 		malformed  = "the parser was killed: malformed message: "
 		unexpected = malformed + "unexpected "
@@ -35,18 +35,18 @@ func TestLyingParser(t *testing.T) {
 		"close":      {1, "the parser was killed: it closed its socket and went on"},
 		"shutdown":   {1, "the parser was killed: it closed its socket and went on"},
 		"close-late": seccomp,
-		"empty":      {5, malformed + "0 bytes, want 136"},
+		"empty":      {5, malformed + "0 bytes, want 200"},
 
-		"short":      {5, malformed + "135 bytes, want 136"},
-		"byte":       {5, malformed + "1 bytes, want 136"},
-		"long":       {5, malformed + "137 bytes, want 136"},
-		"very-long":  {5, malformed + "137 bytes, want 136"}, // as far as it was read
+		"short":      {5, malformed + "199 bytes, want 200"},
+		"byte":       {5, malformed + "1 bytes, want 200"},
+		"long":       {5, malformed + "201 bytes, want 200"},
+		"very-long":  {5, malformed + "201 bytes, want 200"}, // as far as it was read
 		"version":    {5, malformed + "version 2, want 1"},
 		"type-0":     {5, malformed + "type 0"},
 		"type-99":    {5, malformed + "type 99"},
 		"reserved":   {5, malformed + "reserved bytes"},
-		"short-late": {5, malformed + "8 bytes, want 136"},
-		"long-late":  {5, malformed + "137 bytes, want 136"},
+		"short-late": {5, malformed + "8 bytes, want 200"},
+		"long-late":  {5, malformed + "201 bytes, want 200"},
 
 		"ready-first":  {5, unexpected + "ready 0"},
 		"pong-first":   {5, unexpected + "pong 0"},

@@ -30,9 +30,9 @@ func stressTime(t *testing.T) time.Duration {
 // The confinement allows all that the Go runtime and the C library do in a long life: under
 // load, with collections without end, threads that come and go, signals, a link that
 // flaps, and under a CPU limit that changes, both processes live and lines come. The
-// strain on the runtime is in cmd/maas-netmon/stress.go; all else is as shipped.
+// strain on the runtime is in internal/testbin/stress; all else is as shipped.
 func TestItLasts(t *testing.T) {
-	binary := testenv.Variant(t, "stress")
+	binary := testenv.TestBin(t, "stress")
 	t.Run("unlimited", func(t *testing.T) {
 		t.Parallel()
 		testItLasts(t, testenv.Options{Path: binary}, nil)

@@ -34,7 +34,7 @@ func (t Type) String() string {
 }
 
 // NumValues is the number of values in a message.
-const NumValues = 16
+const NumValues = 24
 
 // A Message is what the two processes say to each other: numbers, no text, always of
 // the same size. The meaning of Values is the caller's; unused ones are zero.

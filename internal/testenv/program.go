@@ -149,13 +149,13 @@ func CapableBinary(t testing.TB, capability string) string {
 	return path
 }
 
-// Variant builds the program with a build tag of its own, which puts something that is
-// only for tests into it, and returns its path.
-func Variant(t testing.TB, tag string) string {
+// TestBin builds a program of internal/testbin, the program under test with something added for
+// tests, with further build tags, and returns its path.
+func TestBin(t testing.TB, name string, tags ...string) string {
 	t.Helper()
 	path := filepath.Join(Dir(t), "maas-netmon")
-	out, err := exec.Command("go", "build", "-trimpath", "-tags", "osusergo,netgo,"+tag, "-o", path,
-		"maas-netmon/cmd/maas-netmon").CombinedOutput()
+	out, err := exec.Command("go", "build", "-trimpath", "-tags", strings.Join(append(tags, "osusergo", "netgo"), ","), "-o", path,
+		"maas-netmon/internal/testbin/"+name).CombinedOutput()
 	if err != nil {
 		t.Fatalf("go build: %v: %s", err, out)
 	}

@@ -50,13 +50,17 @@ const (
 	// HoldBind: a system call can be made to wait (seccomp_unotify(2), since Linux 5.9).
 	HoldBind Feature = "seccomp-unotify"
 
+	// Int80: the kernel answers int 0x80, the entry of 32-bit programs. Some virtual machines end
+	// the process with SIGSEGV instead. A test that has a program for it finds out ([Lacks]).
+	Int80 Feature = "int80"
+
 	// CgroupCPU: a cgroup can be made, and its CPU limit set.
 	CgroupCPU Feature = "cgroup-cpu"
 )
 
 // notEverywhere are the features that NETMON_REQUIRE=all does not mean, because the
 // machines that build the project lack them: they must be named.
-var notEverywhere = []Feature{VLAN, Tcpdump}
+var notEverywhere = []Feature{VLAN, Tcpdump, Int80}
 
 // Require skips the test when the machine lacks a feature. Where the environment
 // variable NETMON_REQUIRE names it, in a list with commas, or is "all", the test
@@ -64,17 +68,21 @@ var notEverywhere = []Feature{VLAN, Tcpdump}
 func Require(t testing.TB, features ...Feature) {
 	t.Helper()
 	for _, f := range features {
-		err := probe(f)
-		if err == nil {
-			continue
+		if err := probe(f); err != nil {
+			Lacks(t, f, err)
 		}
-		required := strings.Split(os.Getenv("NETMON_REQUIRE"), ",")
-		all := slices.Contains(required, "all") && !slices.Contains(notEverywhere, f)
-		if all || slices.Contains(required, string(f)) {
-			t.Fatalf("this machine lacks %s, which NETMON_REQUIRE demands: %v", f, err)
-		}
-		t.Skipf("SKIPPED, NOT TESTED: this machine lacks %s: %v", f, err)
 	}
+}
+
+// Lacks ends a test that found a feature missing, as [Require] does.
+func Lacks(t testing.TB, f Feature, err error) {
+	t.Helper()
+	required := strings.Split(os.Getenv("NETMON_REQUIRE"), ",")
+	all := slices.Contains(required, "all") && !slices.Contains(notEverywhere, f)
+	if all || slices.Contains(required, string(f)) {
+		t.Fatalf("this machine lacks %s, which NETMON_REQUIRE demands: %v", f, err)
+	}
+	t.Skipf("SKIPPED, NOT TESTED: this machine lacks %s: %v", f, err)
 }
 
 // Has reports whether the machine has a feature, for what a test expects, not for whether it

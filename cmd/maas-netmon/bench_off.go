@@ -1,7 +1,0 @@
-//go:build !bench
-
-package main
-
-// profile begins a CPU profile in a build with the tag bench (bench.go). The program that is
-// shipped has none.
-func profile() (fds []int, end func()) { return nil, func() {} }

@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+)
+
+// The exit statuses, a promise to users.
+const (
+	ExitOK          = 0
+	ExitFailure     = 1 // run-time failure
+	ExitUsage       = 2 // wrong usage
+	ExitDamaged     = 2 // damaged input
+	ExitNoHeader    = 3 // input ended before its header
+	ExitNotEthernet = 4 // not an Ethernet interface or link type
+	ExitConfinement = 5 // confinement could not be set up, or was violated
+)
+
+// A Failure is an error that ends the program with its own exit status, and may know
+// a remedy.
+type Failure struct {
+	Status int
+	Err    error
+	Hint   string
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
+
+// UsageError is an error in the command line.
+func UsageError(err error) error {
+	return &Failure{ExitUsage, err, "see maas-netmon --help"}
+}
+
+// Unconfined is an error of a layer of confinement.
+func Unconfined(err error) error {
+	return &Failure{Status: ExitConfinement, Err: err}
+}
+
+// ErrAlreadyReported ends the program with a status when the parser, which exited with it, has
+// said why.
+type ErrAlreadyReported int
+
+func (e ErrAlreadyReported) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// PrintError prints an error as one line, and its remedy as another, and returns the exit
+// status for it. These two formats are all that the program prints as errors:
+//
+//	maas-netmon: eth9: no such network interface
+//	maas-netmon: hint: sudo setcap cap_net_raw=p /usr/sbin/maas-netmon
+func PrintError(w io.Writer, err error) int {
+	if err == nil {
+		return ExitOK
+	}
+	var said ErrAlreadyReported
+	if errors.As(err, &said) {
+		return int(said)
+	}
+	fmt.Fprintf(w, "maas-netmon: %s\n", Printable(err.Error()))
+	var f *Failure
+	if errors.As(err, &f) && f.Hint != "" {
+		fmt.Fprintf(w, "maas-netmon: hint: %s\n", Printable(f.Hint))
+	}
+	return StatusOf(err)
+}
+
+// StatusOf returns the exit status for an error.
+func StatusOf(err error) int {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f.Status
+	}
+	return ExitFailure
+}
+
+// Printable returns a text as one line of what a terminal can show. Arguments and paths
+// can hold anything.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}

@@ -1,0 +1,250 @@
+package cli
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+)
+
+// Usage is what --help prints.
+const Usage = `Usage: maas-netmon [OPTION]... INTERFACE...
+       maas-netmon [OPTION]... -i FILE
+       maas-netmon [OPTION]... --check [INTERFACE]...
+
+Watch the ARP traffic of network interfaces, VLAN-tagged frames included, and
+print one JSON object a line when a (VLAN, IPv4 address) is first seen (NEW),
+moves to another MAC (MOVED), or is seen again after a while (REFRESHED).
+
+Options:
+  -i, --input-file FILE
+                      read pcap or pcapng instead of an interface; - is standard
+                      input, a pipe or a file. Needs no privilege
+  -v, --verbose       also print each ARP packet in full, as text
+  --format FORMAT     json, or text: a line of columns for people (default json)
+  --wait              an INTERFACE that does not exist yet is waited for
+  --refresh DURATION  how long a binding stays quiet before REFRESHED (default
+                      10m)
+  --max-bindings N    how many bindings are remembered, over all interfaces; the
+                      least recently seen goes first (default 262144)
+  --stats-interval DURATION
+                      print the counters to standard error this often; SIGUSR1
+                      prints them once, the end prints them too
+  --metrics-file FILE
+                      the counters for node_exporter's textfile collector,
+                      written whole, at the stats interval (15s if there is
+                      none)
+  --user NAME         when started as root: the user to become (default
+                      maas-netmon if there is one, else nobody)
+  --check             print what this kernel and this installation give:
+                      capability, interfaces, every layer of the confinement;
+                      exit with 0 if it would run
+  --log-level LEVEL   debug, info, warn or error (default info, or what
+                      LOG_LEVEL in the environment says)
+  --version           print the version and exit
+  --help              print this help and exit
+
+For interfaces, CAP_NET_RAW is needed for an instant at the start:
+setcap cap_net_raw=p maas-netmon.
+
+Exit status:
+  0  ended by SIGTERM or SIGINT, or end of the input file
+  1  run-time failure
+  2  wrong usage, or an input that is damaged or of another format
+  3  input ended before its header
+  4  not an Ethernet interface or link type
+  5  confinement could not be set up, or was violated
+`
+
+const (
+	defaultRefresh     = 10 * time.Minute
+	defaultMaxBindings = 262144
+	// DefaultMetricsInterval is how often the metrics file is written.
+	DefaultMetricsInterval = 15 * time.Second
+)
+
+// The formats of events.
+const (
+	FormatJSON = "json"
+	FormatText = "text"
+)
+
+// RoleParser is the value of the option --role. With it, with --colour, --zone and
+// --journal, which are not for users either, the monitor starts its other half.
+const RoleParser = "parser"
+
+// Options are the command line, of both processes.
+type Options struct {
+	Help, Version bool
+	Check         bool
+	Role          string
+	Verbose       bool
+	Wait          bool // for interfaces that do not exist yet
+	Format        string
+	Colour        bool   // of text
+	Zone          string // as TZ in the environment, for verbose text
+	Journal       bool   // standard error is the journal
+	Refresh       time.Duration
+	MaxBindings   int
+	StatsInterval time.Duration // 0: never
+	MetricsFile   string        // file; "" for none
+	User          string
+	LogLevel      slog.Level
+	Input         string // the file to be read, "-" for standard input; "" for interfaces
+	Interfaces    []string
+}
+
+// Sources returns the names of what is read.
+func (o *Options) Sources() []string {
+	if o.Input != "" {
+		return []string{o.Input}
+	}
+	return o.Interfaces
+}
+
+// flagSet returns the options as the flag package understands them.
+func (o *Options) flagSet() *flag.FlagSet {
+	fs := flag.NewFlagSet("maas-netmon", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	fs.BoolVar(&o.Version, "version", false, "")
+	fs.BoolVar(&o.Check, "check", false, "")
+	fs.StringVar(&o.Role, "role", "", "")
+	fs.BoolVar(&o.Colour, "colour", false, "")
+	fs.StringVar(&o.Zone, "zone", "", "")
+	fs.BoolVar(&o.Journal, "journal", false, "")
+	fs.BoolVar(&o.Verbose, "v", false, "")
+	fs.BoolVar(&o.Verbose, "verbose", false, "")
+	fs.StringVar(&o.Format, "format", FormatJSON, "")
+	fs.DurationVar(&o.StatsInterval, "stats-interval", 0, "")
+	fs.StringVar(&o.MetricsFile, "metrics-file", "", "")
+	fs.DurationVar(&o.Refresh, "refresh", defaultRefresh, "")
+	fs.IntVar(&o.MaxBindings, "max-bindings", defaultMaxBindings, "")
+	fs.BoolVar(&o.Wait, "wait", false, "")
+	fs.StringVar(&o.User, "user", "", "")
+	input := func(s string) error {
+		if o.Input = s; s == "" {
+			return errors.New("no name")
+		}
+		return nil
+	}
+	fs.Func("i", "", input)
+	fs.Func("input-file", "", input)
+	fs.Func("log-level", "", func(s string) (err error) {
+		o.LogLevel, err = parseLevel(s)
+		return err
+	})
+	return fs
+}
+
+// ParseOptions reads the arguments, without the program's name. Options may stand
+// behind interfaces; "--" ends them.
+func ParseOptions(args []string, logLevel slog.Level) (Options, error) {
+	var o Options
+	o.LogLevel = logLevel
+	fs := o.flagSet()
+	for {
+		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+			o.Help = true
+			return o, nil
+		} else if err != nil {
+			return o, err
+		}
+		rest := fs.Args()
+		ended := len(args) > len(rest) && args[len(args)-len(rest)-1] == "--"
+		if ended || len(rest) == 0 {
+			o.Interfaces = append(o.Interfaces, rest...)
+			break
+		}
+		o.Interfaces = append(o.Interfaces, rest[0])
+		args = rest[1:]
+	}
+	if o.Version {
+		return o, nil
+	}
+	return o, o.validate()
+}
+
+// validate refuses what no kernel can make sense of.
+func (o *Options) validate() error {
+	switch {
+	case o.Role != "" && o.Role != RoleParser:
+		return fmt.Errorf("no such role: %q", o.Role)
+	case o.Format != FormatJSON && o.Format != FormatText:
+		return fmt.Errorf("invalid value %.32q for --format: want json or text", o.Format)
+	case o.MetricsFile != "" && !strings.HasSuffix(o.MetricsFile, ".prom"):
+		return fmt.Errorf("invalid value %q for --metrics-file: the collector reads files that end in .prom", o.MetricsFile)
+	case o.StatsInterval != 0 && o.StatsInterval < time.Second:
+		return fmt.Errorf("invalid value %v for --stats-interval: want at least 1s", o.StatsInterval)
+	case o.Refresh < time.Second:
+		return fmt.Errorf("invalid value %v for --refresh: want at least 1s", o.Refresh)
+	case o.MaxBindings < 1 || o.MaxBindings > 1<<30:
+		return fmt.Errorf("invalid value %d for --max-bindings: want 1 to %d", o.MaxBindings, 1<<30)
+	case o.Input != "" && len(o.Interfaces) > 0:
+		return errors.New("-i and INTERFACE exclude each other")
+	case o.Input != "" && o.Check:
+		return errors.New("-i and --check exclude each other")
+	case o.Input == "" && len(o.Interfaces) == 0 && !o.Check:
+		return errors.New("no INTERFACE given")
+	}
+	for i, name := range o.Interfaces {
+		if err := checkName(name); err != nil {
+			return err
+		}
+		if slices.Contains(o.Interfaces[:i], name) {
+			return fmt.Errorf("%s: given twice", name)
+		}
+	}
+	return nil
+}
+
+// checkName refuses what the kernel does not take as the name of an interface
+// (dev_valid_name in net/core/dev.c).
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("the name of an interface is empty")
+	case len(name) >= unix.IFNAMSIZ:
+		return fmt.Errorf("%.32q: longer than the name of an interface can be (%d bytes)", name, unix.IFNAMSIZ-1)
+	case name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool {
+		return r == '/' || r == ':' || r == 0 || unicode.IsSpace(r)
+	}):
+		return fmt.Errorf("%q: not the name of an interface", name)
+	}
+	return nil
+}
+
+// parseLevel reads the name of a log level.
+func parseLevel(s string) (slog.Level, error) {
+	switch strings.ToLower(s) {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warn":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	}
+	return slog.LevelInfo, errors.New("want debug, info, warn or error")
+}
+
+// ParserArgs returns the argument list of the parser for these options.
+func (o *Options) ParserArgs() []string {
+	args := []string{"maas-netmon", "--role", RoleParser, "--check=" + strconv.FormatBool(o.Check),
+		"--verbose=" + strconv.FormatBool(o.Verbose),
+		"--format", o.Format, "--colour=" + strconv.FormatBool(o.Colour), "--zone", o.Zone, "--journal=" + strconv.FormatBool(o.Journal),
+		"--refresh", o.Refresh.String(), "--max-bindings", strconv.Itoa(o.MaxBindings)}
+	if o.Input != "" {
+		return append(args, "--input-file", o.Input)
+	}
+	return append(append(args, "--"), o.Interfaces...)
+}

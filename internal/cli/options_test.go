@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"flag"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var allOptions = cmp.Options{}
+
+func defaults(interfaces ...string) Options {
+	return Options{Format: FormatJSON, Refresh: defaultRefresh, MaxBindings: defaultMaxBindings, Interfaces: interfaces}
+}
+
+func TestParseOptions(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want func(*Options)
+	}{
+		{"eth0", nil},
+		{"-- eth0", nil},
+		{"eth0 --", nil},
+		{"--refresh 30s eth0", func(o *Options) { o.Refresh = 30 * time.Second }},
+		{"-refresh=30s eth0", func(o *Options) { o.Refresh = 30 * time.Second }},
+		{"eth0 --refresh 30s", func(o *Options) { o.Refresh = 30 * time.Second }},
+		{"eth0 --refresh 30s eth1", func(o *Options) {
+			o.Refresh = 30 * time.Second
+			o.Interfaces = []string{"eth0", "eth1"}
+		}},
+		{"-- --refresh eth0", func(o *Options) { o.Interfaces = []string{"--refresh", "eth0"} }},
+		{"eth0 -- -x", func(o *Options) { o.Interfaces = []string{"eth0", "-x"} }},
+		{"--max-bindings 7 eth0", func(o *Options) { o.MaxBindings = 7 }},
+		{"--stats-interval 1m eth0", func(o *Options) { o.StatsInterval = time.Minute }},
+		{"--user daemon eth0", func(o *Options) { o.User = "daemon" }},
+		{"--log-level DEBUG eth0", func(o *Options) { o.LogLevel = slog.LevelDebug }},
+		{"--metrics-file /tmp/x.prom eth0", func(o *Options) { o.MetricsFile = "/tmp/x.prom" }},
+		{"--wait eth0", func(o *Options) { o.Wait = true }},
+		{"-v eth0", func(o *Options) { o.Verbose = true }},
+		{"--verbose --format text eth0", func(o *Options) { o.Verbose, o.Format = true, FormatText }},
+		{"--check", func(o *Options) { o.Check, o.Interfaces = true, nil }},
+		{"--check eth0", func(o *Options) { o.Check = true }},
+		{"-i a.pcap", func(o *Options) { o.Input, o.Interfaces = "a.pcap", nil }},
+		{"--input-file=- -v", func(o *Options) { o.Input, o.Interfaces, o.Verbose = "-", nil, true }},
+		{"--help --bogus", func(o *Options) { o.Help, o.Interfaces = true, nil }},
+		{"--version", func(o *Options) { o.Version, o.Interfaces = true, nil }},
+	} {
+		want := defaults("eth0")
+		if c.want != nil {
+			c.want(&want)
+		}
+		got, err := ParseOptions(strings.Fields(c.args), slog.LevelInfo)
+		if err != nil {
+			t.Errorf("%s: %v", c.args, err)
+		}
+		if diff := cmp.Diff(want, got, allOptions); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", c.args, diff)
+		}
+	}
+}
+
+// What the monitor tells the parser is what the parser understands.
+func TestParserArgs(t *testing.T) {
+	for _, want := range []Options{
+		defaults("eth0"),
+		defaults("-v", "--", "eth0"),
+		{Format: FormatJSON, Refresh: time.Second, MaxBindings: 1, Input: "-"},
+		{Format: FormatJSON, Refresh: time.Second, MaxBindings: 1, Input: "--role"},
+		{Format: FormatText, Colour: true, Verbose: true, Zone: "Asia/Kathmandu", Journal: true, Check: true,
+			Refresh: 90 * time.Second, MaxBindings: 1, Interfaces: []string{"eth0", "eth1"}},
+	} {
+		got, err := ParseOptions(want.ParserArgs()[1:], slog.LevelInfo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Role = RoleParser
+		if diff := cmp.Diff(want, got, allOptions); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	}
+}
+
+// Every option that users may know is in the help, and no other is.
+func TestUsageIsComplete(t *testing.T) {
+	hidden := map[string]bool{"role": true, "colour": true, "zone": true, "journal": true}
+	new(Options).flagSet().VisitAll(func(f *flag.Flag) {
+		name := "--" + f.Name
+		if len(f.Name) == 1 {
+			name = "-" + f.Name
+		}
+		if shown := strings.Contains(Usage, name); shown == hidden[f.Name] {
+			t.Errorf("%s: in the help: %v", name, shown)
+		}
+	})
+	for line := range strings.Lines(Usage) {
+		if len(line) > 81 {
+			t.Errorf("longer than a terminal is wide: %q", line)
+		}
+	}
+}

@@ -1,0 +1,24 @@
+package cli
+
+import (
+	"errors"
+
+	"maas-netmon/privsep"
+)
+
+// CheckStdout fails when what the program prints would be lost.
+func CheckStdout() error {
+	err := privsep.CheckStdout()
+	if errors.Is(err, privsep.ErrReplaced) {
+		err = &Failure{ExitFailure, err, "put cat between: maas-netmon ... | cat >FILE"}
+	}
+	return err
+}
+
+// InputName is how messages call an input.
+func InputName(name string) string {
+	if name == "-" {
+		return "standard input"
+	}
+	return name
+}

@@ -1,0 +1,161 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
+
+	"maas-netmon/internal/cli"
+	"maas-netmon/linkmon"
+	"maas-netmon/privsep"
+	"maas-netmon/sandbox"
+)
+
+// Check is the option --check: it brings both processes up as they would be, without
+// watching anything, and prints what came of it, a line a fact. Without CAP_NET_RAW
+// it goes as far as it can without sockets.
+func Check(o cli.Options) error {
+	if err := checkLimits(len(o.Interfaces)); err != nil {
+		return err
+	}
+	if err := cli.CheckStdout(); err != nil {
+		return err
+	}
+	fmt.Printf("maas-netmon %s, %s\n", cli.BuildVersion(), kernel())
+	signals := catchSignals()
+	var problem error // the first
+	complain := func(err error) {
+		fmt.Printf("no  %s\n", cli.Printable(err.Error()))
+		var f *cli.Failure
+		if errors.As(err, &f) && f.Hint != "" {
+			fmt.Printf("    hint: %s\n", cli.Printable(f.Hint))
+		}
+		if problem == nil {
+			problem = err
+		}
+	}
+
+	if err := sandbox.With(cap.NET_RAW, func() error { return nil }); err != nil {
+		complain(noCapability())
+	} else {
+		fmt.Println("ok  CAP_NET_RAW: permitted")
+	}
+	all, err := net.Interfaces()
+	if err != nil {
+		return err
+	}
+	for _, name := range o.Interfaces {
+		ifi, err := findInterface(all, name)
+		if o.Wait && errors.Is(err, errNoInterface) {
+			fmt.Printf("ok  %s: is not there yet; frames will come when it is\n", name)
+			continue
+		}
+		if err != nil {
+			complain(err)
+			continue
+		}
+		fmt.Printf("ok  %s: %s\n", name, state(ifi))
+	}
+	if problem != nil {
+		o.Interfaces = nil
+	}
+	watched, err := prepare(o)
+	if err != nil {
+		complain(err)
+		watched, o.Interfaces = nil, nil
+	}
+	for _, w := range watched {
+		fmt.Printf("ok  %s: packet socket, filter locked, ring\n", w.name)
+	}
+	if err := checkConfinement(o, watched, signals); err != nil {
+		return err
+	}
+	if problem != nil {
+		fmt.Println("It would not run.")
+		return cli.ErrAlreadyReported(cli.StatusOf(problem))
+	}
+	fmt.Println("It would run.")
+	return nil
+}
+
+// checkConfinement brings the processes up, prints their layers, and ends the parser.
+func checkConfinement(o cli.Options, watched []*watch, signals <-chan os.Signal) error {
+	links, err := linkmon.Open()
+	if err != nil {
+		return err
+	}
+	child, err := privsep.Launch(o.ParserArgs())
+	if err != nil {
+		return launchError(err)
+	}
+	m := newMonitor(o.Interfaces, watched, links, nil, child, signals, 0)
+	m.checking = true
+	if err := m.start(); err != nil {
+		return m.end(err)
+	}
+	m.printLayers()
+	return m.end(errStopped)
+}
+
+func (m *monitor) printLayers() {
+	s := m.seen
+	fmt.Printf("ok  parser: process %d, user %s, group %s, each of %d threads looked at from outside\n",
+		m.child.Pid(), s.Uid, s.Gid, s.Threads)
+	fmt.Printf("ok  parser: no capability; no_new_privs; bounding set %s\n", s.Bounding)
+	fmt.Printf("ok  parser: not dumpable\n")
+	fmt.Printf("ok  parser: seccomp, %s when looked at, one more before the first frame\n", count(s.Filters, "filter"))
+	printOptional("parser", m.parser)
+	fmt.Printf("ok  monitor: no capability; no_new_privs; not dumpable; seccomp\n")
+	printOptional("monitor", m.self)
+}
+
+// count says how many of something there are, as far as the kernel tells.
+func count(n, what string) string {
+	switch n {
+	case "":
+		return "a " + what
+	case "1":
+		return "1 " + what
+	}
+	return n + " " + what + "s"
+}
+
+// printOptional prints the layers that a kernel may lack.
+func printOptional(process string, l sandbox.Layers) {
+	if l.Landlock > 0 {
+		fmt.Printf("ok  %s: Landlock, ABI %d\n", process, l.Landlock)
+	} else {
+		fmt.Printf("--  %s: no Landlock: it takes Linux 5.13, CONFIG_SECURITY_LANDLOCK, and landlock in the kernel's lsm= list\n", process)
+	}
+	if l.MDWE {
+		fmt.Printf("ok  %s: no memory becomes executable (PR_SET_MDWE)\n", process)
+	} else {
+		fmt.Printf("--  %s: no PR_SET_MDWE: it takes Linux 6.3; seccomp refuses executable memory all the same\n", process)
+	}
+}
+
+// kernel returns the kernel's name, release and machine.
+func kernel() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return runtime.GOOS
+	}
+	return fmt.Sprintf("%s %s %s", unix.ByteSliceToString(u.Sysname[:]),
+		unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:]))
+}
+
+// state says how an interface does.
+func state(ifi *net.Interface) string {
+	switch {
+	case ifi.Flags&net.FlagRunning != 0:
+		return "is up"
+	case ifi.Flags&net.FlagUp != 0:
+		return "is up, but has no carrier"
+	}
+	return "is down; frames will come when it is up"
+}

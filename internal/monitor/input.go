@@ -1,0 +1,90 @@
+// This file runs in the monitor, which opens an input and never reads it.
+
+package monitor
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/cli"
+	"maas-netmon/privsep"
+)
+
+// input is the FILE of the command line, or standard input.
+type input struct {
+	fd    int
+	size  uint64 // how many bytes there are to be read, if that is known
+	shown bool   // on standard error: how many of them have been read
+	drawn bool   // there is something to be erased
+}
+
+// openInput opens a file to be read, without any privilege.
+func openInput(name string) (*input, error) {
+	in := &input{fd: unix.Stdin}
+	if name != "-" {
+		// Non-blocking, so that a pipe that nobody writes to yet is no reason to wait
+		// here; the parser waits until there is something to read.
+		fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return nil, inputFailure(name, err)
+		}
+		in.fd = fd
+	} else if flags, err := unix.FcntlInt(uintptr(unix.Stdin), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE == unix.O_WRONLY {
+		return nil, cli.UsageError(errors.New("standard input is not open for reading"))
+	} else if privsep.Replaced(unix.Stdin) {
+		return nil, &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("standard input: %w", privsep.ErrReplaced),
+			Hint: "put cat between: cat FILE | maas-netmon -i -"}
+	}
+	if isTerminal(in.fd) {
+		return nil, cli.UsageError(fmt.Errorf("%s: is a terminal, not a pipe or a file", cli.InputName(name)))
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(in.fd, &st); err != nil {
+		return nil, inputFailure(name, err)
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		return nil, inputFailure(name, unix.EISDIR)
+	case unix.S_IFREG:
+		// Standard input may have been read from before.
+		if start, err := unix.Seek(in.fd, 0, unix.SEEK_CUR); err == nil {
+			in.size = uint64(max(0, st.Size-start))
+		}
+	}
+	in.shown = in.size > 0 && isTerminal(unix.Stderr)
+	return in, nil
+}
+
+// inputFailure is the error of a file that cannot be opened.
+func inputFailure(name string, err error) error {
+	f := &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("%s: %w", cli.InputName(name), err)}
+	if errors.Is(err, unix.EACCES) {
+		f.Hint = fmt.Sprintf("user %d opens it; -i - reads what another one has opened", unix.Getuid())
+	}
+	return f
+}
+
+// close closes the monitor's descriptor when the parser has its own. Standard input stays:
+// nothing else may take its number.
+func (in *input) close() error {
+	if in.fd == unix.Stdin {
+		return nil
+	}
+	return unix.Close(in.fd)
+}
+
+// show says how far the parser has read. Whatever is written next begins at the start of the
+// line, and is longer.
+func (in *input) show(position uint64) {
+	in.drawn = true
+	fmt.Fprintf(&cli.Stderr, "%3d%%\r", min(100, 100*position/in.size))
+}
+
+// clear erases what show has left.
+func (in *input) clear() {
+	if in.drawn {
+		fmt.Fprint(&cli.Stderr, "    \r")
+	}
+}

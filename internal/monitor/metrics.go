@@ -1,0 +1,142 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/cli"
+	"maas-netmon/internal/control"
+	"maas-netmon/sandbox"
+)
+
+// A metricsFile is the option --metrics-file: counters for node_exporter's textfile
+// collector, which may read the file at any moment and must find it whole.
+//
+// The confined monitor can open nothing. So there are two files, open from the start:
+// the one that has the name, and a spare one. The spare one is written, and then the two
+// exchange their names (RENAME_EXCHANGE, renameat2(2)).
+type metricsFile struct {
+	path   string
+	dir    int // of the directory, O_PATH
+	name   string
+	spare  string
+	files  [2]int // the spare one first
+	failed loss
+}
+
+// openMetrics makes the two files. A file of that name is replaced.
+func openMetrics(path string) (_ *metricsFile, err error) {
+	f := &metricsFile{
+		path:  path,
+		name:  filepath.Base(path),
+		spare: fmt.Sprintf(".%s.%d", filepath.Base(path), os.Getpid()),
+	}
+	wrap := func(what string, err error) error {
+		f := &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("--metrics-file %s: %w", path, os.NewSyscallError(what, err))}
+		if errors.Is(err, unix.EACCES) {
+			f.Hint = fmt.Sprintf("user %d makes it; under the package's AppArmor profile, in /var/lib/prometheus/node-exporter", os.Getuid())
+		}
+		return f
+	}
+	f.dir, err = unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, wrap("open", err)
+	}
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	for i := range f.files {
+		if f.files[1-i], err = unix.Openat(f.dir, f.spare, flags, 0o644); err != nil {
+			return nil, wrap("create", err)
+		}
+		if i == 1 {
+			break
+		}
+		if err := unix.Renameat(f.dir, f.spare, f.dir, f.name); err != nil {
+			_ = unix.Unlinkat(f.dir, f.spare, 0)
+			return nil, wrap("rename", err)
+		}
+	}
+	// Not every file system can; both are empty yet.
+	if err := f.exchange(); err != nil {
+		_ = unix.Unlinkat(f.dir, f.spare, 0)
+		return nil, wrap("exchange", err)
+	}
+	return f, nil
+}
+
+// grant adds to g what write and remove need.
+func (f *metricsFile) grant(g *sandbox.Grant) {
+	g.Rewrite = f.files[:]
+	g.Directory = f.dir
+}
+
+// exchange makes the spare file the one that has the name.
+func (f *metricsFile) exchange() error {
+	err := unix.Renameat2(f.dir, f.spare, f.dir, f.name, unix.RENAME_EXCHANGE)
+	if err == nil {
+		f.files[0], f.files[1] = f.files[1], f.files[0]
+	}
+	return err
+}
+
+// write replaces what the file says. Where that fails, it goes on saying what it said.
+func (f *metricsFile) write(text string) {
+	n, err := unix.Pwrite(f.files[0], []byte(text), 0)
+	if err == nil && n < len(text) {
+		err = unix.ENOSPC
+	}
+	if err == nil {
+		err = unix.Ftruncate(f.files[0], int64(n))
+	}
+	if err == nil {
+		err = f.exchange()
+	}
+	if err != nil {
+		f.failed.add(1, "metrics file not written", "file", f.path, "err", err)
+	}
+}
+
+// remove removes the spare file, and leaves the one that has the name: what it says is
+// still true when the program has ended.
+func (f *metricsFile) remove() {
+	_ = unix.Unlinkat(f.dir, f.spare, 0)
+}
+
+// A metric is one family of numbers as Prometheus's text format has them.
+type metric struct {
+	name, kind, help string
+	of               func(*control.Counters) uint64
+}
+
+var families = []metric{
+	{"frames_total", "counter", "Frames that the kernel's filter let pass.", func(c *control.Counters) uint64 { return c.Frames }},
+	{"frame_bytes_total", "counter", "Their length on the wire.", func(c *control.Counters) uint64 { return c.Bytes }},
+	{"dropped_total", "counter", "Frames that were lost because the ring was full.", func(c *control.Counters) uint64 { return c.Dropped }},
+	{"short_total", "counter", "Frames that were cut off.", func(c *control.Counters) uint64 { return c.Short }},
+	{"not_arp_total", "counter", "Frames that were not ARP.", func(c *control.Counters) uint64 { return c.NotARP }},
+	{"unsupported_total", "counter", "Frames that were not ARP for IPv4 over Ethernet, or had too many VLAN tags.", func(c *control.Counters) uint64 { return c.Unsupported }},
+	{"new_total", "counter", "NEW events.", func(c *control.Counters) uint64 { return c.NewBindings }},
+	{"moved_total", "counter", "MOVED events.", func(c *control.Counters) uint64 { return c.Moved }},
+	{"refreshed_total", "counter", "REFRESHED events.", func(c *control.Counters) uint64 { return c.Refreshed }},
+	{"refused_total", "counter", "Bindings of addresses that no host can have.", func(c *control.Counters) uint64 { return c.Refused }},
+	{"ignored_total", "counter", "ARP packets that are neither request nor reply.", func(c *control.Counters) uint64 { return c.Ignored }},
+	{"evicted_total", "counter", "Bindings that were forgotten because the table was full.", func(c *control.Counters) uint64 { return c.Evicted }},
+	{"bindings", "gauge", "Bindings in the table.", func(c *control.Counters) uint64 { return c.Bindings }},
+}
+
+// metrics returns the counters in Prometheus's text format.
+func metrics(names []string, all []control.Counters) string {
+	var b strings.Builder
+	label := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+	for _, m := range families {
+		fmt.Fprintf(&b, "# HELP maas_netmon_%s %s\n# TYPE maas_netmon_%s %s\n", m.name, m.help, m.name, m.kind)
+		for i, name := range names {
+			fmt.Fprintf(&b, "maas_netmon_%s{interface=\"%s\"} %d\n", m.name, label.Replace(name), m.of(&all[i]))
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,136 @@
+// This file is all that runs in this package while there is a privilege: prepare, and what
+// it calls.
+
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
+
+	"maas-netmon/capture"
+	"maas-netmon/internal/cli"
+	"maas-netmon/privsep"
+	"maas-netmon/sandbox"
+)
+
+// watch is one INTERFACE of the command line and its socket.
+type watch struct {
+	name   string
+	socket *capture.Socket
+	index  int // 0 as long as the interface was never there
+}
+
+// prepare does what needs a privilege and then gives every privilege up, whether it
+// succeeded or not.
+func prepare(o cli.Options) ([]*watch, error) {
+	watched, err := acquire(o)
+	if dropErr := sandbox.Drop(); dropErr != nil {
+		return nil, cli.Unconfined(dropErr)
+	}
+	if err == nil && os.Getuid() != 0 {
+		if err := privsep.CannotReturn(); err != nil {
+			return nil, cli.Unconfined(err)
+		}
+	}
+	return watched, err
+}
+
+// acquire opens the sockets and, started as root, becomes another user. Capabilities are in
+// the effective set only for the calls that need them.
+func acquire(o cli.Options) ([]*watch, error) {
+	if err := sandbox.Hide(); err != nil {
+		return nil, cli.Unconfined(err)
+	}
+	if err := sandbox.Lower(); err != nil {
+		return nil, cli.Unconfined(err)
+	}
+	if err := privsep.CloseStray(); err != nil {
+		return nil, cli.Unconfined(err)
+	}
+	become, err := chooseUser(o.User)
+	if err != nil {
+		return nil, err
+	}
+	watched, openErr := openSockets(o.Interfaces, o.Wait)
+	if become != nil {
+		if err := privsep.Become(become.uid, become.gid); err != nil {
+			return nil, &cli.Failure{Status: cli.ExitConfinement, Err: err,
+				Hint: "started as root, it needs CAP_SETUID and CAP_SETGID too; or start it as another user with cap_net_raw"}
+		}
+		// Another user's processes are as dumpable as fs.suid_dumpable says (proc(5)).
+		if err := sandbox.Hide(); err != nil {
+			return nil, cli.Unconfined(err)
+		}
+	}
+	return watched, openErr
+}
+
+// openSockets opens a packet socket for each of the named interfaces, those that are not
+// there yet among them if they are to be waited for. It is the one thing that
+// CAP_NET_RAW is used for.
+func openSockets(names []string, wait bool) ([]*watch, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var found []*net.Interface
+	for _, name := range names {
+		ifi, err := findInterface(all, name)
+		if wait && errors.Is(err, errNoInterface) {
+			ifi, err = &net.Interface{Name: name}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, ifi)
+	}
+	if len(found) == 0 {
+		return nil, nil // a file, or --check without an interface
+	}
+	var watched []*watch
+	err = sandbox.With(cap.NET_RAW, func() error {
+		for i, ifi := range found {
+			socket, err := capture.Open(ifi)
+			if err != nil {
+				return fmt.Errorf("%s: %w", names[i], err)
+			}
+			watched = append(watched, &watch{names[i], socket, ifi.Index})
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, sandbox.ErrNoCapability) || errors.Is(err, unix.EPERM):
+		return nil, noCapability()
+	case errors.Is(err, capture.ErrNotEthernet):
+		return nil, &cli.Failure{Status: cli.ExitNotEthernet, Err: err}
+	}
+	return watched, err
+}
+
+// errNoInterface is returned by findInterface.
+var errNoInterface = errors.New("no such network interface")
+
+// findInterface returns the interface of a name.
+func findInterface(all []net.Interface, name string) (*net.Interface, error) {
+	for i := range all {
+		if all[i].Name == name {
+			return &all[i], nil
+		}
+	}
+	return nil, fmt.Errorf("%s: %w", name, errNoInterface)
+}
+
+// noCapability is the error of an installation that is not complete.
+func noCapability() error {
+	exe, err := os.Executable()
+	if err != nil {
+		exe = "/usr/sbin/maas-netmon"
+	}
+	return &cli.Failure{Status: cli.ExitFailure, Err: errors.New("CAP_NET_RAW is missing: no packet socket can be opened"),
+		Hint: "sudo setcap cap_net_raw=p " + exe}
+}

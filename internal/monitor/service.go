@@ -1,0 +1,89 @@
+package monitor
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"maas-netmon/internal/cli"
+
+	"golang.org/x/sys/unix"
+)
+
+// A manager is the service manager that started the program, spoken to by sd_notify(3).
+// A nil one is none.
+type manager struct {
+	conn     *net.UnixConn
+	watchdog time.Duration // how long it waits for a sign of life, 0 for ever (sd_watchdog_enabled(3))
+}
+
+// dialManager connects to the service manager's socket. Connected before the
+// confinement, it needs no socket(2) behind it, which a library that dials for each word
+// would.
+func dialManager(env cli.Environment) (*manager, error) {
+	if env.NotifySocket == "" {
+		return nil, nil
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: env.NotifySocket, Net: "unixgram"})
+	if err != nil {
+		return nil, err
+	}
+	s := &manager{conn: conn}
+	if env.WatchdogPID == "" || env.WatchdogPID == strconv.Itoa(os.Getpid()) {
+		if µs, err := strconv.ParseUint(env.WatchdogUsec, 10, 40); err == nil {
+			s.watchdog = time.Duration(µs) * time.Microsecond
+		}
+	}
+	return s, nil
+}
+
+// control runs f on the socket's descriptor.
+func (s *manager) control(f func(fd int) error) error {
+	raw, err := s.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	err = raw.Control(func(fd uintptr) { inner = f(int(fd)) })
+	return cmp.Or(err, inner)
+}
+
+// notify tells the service manager something. One that has no room for it is not waited
+// for.
+func (s *manager) notify(words ...string) {
+	if s == nil {
+		return
+	}
+	err := s.control(func(fd int) error {
+		_, err := unix.Write(fd, []byte(strings.Join(words, "\n")))
+		return err
+	})
+	if err != nil {
+		slog.Warn("cannot notify the service manager", "err", err)
+	}
+}
+
+// heartbeatOf returns how often the parser is asked for a sign of life: twice in the time
+// that the service manager waits for one.
+func heartbeatOf(s *manager) time.Duration {
+	if s == nil || s.watchdog == 0 {
+		return heartbeat
+	}
+	return min(heartbeat, max(s.watchdog/2, 10*time.Millisecond))
+}
+
+// status returns the counters as one line for systemctl(1).
+func (m *monitor) status() string {
+	var frames, dropped, bindings uint64
+	for _, c := range m.counters {
+		frames += c.Frames
+		dropped += c.Dropped
+		bindings += c.Bindings
+	}
+	return fmt.Sprintf("STATUS=%d bindings; %d frames, %d of them lost", bindings, frames, dropped)
+}

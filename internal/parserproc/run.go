@@ -1,0 +1,164 @@
+// Package parserproc is the parser: the confined process that never had a privilege and is the only
+// one to read a frame. [Run] confines it step by step; the loop then takes each frame to its lines.
+package parserproc
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/capture"
+	"maas-netmon/internal/cli"
+	"maas-netmon/internal/control"
+	"maas-netmon/privsep"
+	"maas-netmon/sandbox"
+)
+
+// Stage is how far the start of the parser has come.
+type Stage int
+
+const (
+	Started  Stage = iota + 1 // inherited the control socket; not confined
+	Confined                  // confined, nothing sent
+	Greeted                   // Hello sent
+	Reading                   // the sockets received, Ready sent
+)
+
+// Handles are what the parser holds at a stage.
+type Handles struct {
+	Options cli.Options
+	Conn    *privsep.Conn // the control socket
+	Passed  []int         // packet sockets, or the file; from Reading on
+	File    bool          // Passed is a file
+}
+
+// A Hook is called at the end of each stage. A nil one does nothing. Only programs for tests have
+// one.
+type Hook func(Stage, Handles)
+
+// Run is the parser from its start to its end: inherit, confine, receive, tighten, ready, read.
+func Run(o cli.Options, hook Hook) error {
+	if hook == nil {
+		hook = func(Stage, Handles) {}
+	}
+	conn, err := privsep.Inherit()
+	if err != nil {
+		return cli.UsageError(err)
+	}
+	// Check again: the parser runs under a different AppArmor profile.
+	if err := cli.CheckStdout(); err != nil {
+		return err
+	}
+	// The monitor tells when to stop; a signal to the whole process group, as MAAS
+	// sends it, must not cut the last lines off.
+	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT,
+		unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE, unix.SIGXFSZ)
+	if err := privsep.SetName("maas-netmon"); err != nil {
+		return err
+	}
+	if o.Zone != "" {
+		// Loaded when it is first used, which the confinement sees to.
+		if err := os.Setenv("TZ", o.Zone); err != nil {
+			return err
+		}
+	}
+	if err := privsep.DieWithParent(conn); err != nil {
+		return err
+	}
+	out := newOutput(unix.Stdout, conn.FD())
+	profileFDs, endProfile := profile()
+	defer endProfile()
+	handles := Handles{Options: o, Conn: conn, File: o.Input != ""}
+	hook(Started, handles)
+
+	confined, err := sandbox.Parser(sandbox.Grant{
+		Write:   append(profileFDs, unix.Stdout, unix.Stderr, conn.FD()),
+		Receive: []int{conn.FD()},
+		Sockets: len(o.Interfaces),
+		Files:   len(o.Sources()) - len(o.Interfaces),
+		Memory:  parserMemory(o.MaxBindings),
+	})
+	if err != nil {
+		return cli.Unconfined(err)
+	}
+	hook(Confined, handles)
+	if err := conn.Send(control.HelloMessage(confined.Layers)); err != nil {
+		return err
+	}
+	hook(Greeted, handles)
+
+	handles.Passed, err = receiveSockets(conn, len(o.Sources()))
+	if err != nil {
+		return err
+	}
+	p, err := newReading(o, conn, out, handles.Passed)
+	if err != nil {
+		return err
+	}
+	if err := confined.Tighten(); err != nil {
+		return cli.Unconfined(err)
+	}
+	if err := conn.Send(privsep.Message{Type: privsep.Ready}); err != nil {
+		return err
+	}
+	hook(Reading, handles)
+	if err := p.loop(); err != nil {
+		return err
+	}
+	if p.end != nil {
+		// However it ended, the monitor is to have the last counters.
+		if err := conn.Send(privsep.Message{Type: privsep.End}); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(p.finish(), inputError(o.Input, p.end))
+}
+
+// inputError makes the program's error of what [capture.File] ended with.
+func inputError(name string, err error) error {
+	if err == nil || err == io.EOF {
+		return nil
+	}
+	f := &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("%s: %w", cli.InputName(name), err)}
+	switch {
+	case errors.Is(err, capture.ErrNoHeader):
+		f.Status = cli.ExitNoHeader
+	case errors.Is(err, capture.ErrDamaged) || errors.Is(err, capture.ErrFormat):
+		f.Status = cli.ExitDamaged
+	case errors.Is(err, capture.ErrLinkType):
+		f.Status = cli.ExitNotEthernet
+	}
+	return f
+}
+
+// parserMemory is what the parser may allocate at most: an upper limit for one that was
+// taken over, far above what it needs. Most of the fixed part are the stacks of threads
+// (8 MiB each, of which a page or two are used) and the Go heap's arenas.
+func parserMemory(maxBindings int) uint64 {
+	return 1<<30 + 256*uint64(maxBindings)
+}
+
+// receiveSockets waits for n sockets, or an input, and the word to start.
+func receiveSockets(conn *privsep.Conn, n int) ([]int, error) {
+	var sockets []int
+	for len(sockets) < n {
+		m, fd, err := conn.ReceiveFD(control.HandshakeTimeout)
+		if err != nil {
+			return nil, fmt.Errorf("receive socket: %w", err)
+		}
+		if m.Type != privsep.Socket || int(m.Index) != len(sockets) {
+			return nil, fmt.Errorf("receive socket %d: %w: %v %d", len(sockets), privsep.ErrMessage, m.Type, m.Index)
+		}
+		sockets = append(sockets, fd)
+	}
+	m, err := conn.Receive(control.HandshakeTimeout)
+	if err == nil && m.Type != privsep.Start {
+		err = fmt.Errorf("%w: %v instead of start", privsep.ErrMessage, m.Type)
+	}
+	return sockets, err
+}

@@ -1,0 +1,199 @@
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
+// Liar is maas-netmon with a parser in the hands of an attacker, for integration's tests. The monitor
+// is as shipped, and so are the stages of the parser's start; after one of them the parser
+// lies. The name of the interface says how.
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/app"
+	"maas-netmon/internal/cli"
+	"maas-netmon/internal/parserproc"
+	"maas-netmon/privsep"
+	"maas-netmon/sandbox"
+)
+
+// A liar is the parser in the hands of an attacker.
+type liar struct {
+	conn *privsep.Conn
+}
+
+// A lie is told at a stage; the liar then waits to be killed.
+type lie struct {
+	when parserproc.Stage
+	tell func(*liar)
+}
+
+var lies = map[string]lie{
+	"silent":      {parserproc.Started, func(*liar) {}},
+	"silent-late": {parserproc.Greeted, func(*liar) {}},
+	"exit":        {parserproc.Started, func(*liar) { os.Exit(0) }},
+	"exit-late":   {parserproc.Reading, func(*liar) { os.Exit(0) }},
+	"exit-usage":  {parserproc.Reading, func(*liar) { os.Exit(cli.ExitUsage) }},
+	"exit-99":     {parserproc.Reading, func(*liar) { os.Exit(99) }},
+
+	// Without being confined.
+	"unconfined": {parserproc.Started, (*liar).greet},
+	"hidden": {parserproc.Started, func(l *liar) {
+		_ = sandbox.Hide()
+		_ = sandbox.Drop()
+		l.greet()
+	}},
+
+	// Gone without being gone.
+	"close":      {parserproc.Started, func(l *liar) { _ = l.conn.Close() }},
+	"shutdown":   {parserproc.Started, func(l *liar) { _ = l.conn.CloseWrite() }},
+	"close-late": {parserproc.Reading, func(l *liar) { _ = l.conn.Close() }},
+	"empty":      {parserproc.Confined, func(l *liar) { l.write() }},
+
+	// Messages that are none.
+	"short":      {parserproc.Confined, func(l *liar) { l.write(hello()[:privsep.MessageLen-1]...) }},
+	"byte":       {parserproc.Confined, func(l *liar) { l.write(1) }},
+	"long":       {parserproc.Confined, func(l *liar) { l.write(append(hello(), 0)...) }},
+	"very-long":  {parserproc.Confined, func(l *liar) { l.write(make([]byte, 100<<10)...) }},
+	"version":    {parserproc.Confined, func(l *liar) { l.write(altered(0, 2)...) }},
+	"type-0":     {parserproc.Confined, func(l *liar) { l.write(altered(1, 0)...) }},
+	"type-99":    {parserproc.Confined, func(l *liar) { l.write(altered(1, 99)...) }},
+	"reserved":   {parserproc.Confined, func(l *liar) { l.write(altered(7, 1)...) }},
+	"short-late": {parserproc.Reading, func(l *liar) { l.write(hello()[:8]...) }},
+	"long-late":  {parserproc.Reading, func(l *liar) { l.write(append(hello(), 0)...) }},
+
+	// Messages at the wrong time, or that only the monitor may send.
+	"ready-first":  {parserproc.Confined, func(l *liar) { l.send(privsep.Message{Type: privsep.Ready}) }},
+	"pong-first":   {parserproc.Confined, func(l *liar) { l.send(privsep.Message{Type: privsep.Pong}) }},
+	"stop-first":   {parserproc.Confined, func(l *liar) { l.send(privsep.Message{Type: privsep.Stop}) }},
+	"socket-first": {parserproc.Confined, func(l *liar) { l.send(privsep.Message{Type: privsep.Socket}) }},
+	"hello-twice":  {parserproc.Greeted, func(l *liar) { l.send(privsep.Message{Type: privsep.Hello}) }},
+	"hello-late":   {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.Hello}) }},
+	"ready-twice":  {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.Ready}) }},
+	"ping-back":    {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.Ping}) }},
+	"end-of-what":  {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.End}) }}, // interfaces have none
+	"pong-unasked": {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.Pong}) }},
+	"pong-index":   {parserproc.Reading, func(l *liar) { l.answer(privsep.Message{Type: privsep.Pong, Index: 1}) }},
+	"pong-far":     {parserproc.Reading, func(l *liar) { l.answer(privsep.Message{Type: privsep.Pong, Index: 0xffff}) }},
+	"pong-twice": {parserproc.Reading, func(l *liar) {
+		l.answer(privsep.Message{Type: privsep.Pong})
+		l.send(privsep.Message{Type: privsep.Pong})
+	}},
+	"flood":       {parserproc.Reading, func(l *liar) { l.flood(privsep.Message{Type: privsep.Pong}) }},
+	"flood-early": {parserproc.Confined, func(l *liar) { l.flood(privsep.Message{Type: privsep.Hello}) }},
+
+	// Numbers that cannot be: the monitor may print them, and no more.
+	"pong-numbers": {parserproc.Reading, func(l *liar) {
+		m := privsep.Message{Type: privsep.Pong}
+		for i := range m.Values {
+			m.Values[i] = ^uint64(i)
+		}
+		l.answer(m)
+		os.Exit(0)
+	}},
+
+	// Descriptors, of which no message of the parser has one. Once it is confined it
+	// cannot call sendmsg at all.
+	"descriptor":      {parserproc.Started, func(l *liar) { l.sendFDs(hello(), 1) }},
+	"descriptors":     {parserproc.Started, func(l *liar) { l.sendFDs(hello(), 250) }},
+	"descriptor-late": {parserproc.Reading, func(l *liar) { l.sendFDs(hello(), 1) }},
+}
+
+func main() { os.Exit(app.Main(os.Args[1:], app.Hooks{Parser: lieAfter})) }
+
+// lieAfter tells the lie that the interface is named after, if it belongs to this stage. An
+// interface whose name is no lie gets the honest parser.
+func lieAfter(stage parserproc.Stage, h parserproc.Handles) {
+	name := h.Options.Interfaces[0]
+	x, ok := lies[name]
+	if seed, err := strconv.ParseUint(strings.TrimPrefix(name, "random"), 10, 64); err == nil {
+		x, ok = randomLie(seed), true
+	}
+	if !ok || stage != x.when {
+		return
+	}
+	x.tell(&liar{h.Conn})
+	for {
+		_ = unix.Nanosleep(&unix.Timespec{Sec: 3600}, nil)
+	}
+}
+
+func (l *liar) send(m privsep.Message) { l.write(m.Encode()...) }
+
+func (l *liar) write(b ...byte) {
+	// An empty slice has no address, and a message of no byte needs none.
+	_, _ = unix.Write(l.conn.FD(), b)
+}
+
+// greet says Hello, and tells if that was enough to be given a socket.
+func (l *liar) greet() {
+	l.send(privsep.Message{Type: privsep.Hello})
+	if _, _, err := l.conn.ReceiveFD(-1); err == nil {
+		fmt.Fprintln(os.Stderr, "maas-netmon: an unconfined parser was given a socket")
+	}
+}
+
+// answer waits to be asked for the counters.
+func (l *liar) answer(m privsep.Message) {
+	for {
+		asked, err := l.conn.Receive(-1)
+		if err != nil {
+			return
+		}
+		if asked.Type == privsep.Ping {
+			l.send(m)
+			return
+		}
+	}
+}
+
+// flood sends without end.
+func (l *liar) flood(m privsep.Message) {
+	for {
+		if err := l.conn.Send(m); err != nil {
+			time.Sleep(time.Millisecond) // the socket is full
+		}
+	}
+}
+
+// sendFDs sends a message with descriptors.
+func (l *liar) sendFDs(b []byte, n int) {
+	_ = unix.Sendmsg(l.conn.FD(), b, unix.UnixRights(slices.Repeat([]int{unix.Stderr}, n)...), nil, 0)
+}
+
+func hello() []byte { return (&privsep.Message{Type: privsep.Hello}).Encode() }
+
+// altered is a hello with one byte that must not be.
+func altered(i int, v byte) []byte {
+	b := hello()
+	b[i] = v
+	return b
+}
+
+// randomLie is a message that is none, at some stage.
+func randomLie(seed uint64) lie {
+	r := rand.New(rand.NewPCG(seed, 0))
+	b := make([]byte, privsep.MessageLen)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	switch r.IntN(3) {
+	case 0:
+		b[0] = 2 // another version
+	case 1:
+		copy(b, altered(4+r.IntN(4), byte(1+r.IntN(255)))[:8])
+	case 2:
+		b = append(hello(), b...)[:1+r.IntN(2*privsep.MessageLen-1)]
+		if len(b) == privsep.MessageLen {
+			b = b[1:]
+		}
+	}
+	return lie{parserproc.Confined + parserproc.Stage(r.IntN(3)), func(l *liar) { l.write(b...) }}
+}
