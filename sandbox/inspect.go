@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Findings are what [Inspect] saw of a confined process, for a person to read.
-type Findings struct {
+// An Inspection is what [Inspect] saw of a confined process, for a person to read.
+type Inspection struct {
 	Threads  int
 	Uid, Gid string // effective
 	Filters  string // how many seccomp filters, inherited ones included; "" before Linux 5.9
@@ -31,8 +31,8 @@ type Findings struct {
 // The caller must have no privilege over the process, see [Drop]: that an attempt
 // to look inside is refused is how Inspect knows that others of the same user
 // are refused too.
-func Inspect(pid int) (Findings, error) {
-	var found Findings
+func Inspect(pid int) (Inspection, error) {
+	var found Inspection
 	self, err := readStatus("/proc/self/status")
 	if err != nil {
 		return found, err
@@ -56,7 +56,7 @@ func Inspect(pid int) (Findings, error) {
 		if err := status.check(self); err != nil {
 			return found, fmt.Errorf("thread %s of process %d: %w", t.Name(), pid, err)
 		}
-		found = Findings{
+		found = Inspection{
 			Threads: found.Threads + 1,
 			Uid:     strings.Fields(status["Uid"])[1], Gid: strings.Fields(status["Gid"])[1],
 			Filters: status["Seccomp_filters"], Bounding: status["CapBnd"],

@@ -103,7 +103,7 @@ func ofProcess(rules []rule, pid int) []rule {
 	rules = slices.Clone(rules)
 	for i, r := range rules {
 		if r.call == "tgkill" {
-			rules[i] = with(r.call, r.why, is(0, pid))
+			rules[i] = allow(r.call, r.why, eq(0, pid))
 		}
 	}
 	return rules
@@ -129,13 +129,13 @@ func tablesOf(t *testing.T, name string, pid int) [][]rule {
 		if len(packet)+len(files) != 1 {
 			t.Fatalf("descriptors of the parser: %v", fds)
 		}
-		g := Grant{Write: []int{1, 2, control}, Receive: []int{control}}
+		g := ParserGrant{Write: []int{1, 2, control}, Receive: []int{control}}
 		return [][]rule{parserRules(g, fds["eventfd"], packet, files), readerRules(g, fds["eventfd"], packet, files)}
 	}
 	if len(fds["netlink"]) != len(packet) || len(fds["pidfd"]) != 1 {
 		t.Fatalf("descriptors of the %s: %v", name, fds)
 	}
-	return [][]rule{monitorRules(Grant{
+	return [][]rule{monitorRules(MonitorGrant{
 		Write:   []int{2, control},
 		Receive: append([]int{control}, fds["netlink"]...),
 		Send:    fds["netlink"],

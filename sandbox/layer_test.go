@@ -81,7 +81,7 @@ func playLayer(name string) int {
 			continue
 		}
 		if !free {
-			if _, err := beneath(Grant{Write: []int{1, 2}, Sockets: 2, Memory: 1 << 30}); err != nil {
+			if _, err := confineWithoutSeccomp(ParserGrant{Write: []int{1, 2}, Sockets: 2, Memory: 1 << 30}); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				return 98
 			}

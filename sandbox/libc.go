@@ -11,9 +11,8 @@ package sandbox
 // }
 import "C"
 
-// dieOfFaults gives the signals of a fault their default action, in the place of the Go
-// runtime's handler: a confined process whose memory is not what it should be is
-// to end, at once and by that signal, for its parent to name. The runtime would run
-// on in a handler, turn a fault into a panic that can be recovered from, or print
-// stacks and registers.
+// dieOfFaults gives the signals of a fault their default action instead of the Go
+// runtime's handler: a confined process whose memory is corrupted must end at once, by
+// that signal, which its parent reports. The runtime would continue in a handler, turn a
+// fault into a panic that can be recovered from, or print stacks and registers.
 func dieOfFaults() { C.die_of_faults() }

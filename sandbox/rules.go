@@ -1,42 +1,89 @@
 package sandbox
 
 import (
+	"math/bits"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
 // A rule allows one system call when all its conditions hold. Several rules for one
 // call are alternatives. why names the part of the Go runtime, of glibc or of
-// this program that needs the call: a rule without a reason goes.
+// this program that needs the call. A rule without a reason is removed.
 type rule struct {
 	call string
 	why  string
 	args []arg
 }
 
-// arg is the condition that argument number i of a call, under mask, is value. All
-// 64 bits are compared where the kernel's type is wider than an int or where
-// mask is full: a descriptor with high bits set, which the kernel would cut off,
-// does not match.
+// arg is the condition that argument number i of a call, under mask, equals value. It
+// compares all 64 bits of the argument. The kernel ignores the upper half of a
+// descriptor, so a condition on a descriptor has every bit in its mask: a number with
+// high bits set does not match.
 type arg struct {
 	i           uint
 	mask, value uint64
 }
 
-const all = ^uint64(0)
+const allBits = ^uint64(0)
 
-func is(i uint, value int) arg             { return arg{i, all, uint64(value)} }
-func without(i uint, bits int) arg         { return arg{i, uint64(bits), 0} }
-func only(i uint, allowed uint64) arg      { return arg{i, ^allowed, 0} }
-func with(call, why string, a ...arg) rule { return rule{call, why, a} }
+func eq(i uint, value int) arg              { return arg{i, allBits, uint64(value)} }
+func bitsClear(i uint, bits int) arg        { return arg{i, uint64(bits), 0} }
+func bitsWithin(i uint, allowed uint64) arg { return arg{i, ^allowed, 0} }
 
-// each returns one rule for each of the values of argument i, under the same further
+func allow(call, why string, args ...arg) rule { return rule{call, why, args} }
+
+// allowEach returns one rule for each value of argument i, under the same further
 // conditions.
-func each(call, why string, i uint, values []int, more ...arg) []rule {
+func allowEach(call, why string, i uint, values []int, more ...arg) []rule {
 	var rules []rule
 	for _, v := range values {
-		rules = append(rules, rule{call, why, append([]arg{is(i, v)}, more...)})
+		rules = append(rules, rule{call, why, append([]arg{eq(i, v)}, more...)})
+	}
+	return rules
+}
+
+// allowWithin returns rules for the values of argument i that lie in a span, under the
+// same further conditions. libseccomp takes one comparison per argument and rule, so the
+// span is divided into blocks, as an address range is divided into prefixes: a block has
+// a power of two as its size and a multiple of its size as its start. n values need
+// at most 2*log2(n) rules.
+func allowWithin(call, why string, i uint, s span, more ...arg) []rule {
+	var rules []rule
+	for s.first < s.end {
+		size := uint64(1) << bits.Len64(s.end-s.first) >> 1
+		if s.first != 0 {
+			size = min(size, s.first&-s.first)
+		}
+		rules = append(rules, rule{call, why, append([]arg{{i, -size, s.first}}, more...)})
+		s.first += size
+	}
+	return rules
+}
+
+// A span is the numbers from first to end, without end.
+type span struct{ first, end uint64 }
+
+// spans returns the spans of consecutive numbers in fds, in ascending order.
+func spans(fds []int) []span {
+	fds = slices.Sorted(slices.Values(fds))
+	var found []span
+	for _, fd := range fds {
+		if n := len(found); n > 0 && found[n-1].end == uint64(fd) {
+			found[n-1].end++
+			continue
+		}
+		found = append(found, span{uint64(fd), uint64(fd) + 1})
+	}
+	return found
+}
+
+// allowFDs is allowWithin for descriptors, which are consecutive numbers but for a few.
+func allowFDs(call, why string, i uint, fds []int, more ...arg) []rule {
+	var rules []rule
+	for _, s := range spans(fds) {
+		rules = append(rules, allowWithin(call, why, i, s, more...)...)
 	}
 	return rules
 }
@@ -47,112 +94,132 @@ const threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLON
 	unix.CLONE_THREAD | unix.CLONE_SYSVSEM | unix.CLONE_SETTLS |
 	unix.CLONE_PARENT_SETTID | unix.CLONE_CHILD_CLEARTID
 
-// Of futex(2): the plain operations, with and without FUTEX_PRIVATE_FLAG (128) and
-// FUTEX_CLOCK_REALTIME (256). None of those with priority inheritance.
+// Operations of futex(2), include/uapi/linux/futex.h.
+const (
+	futexWait          = 0
+	futexWake          = 1
+	futexRequeue       = 3
+	futexWakeOp        = 5
+	futexWaitBitset    = 9
+	futexWakeBitset    = 10
+	futexPrivate       = 128 // FUTEX_PRIVATE_FLAG
+	futexClockRealtime = 256 // FUTEX_CLOCK_REALTIME
+)
+
+// futexOps are the operations that locks need, none with priority inheritance.
 var futexOps = []int{
-	0, 1, 3, 5, 9, 10, // WAIT, WAKE, REQUEUE, WAKE_OP, WAIT_BITSET, WAKE_BITSET
-	128, 129, 131, 133, 137, 138,
-	9 + 256, 137 + 256,
+	futexWait, futexWake, futexRequeue, futexWakeOp, futexWaitBitset, futexWakeBitset,
+	futexWait | futexPrivate, futexWake | futexPrivate, futexRequeue | futexPrivate,
+	futexWakeOp | futexPrivate, futexWaitBitset | futexPrivate, futexWakeBitset | futexPrivate,
+	futexWaitBitset | futexClockRealtime, futexWaitBitset | futexPrivate | futexClockRealtime,
 }
 
-// Of madvise(2): DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE, COLLAPSE (Go's heap),
-// GUARD_INSTALL and GUARD_REMOVE (glibc's thread stacks, since 2.42).
-var madvises = []int{4, 8, 14, 15, 25, 102, 103}
+// Advice of madvise(2) that x/sys does not name yet, include/uapi/asm-generic/mman-common.h.
+const (
+	madvGuardInstall = 102
+	madvGuardRemove  = 103
+)
+
+// advice is what Go's heap gives, and for guards of thread stacks glibc since 2.42.
+var advice = []int{
+	unix.MADV_DONTNEED, unix.MADV_FREE, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE, unix.MADV_COLLAPSE,
+	madvGuardInstall, madvGuardRemove,
+}
 
 // runtimeRules are what any Go program with cgo needs to run, collect garbage and
-// make threads on Linux, with everything lazy already done by settle. eventfds are
-// the netpoller's. Measured by running both processes under the filter:
-// CONTRIBUTING tells how to add to it.
+// make threads on Linux, with everything lazy already done by forceLazyInit. eventfds
+// are the netpoller's. CONTRIBUTING.md tells how to find a call that is missing.
 func runtimeRules(eventfds []int) []rule {
 	anonymous := uint64(unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED |
 		unix.MAP_NORESERVE | unix.MAP_STACK | unix.MAP_DROPPABLE)
 	rules := []rule{
-		with("nanosleep", "runtime: usleep while spinning"),
-		with("sched_yield", "runtime: osyield"),
-		with("clock_gettime", "runtime: where the vDSO has no clock"),
-		with("clock_nanosleep", "glibc: usleep when pthread_create must wait"),
-		with("getpid", "runtime: before tgkill"),
-		with("gettid", "runtime: a new thread learns who it is"),
-		with("tgkill", "runtime: preempts its own threads with SIGURG", is(0, os.Getpid())),
-		with("rt_sigreturn", "return from a signal handler"),
-		with("rt_sigprocmask", "runtime: a thread's mask"),
-		with("sigaltstack", "runtime: a thread's signal stack"),
-		with("restart_syscall", "the kernel resumes a call after SIGSTOP and SIGCONT"),
-		with("mmap", "runtime, glibc: memory, never executable",
-			without(2, unix.PROT_EXEC), only(3, anonymous), is(4, 0xffffffff)),
-		with("mmap", "runtime, glibc: memory, never executable",
-			without(2, unix.PROT_EXEC), only(3, anonymous), is(4, -1)),
-		with("mprotect", "runtime, glibc: never executable", without(2, unix.PROT_EXEC)),
-		with("munmap", "runtime, glibc: memory"),
-		with("brk", "glibc: malloc's first arena"),
-		with("clone", "glibc: a thread, nothing else", is(0, threadFlags)),
-		with("set_robust_list", "glibc: a new thread"),
-		with("rseq", "glibc: a new thread"),
-		with("prctl", "runtime: names its memory (CONFIG_ANON_VMA_NAME)",
-			is(0, unix.PR_SET_VMA), is(1, unix.PR_SET_VMA_ANON_NAME)),
-		with("getrandom", "runtime: seeds, where the vDSO has none"),
-		with("exit", "glibc: a thread ends"),
-		with("exit_group", "the end"),
+		allow("nanosleep", "runtime: usleep while spinning"),
+		allow("sched_yield", "runtime: osyield"),
+		allow("clock_gettime", "runtime: where the vDSO has no clock"),
+		allow("clock_nanosleep", "glibc: usleep when pthread_create must wait"),
+		allow("getpid", "runtime: before tgkill"),
+		allow("gettid", "runtime: a new thread learns who it is"),
+		allow("tgkill", "runtime: preempts its own threads with SIGURG", eq(0, os.Getpid())),
+		allow("rt_sigreturn", "return from a signal handler"),
+		allow("rt_sigprocmask", "runtime: a thread's mask"),
+		allow("sigaltstack", "runtime: a thread's signal stack"),
+		allow("restart_syscall", "the kernel resumes a call after SIGSTOP and SIGCONT"),
+		allow("mmap", "runtime, glibc: memory, never executable",
+			bitsClear(2, unix.PROT_EXEC), bitsWithin(3, anonymous), eq(4, 0xffffffff)),
+		allow("mmap", "runtime, glibc: memory, never executable",
+			bitsClear(2, unix.PROT_EXEC), bitsWithin(3, anonymous), eq(4, -1)),
+		allow("mprotect", "runtime, glibc: never executable", bitsClear(2, unix.PROT_EXEC)),
+		allow("munmap", "runtime, glibc: memory"),
+		allow("brk", "glibc: malloc's first arena"),
+		allow("clone", "glibc: a thread, nothing else", eq(0, threadFlags)),
+		allow("set_robust_list", "glibc: a new thread"),
+		allow("rseq", "glibc: a new thread"),
+		allow("prctl", "runtime: names its memory (CONFIG_ANON_VMA_NAME)",
+			eq(0, unix.PR_SET_VMA), eq(1, unix.PR_SET_VMA_ANON_NAME)),
+		allow("getrandom", "runtime: seeds, where the vDSO has none"),
+		allow("exit", "glibc: a thread ends"),
+		allow("exit_group", "the end"),
 	}
 	rules = append(rules,
-		with("epoll_pwait", "netpoller, which all timers go through, the heap scavenger's too"))
+		allow("epoll_pwait", "netpoller, which all timers go through, the heap scavenger's too"))
 	rules = append(rules, benchRules...)
-	rules = append(rules, each("write", "netpoller's wake-up", 0, eventfds)...)
-	rules = append(rules, each("read", "netpoller's wake-up", 0, eventfds)...)
-	rules = append(rules, each("futex", "runtime, glibc: locks", 1, futexOps)...)
-	return append(rules, each("madvise", "runtime, glibc: memory", 2, madvises)...)
+	rules = append(rules, allowEach("write", "netpoller's wake-up", 0, eventfds)...)
+	rules = append(rules, allowEach("read", "netpoller's wake-up", 0, eventfds)...)
+	rules = append(rules, allowEach("futex", "runtime, glibc: locks", 1, futexOps)...)
+	return append(rules, allowEach("madvise", "runtime, glibc: memory", 2, advice)...)
 }
 
-// readerRules is the whole of what the parser can ask of the kernel from the first frame
+// readerRules is everything that the parser can ask of the kernel from the first frame
 // on. sockets are the packet sockets and files the inputs that it reads.
-func readerRules(g Grant, eventfds, sockets, files []int) []rule {
+func readerRules(g ParserGrant, eventfds, sockets, files []int) []rule {
 	rules := append(runtimeRules(eventfds),
-		with("ppoll", "sleeps until there are frames"))
-	rules = append(rules, each("write", "lines, errors, answers to the monitor", 0, g.Write)...)
-	rules = append(rules, each("read", "the monitor's messages", 0, g.Receive)...)
-	rules = append(rules, each("read", "the input", 0, files)...)
-	rules = append(rules, each("getsockopt", "frames the kernel dropped", 0, sockets,
-		is(1, unix.SOL_PACKET), is(2, unix.PACKET_STATISTICS))...)
-	return append(rules, each("getsockopt", "clears ENETDOWN", 0, sockets,
-		is(1, unix.SOL_SOCKET), is(2, unix.SO_ERROR))...)
+		allow("ppoll", "sleeps until there are frames"))
+	rules = append(rules, allowEach("write", "lines, errors, answers to the monitor", 0, g.Write)...)
+	rules = append(rules, allowEach("read", "the monitor's messages", 0, g.Receive)...)
+	rules = append(rules, allowFDs("read", "the input", 0, files)...)
+	rules = append(rules, allowFDs("getsockopt", "frames the kernel dropped", 0, sockets,
+		eq(1, unix.SOL_PACKET), eq(2, unix.PACKET_STATISTICS))...)
+	return append(rules, allowFDs("getsockopt", "clears ENETDOWN", 0, sockets,
+		eq(1, unix.SOL_SOCKET), eq(2, unix.SO_ERROR))...)
 }
 
-// parserRules is what the parser is first confined to: readerRules, and what it takes to
-// be given the sockets and files, which will have these numbers, to map the sockets' rings,
-// and to put readerRules in force.
-func parserRules(g Grant, eventfds, sockets, files []int) []rule {
+// parserRules is what the parser is first confined to: readerRules, and the calls that
+// receive the sockets and files, which will have these numbers, map the sockets' rings,
+// and load the filter of readerRules.
+func parserRules(g ParserGrant, eventfds, sockets, files []int) []rule {
 	rules := readerRules(g, eventfds, sockets, files)
-	rules = append(rules, each("recvmsg", "descriptors from the monitor", 0, g.Receive)...)
-	rules = append(rules, each("mmap", "a socket's ring, once", 4, sockets,
-		is(2, unix.PROT_READ|unix.PROT_WRITE), is(3, unix.MAP_SHARED), is(5, 0))...)
-	// ESRCH is how libseccomp likes to be told that a thread could not follow.
+	rules = append(rules, allowEach("recvmsg", "descriptors from the monitor", 0, g.Receive)...)
+	rules = append(rules, allowFDs("mmap", "a socket's ring, once", 4, sockets,
+		eq(2, unix.PROT_READ|unix.PROT_WRITE), eq(3, unix.MAP_SHARED), eq(5, 0))...)
+	// libseccomp asks for TSYNC_ESRCH where the kernel has it: a thread that could not
+	// follow is then an error of its own.
 	tsync := []int{unix.SECCOMP_FILTER_FLAG_TSYNC, unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH}
-	return append(rules, each("seccomp", "readerRules", 1, tsync, is(0, unix.SECCOMP_SET_MODE_FILTER))...)
+	return append(rules, allowEach("seccomp", "readerRules", 1, tsync, eq(0, unix.SECCOMP_SET_MODE_FILTER))...)
 }
 
-// monitorRules is the same for the monitor once the parser runs: sockets that are bound
-// anew, netlink from the kernel, numbers from the parser.
-func monitorRules(g Grant, eventfds []int) []rule {
+// monitorRules is the same for the monitor once the parser runs: binding sockets again,
+// netlink from the kernel, numbers from the parser.
+func monitorRules(g MonitorGrant, eventfds []int) []rule {
 	rules := runtimeRules(eventfds)
-	rules = append(rules, each("write", "log, the parser, the service manager", 0, g.Write)...)
-	rules = append(rules, each("recvmsg", "the parser's numbers, netlink", 0, g.Receive)...)
-	rules = append(rules, each("sendmsg", "netlink", 0, g.Send)...)
-	rules = append(rules, each("bind", "moves a packet socket to the interface that came back", 0, g.Bind)...)
-	rules = append(rules, each("pwrite64", "metrics file", 0, g.Rewrite)...)
-	rules = append(rules, each("ftruncate", "metrics file", 0, g.Rewrite)...)
+	rules = append(rules, allowEach("write", "log, the parser, the service manager", 0, g.Write)...)
+	rules = append(rules, allowEach("recvmsg", "the parser's numbers, netlink", 0, g.Receive)...)
+	rules = append(rules, allowEach("sendmsg", "netlink", 0, g.Send)...)
+	rules = append(rules, allowFDs("bind", "moves a packet socket to the interface that came back", 0, g.Bind)...)
+	rules = append(rules, allowEach("pwrite64", "metrics file", 0, g.Rewrite)...)
+	rules = append(rules, allowEach("ftruncate", "metrics file", 0, g.Rewrite)...)
 	if g.Directory != 0 {
-		// The names are out of a filter's sight; Landlock keeps them in the directory.
+		// A filter cannot read the names; Landlock keeps them in the directory.
 		rules = append(rules,
-			with("renameat2", "metrics file", is(0, g.Directory), is(2, g.Directory), is(4, unix.RENAME_EXCHANGE)),
-			with("unlinkat", "metrics file", is(0, g.Directory), is(2, 0)))
+			allow("renameat2", "metrics file", eq(0, g.Directory), eq(2, g.Directory), eq(4, unix.RENAME_EXCHANGE)),
+			allow("unlinkat", "metrics file", eq(0, g.Directory), eq(2, 0)))
 	}
 	return append(rules,
-		with("ppoll", "waits for the parser's message, and for room to log"),
-		with("epoll_ctl", "netpoller: a descriptor is closed"),
-		with("close", "at the end"),
-		with("shutdown", "tells the parser that it is over"),
-		with("getsockopt", "a socket's error", is(1, unix.SOL_SOCKET), is(2, unix.SO_ERROR)),
-		with("wait4", "how the parser ended"),
-		with("pidfd_send_signal", "ends the parser", is(0, g.Child)),
+		allow("ppoll", "waits for the parser's message, and for room to log"),
+		allow("epoll_ctl", "netpoller: a descriptor is closed"),
+		allow("close", "at the end"),
+		allow("shutdown", "tells the parser that it is over"),
+		allow("getsockopt", "a socket's error", eq(1, unix.SOL_SOCKET), eq(2, unix.SO_ERROR)),
+		allow("wait4", "how the parser ended"),
+		allow("pidfd_send_signal", "ends the parser", eq(0, g.Child)),
 	)
 }

@@ -2,29 +2,70 @@ package sandbox
 
 import (
 	"os"
+	"regexp"
+	"slices"
+	"strconv"
 	"testing"
 
 	seccomp "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
 )
 
-var testGrant = Grant{Write: []int{1, 2, 3}, Receive: []int{3}}
+var testGrant = ParserGrant{Write: []int{1, 2, 3}, Receive: []int{3}}
 
-var tables = []struct {
+// A table is one of those in rules.go.
+type table struct {
 	name  string
 	rules []rule
-	most  int // system calls: the promise of doc/threat-model.md
-}{
-	{"parser", parserRules(testGrant, []int{4}, []int{6, 7}, nil), 32},
-	{"reader", readerRules(testGrant, []int{4}, []int{6, 7}, nil), 32},
-	{"parser of a file", parserRules(testGrant, []int{4}, nil, []int{6}), 32},
-	{"reader of a file", readerRules(testGrant, []int{4}, nil, []int{6}), 32},
-	{"monitor", monitorRules(Grant{Write: []int{2, 5}, Receive: []int{5, 6}, Send: []int{6}, Bind: []int{7}, Child: 8, Rewrite: []int{9, 10}, Directory: 11}, []int{4}), 45},
+	calls int // as doc/architecture.md promises
 }
 
-// The tables stay short, and each rule has its reason.
+// tables returns the tables for a number of interfaces.
+func tables(t testing.TB, interfaces int) []table {
+	sockets := make([]int, interfaces)
+	for i := range sockets {
+		sockets[i] = 20 + i
+	}
+	grant := MonitorGrant{Write: []int{2, 5}, Receive: []int{5, 6}, Send: []int{6}, Bind: sockets, Child: 8}
+	files := grant
+	files.Rewrite, files.Directory = []int{9, 10}, 11
+	page := documented(t)
+	return []table{
+		{"parser", parserRules(testGrant, []int{4}, sockets, nil), page[0]},
+		{"reader", readerRules(testGrant, []int{4}, sockets, nil), page[1]},
+		{"parser of a file", parserRules(testGrant, []int{4}, nil, []int{6}), page[2]},
+		{"reader of a file", readerRules(testGrant, []int{4}, nil, []int{6}), page[3]},
+		{"monitor", monitorRules(grant, []int{4}), page[4]},
+		{"monitor with a metrics file", monitorRules(files, []int{4}), page[4] + page[5]},
+	}
+}
+
+// documented returns the numbers of system calls in doc/architecture.md, in its order.
+func documented(t testing.TB) []int {
+	t.Helper()
+	text, err := os.ReadFile("../doc/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`\n\| seccomp \| (\d+) system calls [^|]* then (\d+) \((\d+) and (\d+) for a file\)[^|]*\| ` +
+		"(\\d+), and (\\d+) more for `--metrics-file`").FindSubmatch(text)
+	if found == nil {
+		t.Fatal("doc/architecture.md does not tell the number of system calls")
+	}
+	var numbers []int
+	for _, digits := range found[1:] {
+		n, err := strconv.Atoi(string(digits))
+		if err != nil {
+			t.Fatal(err)
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers
+}
+
+// The tables have as many system calls as the documents say, and each rule has its reason.
 func TestRules(t *testing.T) {
-	for _, table := range tables {
+	for _, table := range tables(t, 2) {
 		calls := map[string]bool{"clone3": true} // ENOSYS, see compile
 		for _, r := range table.rules {
 			calls[r.call] = true
@@ -33,8 +74,8 @@ func TestRules(t *testing.T) {
 			}
 		}
 		t.Logf("%s: %d system calls in %d rules", table.name, len(calls), len(table.rules))
-		if len(calls) > table.most {
-			t.Errorf("%s: %d system calls, want at most %d", table.name, len(calls), table.most)
+		if len(calls) != table.calls {
+			t.Errorf("%s: %d system calls, the documents say %d", table.name, len(calls), table.calls)
 		}
 		for _, forbidden := range []string{
 			"open", "openat", "openat2", "socket", "connect", "execve", "execveat", "fork", "vfork",
@@ -71,15 +112,15 @@ func TestFileRules(t *testing.T) {
 	}
 }
 
-// Every rule with a descriptor names it exactly: the kernel takes the low 32 bits of
+// Every rule with a descriptor compares its upper bits: the kernel ignores the upper half of
 // a descriptor, so any looser condition lets write(fd | 1<<32) through.
 func TestDescriptorsAreExact(t *testing.T) {
-	for _, table := range tables {
+	for _, table := range tables(t, 1024) {
 		for _, r := range table.rules {
 			switch r.call {
 			case "read", "write", "pwrite64", "ftruncate", "sendmsg", "recvmsg", "bind", "pidfd_send_signal", "renameat2", "unlinkat":
-				if len(r.args) == 0 || r.args[0].i != 0 || r.args[0].mask != all {
-					t.Errorf("%s: %s is not bound to one descriptor: %+v", table.name, r.call, r.args)
+				if len(r.args) == 0 || r.args[0].i != 0 || r.args[0].mask|1023 != allBits {
+					t.Errorf("%s: %s is not bound to a descriptor: %+v", table.name, r.call, r.args)
 				}
 			}
 		}
@@ -87,7 +128,7 @@ func TestDescriptorsAreExact(t *testing.T) {
 }
 
 func TestCompile(t *testing.T) {
-	for _, table := range tables {
+	for _, table := range tables(t, 2) {
 		f, err := compile(table.rules)
 		if err != nil {
 			t.Fatalf("%s: %v", table.name, err)
@@ -100,8 +141,49 @@ func TestCompile(t *testing.T) {
 			t.Errorf("%s: action for foreign architectures %v, %v", table.name, action, err)
 		}
 	}
-	if _, err := compile([]rule{with("no_such_call", "test")}); err == nil {
+	if _, err := compile([]rule{allow("no_such_call", "test")}); err == nil {
 		t.Error("a system call that does not exist is no error")
+	}
+}
+
+// The size of a filter does not depend on the number of interfaces: 1,024 descriptors that
+// follow each other are a few blocks. The kernel takes 4,096 instructions (BPF_MAXINSNS).
+func TestFilterSizes(t *testing.T) {
+	const most = 1024
+	one, many := tables(t, 1), tables(t, most)
+	for i, table := range many {
+		few, all := len(export(t, one[i].rules)), len(export(t, table.rules))
+		t.Logf("%s: %d instructions for 1 interface, %d for 64, %d for %d",
+			table.name, few, len(export(t, tables(t, 64)[i].rules)), all, most)
+		if all > few+400 {
+			t.Errorf("%s: %d instructions for %d interfaces, %d for one", table.name, all, most, few)
+		}
+	}
+}
+
+// A span's rules allow its numbers and no others.
+func TestAllowWithin(t *testing.T) {
+	for first := range uint64(20) {
+		for end := first; end < 40; end++ {
+			rules := model(allowWithin("close", "test", 0, span{first, end}))
+			for v := range uint64(80) {
+				c := call{nr: numbers["close"], arch: nativeArch, args: [6]uint64{v}}
+				want := uint32(killed)
+				if v >= first && v < end {
+					want = unix.SECCOMP_RET_ALLOW
+				}
+				if got := rules.verdict(&c); got != want {
+					t.Fatalf("from %d to %d: %d is %#x", first, end, v, got)
+				}
+			}
+		}
+	}
+}
+
+func TestSpans(t *testing.T) {
+	got := spans([]int{9, 3, 4, 7, 5, 8})
+	if want := []span{{3, 6}, {7, 10}}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
@@ -112,7 +194,7 @@ func BenchmarkCompile(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer null.Close()
-	for _, table := range tables {
+	for _, table := range tables(b, 2) {
 		b.Run(table.name, func(b *testing.B) {
 			for b.Loop() {
 				f, err := compile(table.rules)

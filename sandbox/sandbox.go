@@ -1,19 +1,20 @@
-// Package sandbox says what a confined process is, and makes one.
+// Package sandbox defines what a confined process is, and confines the caller.
 //
-// Two kinds of process use it. The monitor starts with CAP_NET_RAW: it raises it
-// with [With] for the one call that needs it, gives up every privilege with
-// [Drop], looks at the parser with [Inspect], and ends in [Monitor]. The parser
-// starts with nothing and calls [Parser] before it is given anything to read.
+// Two kinds of process use it. The monitor starts with CAP_NET_RAW: it raises the
+// capability with [WithCapability] for the one call that needs it, gives up every
+// privilege with [Drop], checks the parser with [Inspect], and confines itself with
+// [ConfineMonitor]. The parser starts without a privilege and calls [ConfineParser]
+// before it is given anything to read.
 //
-// Every layer holds for all threads, those made later included. Capabilities,
+// Every layer holds for all threads, later ones included. Capabilities,
 // no_new_privs and seccomp are attributes of a thread on Linux, so a plain
 // system call would leave the other threads of the Go runtime as they are: the
 // first two go through libcap's psx, which runs the call on each thread, and
 // seccomp through SECCOMP_FILTER_FLAG_TSYNC. Dumpable and memory-deny-write-execute
 // belong to the address space, resource limits to the process.
 //
-// The package does not know what is being protected, who its caller is, or how the
-// processes talk. Nothing here is safe for concurrent use.
+// The package does not know what is being protected or how the processes talk.
+// Nothing here is safe for concurrent use.
 package sandbox
 
 import (
@@ -38,55 +39,59 @@ type Layers struct {
 	Landlock int  // the ABI that is enforced, 0 for none; since Linux 5.13
 }
 
-// A Grant names what a confined process may still use. Each descriptor is allowed by
-// its number and everything else refused, so a number that is not listed is out
-// of reach whatever it comes to refer to.
-type Grant struct {
+// A ParserGrant names what a confined parser may still use. Each descriptor is allowed by
+// its number and everything else is refused, so a number that is not listed stays
+// out of reach whatever it refers to later.
+type ParserGrant struct {
 	// Write lists the descriptors that may be written. It must not name a packet
 	// socket: write(2) on one sends a frame.
 	Write []int
-	// Receive lists the sockets that may be received from: with recvmsg(2), and by
-	// the parser with read(2), which is what it keeps.
+	// Receive lists the sockets that may be received from, with recvmsg(2) until
+	// [Confined.Tighten] and with read(2) from then on too.
 	Receive []int
-	// Send lists the sockets that may be sent to with sendmsg(2). Monitor only.
-	Send []int
-	// Bind lists the sockets that may be bound anew. Monitor only.
-	Bind []int
-	// Rewrite lists files whose content may be replaced, Directory the one directory,
-	// open with O_PATH, in which two files may exchange their names and a file be
-	// removed; 0 for none. Monitor only.
-	Rewrite   []int
-	Directory int
-	// Child is the pidfd of the process that may be signalled. Monitor only.
-	Child int
-	// Sockets is how many packet sockets the process will be passed, Files how many
-	// files behind them, which it may read. It can hold no other descriptors than it
-	// has and these. Parser only.
+	// Sockets is the number of packet sockets that the process will be passed, Files the
+	// number of files that follow them, which it may read. It can hold no other
+	// descriptors than these and those that it has.
 	Sockets, Files int
 	// Memory is how many bytes of memory the process may allocate, its threads' stacks
-	// included (RLIMIT_DATA, getrlimit(2)). Parser only.
+	// included (RLIMIT_DATA, getrlimit(2)).
 	Memory uint64
 }
 
-// ErrNoCapability is returned by With when the permitted set lacks the capability.
+// A MonitorGrant names what a confined monitor may still use, like [ParserGrant].
+type MonitorGrant struct {
+	// Write lists the descriptors that may be written with write(2), Receive the sockets
+	// that may be received from with recvmsg(2), Send those that may be sent to with
+	// sendmsg(2), and Bind those that may be bound again with bind(2).
+	Write, Receive, Send, Bind []int
+	// Rewrite lists files whose content may be replaced, Directory the one directory,
+	// open with O_PATH, in which two files may exchange their names and a file be
+	// removed; 0 for none.
+	Rewrite   []int
+	Directory int
+	// Child is the pidfd of the process that may be signalled.
+	Child int
+}
+
+// ErrNoCapability is returned by WithCapability when the permitted set lacks the capability.
 var ErrNoCapability = errors.New("capability not permitted")
 
-// Lower empties the effective capability set on all threads and keeps the permitted
-// one: from here on a privilege is used only inside [With].
-func Lower() error {
+// ClearEffective empties the effective capability set on all threads and keeps the permitted
+// one: from here on a privilege is used only inside [WithCapability].
+func ClearEffective() error {
 	set := cap.GetProc()
 	if err := set.ClearFlag(cap.Effective); err != nil {
 		return err
 	}
 	if err := set.SetProc(); err != nil {
-		return fmt.Errorf("lower capabilities: %w", err)
+		return fmt.Errorf("clear effective capabilities: %w", err)
 	}
 	return nil
 }
 
-// With runs f with the capability v in the effective set, and with nothing else in
+// WithCapability runs f with the capability v in the effective set, and with nothing else in
 // it. It returns [ErrNoCapability] without calling f when v is not permitted.
-func With(v cap.Value, f func() error) error {
+func WithCapability(v cap.Value, f func() error) error {
 	set := cap.GetProc()
 	if ok, err := set.GetFlag(cap.Permitted, v); err != nil || !ok {
 		return fmt.Errorf("%w: %v", ErrNoCapability, v)
@@ -97,12 +102,12 @@ func With(v cap.Value, f func() error) error {
 	if err := set.SetProc(); err != nil {
 		return fmt.Errorf("raise %v: %w", v, err)
 	}
-	return errors.Join(f(), Lower())
+	return errors.Join(f(), ClearEffective())
 }
 
-// Drop gives up every capability and sets no_new_privs, on all threads, for good.
-// Where CAP_SETPCAP is there (started as root), the bounding and ambient
-// sets are emptied too and the securebits locked, so that user 0 is nobody special
+// Drop gives up every capability and sets no_new_privs, on all threads, permanently.
+// With CAP_SETPCAP (started as root) it also empties the bounding and ambient
+// sets and locks the securebits, so that user 0 has no special rights
 // any more (capabilities(7)).
 func Drop() error {
 	setpcap, err := cap.GetProc().GetFlag(cap.Permitted, cap.SETPCAP)
@@ -129,45 +134,45 @@ func Drop() error {
 	return nil
 }
 
-// Hide makes the process not dumpable: another process of the same user can then
+// SetUndumpable makes the process not dumpable: another process of the same user can then
 // neither take a descriptor out of it (pidfd_getfd(2)), nor trace it, nor read its
 // memory (PR_SET_DUMPABLE(2const)). An exec undoes it.
-func Hide() error {
+func SetUndumpable() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("set not dumpable: %w", err)
 	}
 	return nil
 }
 
-// A Confined is a process that [Parser] has confined.
+// A Confined is a process that [ConfineParser] has confined.
 type Confined struct {
 	Layers
 	first, reader []rule // tables of the two filters
 }
 
-// Parser confines the calling process, which needs no privilege for it, and gives
+// ConfineParser confines the calling process, which needs no privilege for it, and gives
 // up: capabilities, files, sockets, new programs, other processes, executable
-// memory, and every system call that is not in the table in rules.go. What remains
-// is to be handed packet sockets and files, to map the sockets, and then to
+// memory, and every system call that is not in the table in rules.go. The process can
+// still be passed packet sockets and files, map the sockets, and then call
 // [Confined.Tighten].
-// Parser must be called before the process is given anything. An error leaves the
+// ConfineParser must be called before the process is given anything. An error leaves the
 // process half confined: it must end.
-func Parser(g Grant) (*Confined, error) {
-	c, err := beneath(g)
+func ConfineParser(g ParserGrant) (*Confined, error) {
+	c, err := confineWithoutSeccomp(g)
 	if err != nil {
 		return nil, err
 	}
 	return c, load(c.first)
 }
 
-// beneath is Parser without seccomp, whose verdict comes first: what the other layers
-// refuse is seen only without it.
-func beneath(g Grant) (*Confined, error) {
+// confineWithoutSeccomp is ConfineParser without its last layer. Seccomp decides before
+// the other layers, so a test can see these at work only without it.
+func confineWithoutSeccomp(g ParserGrant) (*Confined, error) {
 	c := &Confined{}
-	settle()
+	forceLazyInit()
 
-	// First, so that from here on nobody can reach in.
-	if err := Hide(); err != nil {
+	// First, so that no other process can reach in from here on.
+	if err := SetUndumpable(); err != nil {
 		return nil, err
 	}
 	if err := limit("RLIMIT_CORE", unix.RLIMIT_CORE, 0); err != nil {
@@ -199,9 +204,9 @@ func beneath(g Grant) (*Confined, error) {
 	return c, nil
 }
 
-// Tighten gives up what only the hand-over needed: to be passed a
-// descriptor, to map one, to change the filter. From here on a kernel's door is open
-// only for what a frame, a line and the Go runtime need.
+// Tighten gives up what only the hand-over needed: receiving a descriptor, mapping one,
+// and loading a filter. From here on the process can make only the system calls that a
+// frame, a line and the Go runtime need.
 func (c *Confined) Tighten() error { return load(c.reader) }
 
 // limit sets both limits of a resource (getrlimit(2)), or leaves a lower one that the
@@ -218,21 +223,21 @@ func limit(name string, resource int, value uint64) error {
 	return nil
 }
 
-// Monitor confines the calling process for the rest of its life like [Parser] does,
-// by its own table. The privileges must be gone already (see [Drop]).
-func Monitor(g Grant) (Layers, error) {
+// ConfineMonitor confines the calling process for the rest of its life like
+// [ConfineParser] does, by its own table. The privileges must be gone already (see [Drop]).
+func ConfineMonitor(g MonitorGrant) (Layers, error) {
 	var layers Layers
-	settle()
-	if err := Hide(); err != nil {
+	forceLazyInit()
+	if err := SetUndumpable(); err != nil {
 		return layers, err
 	}
 	descriptors, err := openDescriptors()
 	if err != nil {
 		return layers, err
 	}
-	// The child is older than the Landlock domain and so is outside of it: were signals
-	// scoped, it could not be ended any more. seccomp names the one process that
-	// may be signalled.
+	// The child was started before the Landlock domain exists and is outside of it. If
+	// signals were scoped, the monitor could not kill it. seccomp names the one process
+	// that may be signalled.
 	config := landlock.V11
 	config.Scoped &^= ll.ScopeSignal
 	var rules []landlock.Rule
@@ -246,8 +251,8 @@ func Monitor(g Grant) (Layers, error) {
 	return layers, load(monitorRules(g, eventfds(descriptors)))
 }
 
-// openDescriptors returns what the process has open, by number: what the links in
-// /proc/self/fd say.
+// openDescriptors returns the target of each link in /proc/self/fd by its number: what
+// the process has open.
 func openDescriptors() (map[int]string, error) {
 	const dir = "/proc/self/fd"
 	entries, err := os.ReadDir(dir)
@@ -268,8 +273,8 @@ func openDescriptors() (map[int]string, error) {
 	return found, nil
 }
 
-// eventfds returns those descriptors that are an eventfd: the Go runtime has one to wake
-// its netpoller, under a number that nobody knows before.
+// eventfds returns the descriptors that are an eventfd: the Go runtime has one to wake
+// its netpoller, under a number that is not known in advance.
 func eventfds(open map[int]string) []int {
 	var found []int
 	for fd, kind := range open {
@@ -292,9 +297,9 @@ func unused(open map[int]string, n int) []int {
 	return found
 }
 
-// restrict applies the layers that a kernel may lack, as far as it has them.
+// restrict applies the layers that a kernel may lack, as far as this one has them.
 func restrict(layers *Layers, config landlock.Config, rules []landlock.Rule) error {
-	// No memory becomes executable that was not (PR_SET_MDWE(2const)).
+	// Memory cannot become executable later (PR_SET_MDWE(2const)).
 	switch err := unix.Prctl(unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0); err {
 	case nil:
 		layers.MDWE = true
@@ -303,10 +308,10 @@ func restrict(layers *Layers, config landlock.Config, rules []landlock.Rule) err
 		return fmt.Errorf("set memory-deny-write-execute: %w", err)
 	}
 
-	// Every right in config that the kernel knows is handled, and nothing but the rules,
-	// of which the parser has none, gives any of them back. (Before ABI 8 go-landlock itself adds one: to list
-	// /proc/PID/task, our own threads, which psx does while it applies the
-	// domain to each.) Descriptors that are open already are not affected.
+	// Every right in config that the kernel knows is denied, except for what the rules
+	// allow; the parser has no rules. (Before ABI 8 go-landlock adds one of its own: to
+	// list /proc/PID/task, which psx reads while it applies the domain to each thread.)
+	// Descriptors that are open already are not affected.
 	if err := config.BestEffort().Restrict(rules...); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
@@ -316,14 +321,14 @@ func restrict(layers *Layers, config landlock.Config, rules []landlock.Rule) err
 	return nil
 }
 
-// settle has the Go runtime and glibc do now what they would otherwise do lazily
+// forceLazyInit has the Go runtime and glibc do now what they would otherwise do later
 // with a system call that a confined process must not make, and has faults end the
 // process.
-func settle() {
+func forceLazyInit() {
 	dieOfFaults()
 	nameViolations()
-	// The first timer makes the netpoller, with an epoll instance and an eventfd: be
-	// it the heap scavenger's, seconds after the first large collection.
+	// The first timer makes the netpoller, with an epoll instance and an eventfd. Without
+	// this one it would be the heap scavenger's, seconds after the first large collection.
 	time.AfterFunc(time.Hour, func() {}).Stop()
 	// time.Now().Zone() loads the zone from /etc/localtime.
 	_, _ = time.Now().Zone()

@@ -52,6 +52,9 @@ func play(role string) int {
 	if pid, ok := strings.CutPrefix(role, "inspect "); ok {
 		return playInspector(pid)
 	}
+	if role == "1024 sockets" {
+		return playManySockets()
+	}
 	fmt.Fprintf(os.Stderr, "no such role: %q\n", role)
 	return 99
 }
@@ -59,7 +62,7 @@ func play(role string) int {
 // confine is what the real parser calls before it says hello, with standard output and
 // error to write.
 func confine() *Confined {
-	c, err := Parser(Grant{Write: []int{1, 2}, Memory: 1 << 30})
+	c, err := ConfineParser(ParserGrant{Write: []int{1, 2}, Memory: 1 << 30})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(98)
@@ -174,6 +177,79 @@ func playAct(name string) int {
 	return 99
 }
 
+// playManySockets confines a process that is to be passed 1,024 sockets, receives them, and
+// uses the first and the last, with the first filter and with the second. There is room for
+// no further descriptor.
+func playManySockets() int {
+	const most, batch = 1024, 128
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET, 0)
+	if err != nil {
+		return 90
+	}
+	copies := make([]int, batch)
+	for i := range copies {
+		copies[i] = pair[1] // any socket
+	}
+	for range most/batch + 1 {
+		if err := unix.Sendmsg(pair[1], []byte{0}, unix.UnixRights(copies...), nil, 0); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 91
+		}
+	}
+	c, err := ConfineParser(ParserGrant{Write: []int{1, 2}, Receive: pair[:1], Sockets: most, Memory: 1 << 30})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 98
+	}
+	receive := func() (fds []int) {
+		control := make([]byte, unix.CmsgSpace(4*batch))
+		_, n, _, _, err := unix.Recvmsg(pair[0], make([]byte, 1), control, 0)
+		messages, err2 := unix.ParseSocketControlMessage(control[:n])
+		if err == nil && err2 == nil && len(messages) == 1 {
+			fds, _ = unix.ParseUnixRights(&messages[0])
+		}
+		return fds
+	}
+	var passed []int
+	for range most / batch {
+		passed = append(passed, receive()...)
+	}
+	if len(passed) != most || len(receive()) != 0 {
+		return 92
+	}
+	use := func() (err error) {
+		for _, fd := range []int{passed[0], passed[most/2], passed[most-1]} {
+			_, e := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+			err = errors.Join(err, e)
+		}
+		return err
+	}
+	if err := errors.Join(use(), c.Tighten(), use()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 94
+	}
+	say(done)
+	return 0
+}
+
+// A filter for 1,024 sockets loads, the numbers that it has are those that the sockets get,
+// and RLIMIT_NOFILE has room for exactly so many.
+func TestManySockets(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Max < 2048 {
+		t.Logf("NOT TESTED: %d open files are allowed, 2048 are needed", limit.Max)
+		return
+	}
+	cmd := command(t, "1024 sockets")
+	cmd.Stderr = os.Stderr
+	if out, err := cmd.Output(); err != nil || string(out) != done {
+		t.Errorf("got %q, %v", out, err)
+	}
+}
+
 // command returns the test binary in a role.
 func command(t *testing.T, role string) *exec.Cmd {
 	t.Helper()
@@ -223,25 +299,25 @@ type lie struct {
 
 var lies = []lie{
 	{"confined", "", func() error { confine(); return nil }},
-	{"nothing", "NoNewPrivs", func() error { return errors.Join(Hide(), cap.NewSet().SetProc()) }},
+	{"nothing", "NoNewPrivs", func() error { return errors.Join(SetUndumpable(), cap.NewSet().SetProc()) }},
 	{"capabilities", "CapPrm", func() error { // in a user namespace that gives it all
-		return errors.Join(Hide(), unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return errors.Join(SetUndumpable(), unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 	}},
-	{"no seccomp", "Seccomp", func() error { return errors.Join(Hide(), Drop()) }},
+	{"no seccomp", "Seccomp", func() error { return errors.Join(SetUndumpable(), Drop()) }},
 	// /proc/PID/status, which speaks of the main thread, is as it should be.
 	{"seccomp on the main thread alone", "Seccomp", func() error {
-		return errors.Join(Hide(), Drop(), filterThisThread())
+		return errors.Join(SetUndumpable(), Drop(), filterThisThread())
 	}},
 	{"no_new_privs on the main thread alone", "NoNewPrivs", func() error {
 		var bounds error
 		for v := cap.Value(0); v < cap.MaxBits() && os.Getuid() == 0; v++ {
 			bounds = errors.Join(bounds, cap.DropBound(v)) // as Drop does
 		}
-		return errors.Join(Hide(), bounds, cap.NewSet().SetProc(), unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), filterThisThread())
+		return errors.Join(SetUndumpable(), bounds, cap.NewSet().SetProc(), unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), filterThisThread())
 	}},
 	{"under our own filter alone", "Seccomp_filters", func() error { confine(); return nil }},
 	{"dumpable", "dumpable", func() error {
-		return errors.Join(Drop(), load(parserRules(Grant{Write: []int{1, 2}}, nil, nil, nil)))
+		return errors.Join(Drop(), load(parserRules(ParserGrant{Write: []int{1, 2}}, nil, nil, nil)))
 	}},
 }
 

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// compile makes libseccomp's filter of a table: what it does not allow, and what
-// comes in through another architecture's entry (int 0x80, x32), kills the process.
+// compile makes a libseccomp filter of a table. A call that the table does not allow, or
+// that uses the entry of another architecture (int 0x80, x32), kills the process.
 func compile(rules []rule) (*seccomp.ScmpFilter, error) {
 	f, err := seccomp.NewFilter(violation)
 	if err != nil {
 		return nil, fmt.Errorf("seccomp: %w", err)
 	}
-	// Drop has done that, on all threads, and prctl(2) is not for a confined process.
+	// Drop has set it on all threads, and a confined process may not call prctl(2) for it.
 	if err := f.SetNoNewPrivsBit(false); err != nil {
 		return nil, fmt.Errorf("seccomp: %w", err)
 	}
@@ -26,9 +26,9 @@ func compile(rules []rule) (*seccomp.ScmpFilter, error) {
 			return nil, err
 		}
 	}
-	// clone3 keeps its flags in memory, where a filter cannot look. Told that the
-	// kernel does not know it, glibc falls back to clone.
-	clone3 := with("clone3", "glibc: a thread")
+	// clone3 has its flags in memory, which a filter cannot read. ENOSYS makes glibc
+	// fall back to clone.
+	clone3 := allow("clone3", "glibc: a thread")
 	return f, add(f, clone3, seccomp.ActErrno.SetReturnCode(int16(unix.ENOSYS)))
 }
 
@@ -41,7 +41,7 @@ func add(f *seccomp.ScmpFilter, r rule, action seccomp.ScmpAction) error {
 	conds := make([]seccomp.ScmpCondition, 0, len(r.args))
 	for _, a := range r.args {
 		c := seccomp.ScmpCondition{Argument: a.i, Op: seccomp.CompareMaskedEqual, Operand1: a.mask, Operand2: a.value}
-		if a.mask == all {
+		if a.mask == allBits {
 			c = seccomp.ScmpCondition{Argument: a.i, Op: seccomp.CompareEqual, Operand1: a.value}
 		}
 		conds = append(conds, c)
@@ -52,8 +52,9 @@ func add(f *seccomp.ScmpFilter, r rule, action seccomp.ScmpAction) error {
 	return nil
 }
 
-// load puts a table in force on all threads, on top of what is in force already:
-// libseccomp-golang asks for SECCOMP_FILTER_FLAG_TSYNC. Whether it got it is for [Inspect] to see.
+// load puts a table in force on all threads, in addition to the filters in force:
+// libseccomp-golang asks for SECCOMP_FILTER_FLAG_TSYNC. [Inspect] verifies that it took
+// effect.
 func load(rules []rule) error {
 	f, err := compile(rules)
 	if err != nil {

@@ -1,8 +1,8 @@
 //go:build trap
 
 // This file is only in the build that finds out which system call a new Go or C library needs:
-// see CONTRIBUTING.md. The call is refused here, too, and the process ends; but a process
-// that was taken over could go on.
+// see CONTRIBUTING.md. The call is refused here too, and the process ends; but a compromised
+// process could replace the handler and go on.
 
 package sandbox
 
@@ -31,8 +31,8 @@ import "C"
 
 import seccomp "github.com/seccomp/libseccomp-golang"
 
-// violation has the kernel tell the process itself, by SIGSYS (seccomp(2)).
+// violation has the kernel send SIGSYS to the process itself (seccomp(2)).
 const violation = seccomp.ActTrap
 
-// nameViolations has the process say which call it was, and end.
+// nameViolations has the process print which call it was, and end.
 func nameViolations() { C.name_violations() }

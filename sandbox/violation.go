@@ -4,9 +4,9 @@ package sandbox
 
 import seccomp "github.com/seccomp/libseccomp-golang"
 
-// violation is what becomes of a process that makes a system call that is in no table: it is
-// killed, and nobody in user space is told which call it was. A build with the tag trap
-// (trap.go) says so.
+// violation is the action for a system call that the table does not allow: the kernel kills
+// the process. Only the kernel's log names the call; a build with the tag trap (trap.go)
+// prints its name.
 const violation = seccomp.ActKillProcess
 
 func nameViolations() {}

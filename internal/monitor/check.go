@@ -40,7 +40,7 @@ func Check(o cli.Options) error {
 		}
 	}
 
-	if err := sandbox.With(cap.NET_RAW, func() error { return nil }); err != nil {
+	if err := sandbox.WithCapability(cap.NET_RAW, func() error { return nil }); err != nil {
 		complain(noCapability())
 	} else {
 		fmt.Println("ok  CAP_NET_RAW: permitted")

@@ -69,7 +69,7 @@ func openMetrics(path string) (_ *metricsFile, err error) {
 }
 
 // grant adds to g what write and remove need.
-func (f *metricsFile) grant(g *sandbox.Grant) {
+func (f *metricsFile) grant(g *sandbox.MonitorGrant) {
 	g.Rewrite = f.files[:]
 	g.Directory = f.dir
 }

@@ -218,7 +218,7 @@ type monitor struct {
 	heartbeat time.Duration
 
 	parser, self sandbox.Layers // of either process
-	seen         sandbox.Findings
+	seen         sandbox.Inspection
 
 	checking bool          // the option --check: standard output is needed
 	reading  bool          // the parser has said that it reads
@@ -381,7 +381,7 @@ func (m *monitor) release() error {
 // confine is the monitor's own confinement. It keeps what the rest of this file uses.
 func (m *monitor) confine() (sandbox.Layers, error) {
 	control := m.child.FD()
-	g := sandbox.Grant{
+	g := sandbox.MonitorGrant{
 		Write:   []int{unix.Stderr, control},
 		Receive: []int{control},
 		Child:   m.child.PidFD(),
@@ -411,7 +411,7 @@ func (m *monitor) confine() (sandbox.Layers, error) {
 	for _, w := range m.watched {
 		g.Bind = append(g.Bind, w.socket.FD())
 	}
-	return sandbox.Monitor(g)
+	return sandbox.ConfineMonitor(g)
 }
 
 // announce says that both processes are confined and the parser reads.

@@ -43,10 +43,10 @@ func prepare(o cli.Options) ([]*watch, error) {
 // acquire opens the sockets and, started as root, becomes another user. Capabilities are in
 // the effective set only for the calls that need them.
 func acquire(o cli.Options) ([]*watch, error) {
-	if err := sandbox.Hide(); err != nil {
+	if err := sandbox.SetUndumpable(); err != nil {
 		return nil, cli.Unconfined(err)
 	}
-	if err := sandbox.Lower(); err != nil {
+	if err := sandbox.ClearEffective(); err != nil {
 		return nil, cli.Unconfined(err)
 	}
 	if err := privsep.CloseStray(); err != nil {
@@ -63,7 +63,7 @@ func acquire(o cli.Options) ([]*watch, error) {
 				Hint: "started as root, it needs CAP_SETUID and CAP_SETGID too; or start it as another user with cap_net_raw"}
 		}
 		// Another user's processes are as dumpable as fs.suid_dumpable says (proc(5)).
-		if err := sandbox.Hide(); err != nil {
+		if err := sandbox.SetUndumpable(); err != nil {
 			return nil, cli.Unconfined(err)
 		}
 	}
@@ -93,7 +93,7 @@ func openSockets(names []string, wait bool) ([]*watch, error) {
 		return nil, nil // a file, or --check without an interface
 	}
 	var watched []*watch
-	err = sandbox.With(cap.NET_RAW, func() error {
+	err = sandbox.WithCapability(cap.NET_RAW, func() error {
 		for i, ifi := range found {
 			socket, err := capture.Open(ifi)
 			if err != nil {

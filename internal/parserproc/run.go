@@ -76,7 +76,7 @@ func Run(o cli.Options, hook Hook) error {
 	handles := Handles{Options: o, Conn: conn, File: o.Input != ""}
 	hook(Started, handles)
 
-	confined, err := sandbox.Parser(sandbox.Grant{
+	confined, err := sandbox.ConfineParser(sandbox.ParserGrant{
 		Write:   append(profileFDs, unix.Stdout, unix.Stderr, conn.FD()),
 		Receive: []int{conn.FD()},
 		Sockets: len(o.Interfaces),

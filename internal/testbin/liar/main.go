@@ -46,7 +46,7 @@ var lies = map[string]lie{
 	// Without being confined.
 	"unconfined": {parserproc.Started, (*liar).greet},
 	"hidden": {parserproc.Started, func(l *liar) {
-		_ = sandbox.Hide()
+		_ = sandbox.SetUndumpable()
 		_ = sandbox.Drop()
 		l.greet()
 	}},
