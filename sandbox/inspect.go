@@ -6,112 +6,189 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // An Inspection is what [Inspect] saw of a confined process, for a person to read.
 type Inspection struct {
-	Threads  int
-	Uid, Gid string // effective
-	Filters  string // how many seccomp filters, inherited ones included; "" before Linux 5.9
-	Bounding string // capability bounding set, in hexadecimal
+	Threads      int
+	Uid, Gid     string // effective
+	Filters      string // number of seccomp filters, inherited ones included; "" before Linux 5.9
+	Bounding     string // capability bounding set, in hexadecimal
+	AddressSpace uint64 // bytes (RLIMIT_AS)
 }
 
-// Inspect looks at another process from outside, in /proc, and returns an error
-// that names the first layer it finds missing on any of its threads: capabilities,
-// no_new_privs, a seccomp filter that is not the caller's too, the caller's own user,
-// group and bounding set, that nobody traces it, and that it is not dumpable. It believes
-// the kernel, and nothing that the process says (proc_pid_status(5)).
+// maxLooks is how often Inspect starts again because threads have come or gone.
+const maxLooks = 20
+
+// Inspect looks at a child of the calling process from outside, in /proc, and returns an
+// error that names the first layer that it finds missing on any of its threads. It
+// believes the kernel and nothing that the process reports.
 //
-// /proc/PID/status alone would speak of the main thread only. A thread made while
-// Inspect looks has the attributes of the thread that made it.
+// The caller must have given up its privileges, see [Drop]. Each answer is one that a
+// security module (AppArmor, SELinux, Yama, Landlock) cannot give in the kernel's place: a
+// module may refuse to let a file be read, which Inspect takes for a missing layer, but
+// has no influence on what the file contains or who owns it.
 //
-// The caller must have no privilege over the process, see [Drop]: that an attempt
-// to look inside is refused is how Inspect knows that others of the same user
-// are refused too.
+//   - /proc must be a proc file system. One that belongs to another PID namespace shows
+//     another process under the number: Tgid, Pid and PPid must fit.
+//   - Every thread is looked at, because credentials and filters are a thread's. A thread
+//     that begins while Inspect looks could be missed if its creator ends in time, so the
+//     list must be the same before and after.
+//   - State: a main thread that has ended keeps its fields, while the others go on.
+//   - TracerPid is 0 for a tracer in an outer PID namespace, which has power over the
+//     caller too.
+//   - Uid, Gid, Groups show 65534 for an ID that has no mapping in the caller's user
+//     namespace. Such an ID is not the caller's, and cannot be had without a privilege.
+//   - CapInh, CapPrm, CapEff, CapBnd and CapAmb are relative to the process's user
+//     namespace. Empty sets are empty in every namespace.
+//   - Seccomp and Seccomp_filters (since Linux 5.9) count filters and do not tell what
+//     they allow: PTRACE_SECCOMP_GET_FILTER takes CAP_SYS_ADMIN. The filters that the
+//     caller has too are inherited and do not count.
+//   - Limits: the hard ones, which the process cannot raise.
+//   - Dumpable: see undumpable. AppArmor answers EACCES in the place of what ptrace(2)
+//     would say, so a refused attempt proves nothing.
 func Inspect(pid int) (Inspection, error) {
-	var found Inspection
 	self, err := readStatus("/proc/self/status")
 	if err != nil {
-		return found, err
+		return Inspection{}, err
 	}
-	proc := fmt.Sprintf("/proc/%d", pid)
-	tasks, err := os.ReadDir(filepath.Join(proc, "task"))
-	if err != nil {
-		return found, err
-	}
-	if len(tasks) == 0 {
-		return found, fmt.Errorf("process %d has no thread", pid)
-	}
-	for _, t := range tasks {
-		status, err := readStatus(filepath.Join(proc, "task", t.Name(), "status"))
-		if errors.Is(err, fs.ErrNotExist) && t.Name() != tasks[0].Name() {
-			continue // the thread has ended meanwhile
+	for range maxLooks {
+		before, err := threadsOf(pid)
+		if err != nil {
+			return Inspection{}, err
 		}
+		found, err := inspectThreads(pid, before, self)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return found, err
+		}
+		after, err := threadsOf(pid)
 		if err != nil {
 			return found, err
 		}
-		if err := status.check(self); err != nil {
-			return found, fmt.Errorf("thread %s of process %d: %w", t.Name(), pid, err)
+		if found.Threads > 0 && found.Threads == len(before) && slices.Equal(before, after) {
+			found.AddressSpace, err = checkLimits(fmt.Sprintf("/proc/%d/limits", pid))
+			return found, err
+		}
+	}
+	return Inspection{}, fmt.Errorf("threads of process %d come and go", pid)
+}
+
+// threadsOf returns the numbers of the threads of a process.
+func threadsOf(pid int) ([]string, error) {
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, t := range tasks {
+		ids = append(ids, t.Name())
+	}
+	return ids, nil
+}
+
+// inspectThreads looks at these threads. One that has ended gives an error that wraps
+// [fs.ErrNotExist].
+func inspectThreads(pid int, threads []string, self status) (Inspection, error) {
+	var found Inspection
+	for _, tid := range threads {
+		s, err := readStatus(fmt.Sprintf("/proc/%d/task/%s/status", pid, tid))
+		if err != nil {
+			return found, err
+		}
+		if err := s.check(pid, tid, self); err != nil {
+			return found, fmt.Errorf("thread %s of process %d: %w", tid, pid, err)
+		}
+		if err := s.undumpable(pid); err != nil {
+			return found, err
 		}
 		found = Inspection{
 			Threads: found.Threads + 1,
-			Uid:     strings.Fields(status["Uid"])[1], Gid: strings.Fields(status["Gid"])[1],
-			Filters: status["Seccomp_filters"], Bounding: status["CapBnd"],
+			Uid:     strings.Fields(s.fields["Uid"])[1], Gid: strings.Fields(s.fields["Gid"])[1],
+			Filters: s.fields["Seccomp_filters"], Bounding: s.fields["CapBnd"],
 		}
-	}
-	// What pidfd_getfd(2), ptrace(2) and /proc/PID/mem are subject to
-	// (ptrace(2), "Ptrace access mode checking"); this only reads a link.
-	if _, err := os.Readlink(filepath.Join(proc, "cwd")); !errors.Is(err, fs.ErrPermission) {
-		return found, fmt.Errorf("process %d is dumpable: another process of its user can look inside (%v)", pid, err)
 	}
 	return found, nil
 }
 
-// status holds the fields of /proc/PID/status by name.
-type status map[string]string
+// status is a /proc/PID/status: its fields by name, and the owner of the file
+// (proc_pid_status(5)).
+type status struct {
+	fields   map[string]string
+	uid, gid uint32
+}
 
 func readStatus(path string) (status, error) {
+	s := status{fields: map[string]string{}}
+	err := readProc(path, func(f *os.File) error {
+		var st unix.Stat_t
+		err := unix.Fstat(int(f.Fd()), &st)
+		s.uid, s.gid = st.Uid, st.Gid
+		return os.NewSyscallError("fstat", err)
+	}, func(line string) {
+		name, value, _ := strings.Cut(line, ":")
+		s.fields[name] = strings.Join(strings.Fields(value), " ")
+	})
+	return s, err
+}
+
+// readProc reads a file of proc(5) line by line, after it has called look. Where the process
+// or thread has ended the error wraps [fs.ErrNotExist].
+func readProc(path string, look func(*os.File) error, each func(line string)) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
-	s := status{}
+	var mounted unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &mounted); err != nil {
+		return os.NewSyscallError("fstatfs", err)
+	}
+	if mounted.Type != unix.PROC_SUPER_MAGIC {
+		return fmt.Errorf("%s is not a file of the proc file system", path)
+	}
+	if err := look(f); err != nil {
+		return err
+	}
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), ":")
-		s[name] = strings.Join(strings.Fields(value), " ")
+		each(lines.Text())
 	}
 	if err := lines.Err(); err != nil {
 		// A thread that ends while its file is read gives ESRCH.
-		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	}
-	return s, nil
+	return nil
 }
 
-// check compares one thread with what a confined one of our own user looks like. A field
-// that is missing is as bad as one that is wrong.
-func (s status) check(self status) error {
+// check compares one thread with what a confined one of the caller's user looks like. A
+// field that is missing is as bad as one that is wrong.
+func (s status) check(pid int, tid string, self status) error {
 	none := strings.Repeat("0", 16)
 	wants := []struct{ name, want string }{
+		{"Tgid", strconv.Itoa(pid)},
+		{"Pid", tid},
+		{"PPid", self.fields["Tgid"]},
 		{"TracerPid", "0"},
-		{"Uid", self["Uid"]}, // real, effective, saved, file system
-		{"Gid", self["Gid"]},
-		{"Groups", self["Groups"]},
+		{"Uid", self.fields["Uid"]}, // real, effective, saved, file system
+		{"Gid", self.fields["Gid"]},
+		{"Groups", self.fields["Groups"]},
 		{"CapInh", none},
 		{"CapPrm", none},
 		{"CapEff", none},
 		{"CapAmb", none},
 		{"NoNewPrivs", "1"},
 		{"Seccomp", "2"}, // SECCOMP_MODE_FILTER
-		{"CapBnd", self["CapBnd"]},
+		{"CapBnd", self.fields["CapBnd"]},
 	}
-	// In a container both of us are born under a filter. One more must be there, where
+	// In a container both processes start under a filter. One more must be there, where
 	// the kernel counts them (since Linux 5.9).
-	if inherited, ok := self["Seccomp_filters"]; ok {
+	if inherited, ok := self.fields["Seccomp_filters"]; ok {
 		n, err := strconv.Atoi(inherited)
 		if err != nil {
 			return fmt.Errorf("field Seccomp_filters: %w", err)
@@ -119,9 +196,102 @@ func (s status) check(self status) error {
 		wants = append(wants, struct{ name, want string }{"Seccomp_filters", strconv.Itoa(n + 1)})
 	}
 	for _, f := range wants {
-		if got, ok := s[f.name]; !ok || got != f.want {
+		if got, ok := s.fields[f.name]; !ok || got != f.want {
 			return fmt.Errorf("%s is %q, want %q", f.name, got, f.want)
 		}
 	}
+	if state := s.fields["State"]; state == "" || strings.ContainsAny(state[:1], "ZX") {
+		return fmt.Errorf("State is %q: it has ended", state)
+	}
 	return nil
+}
+
+// undumpable returns an error unless the kernel says that no other process of its user can
+// look into the process, or take a descriptor out of it (ptrace(2), "Ptrace access mode
+// checking"). Trying that would not tell: a security module may refuse the attempt of this
+// process and allow that of another one.
+//
+// Since Linux 6.16 the pidfd of a process tells (PIDFD_GET_INFO, fs/pidfs.c). Else the owner
+// of its files in /proc does, see dumpableByOwner. Where both cannot, an attempt is what is
+// left.
+func (s status) undumpable(pid int) error {
+	mask := coredumpMask(pid)
+	dumpable, known := mask&pidfdCoredumpUser != 0, mask != 0
+	if !known {
+		dumpable, known = s.dumpableByOwner(uint32(os.Geteuid()), uint32(os.Getegid()))
+	}
+	if !known {
+		_, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+		dumpable = !errors.Is(err, fs.ErrPermission)
+	}
+	if dumpable {
+		return fmt.Errorf("process %d is dumpable: another process of its user can look inside", pid)
+	}
+	return nil
+}
+
+// dumpableByOwner tells by the owner of its status file whether a process is dumpable, whose
+// effective IDs are these. The owner is the root of its user namespace instead of them when
+// it is not (proc_pid(5)). That is no evidence where they are this root, or 65534, which
+// also stands for a root that is not mapped (user_namespaces(7)).
+func (s status) dumpableByOwner(euid, egid uint32) (dumpable, known bool) {
+	const overflow = 65534
+	if s.uid != euid || s.gid != egid {
+		return false, true
+	}
+	return true, euid != 0 && euid != overflow
+}
+
+// From include/uapi/linux/pidfd.h, since Linux 6.16.
+const (
+	pidfdGetInfo      = 0xc048ff0b // _IOWR(0xff, 11, 72 bytes)
+	pidfdInfoCoredump = 1 << 4
+	pidfdCoredumpUser = 1 << 2 // dumpable; the other bits stand for the other values
+)
+
+// coredumpMask returns what the kernel would do with a core dump of a process, one of the
+// bits PIDFD_COREDUMP_*, or 0 where it does not tell.
+func coredumpMask(pid int) uint32 {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	// struct pidfd_info: masks, cgroup, 11 process and user numbers, exit code, core dump.
+	info := struct {
+		mask, cgroup uint64
+		ids          [12]uint32
+		coredump     [2]uint32
+	}{mask: pidfdInfoCoredump}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), pidfdGetInfo, uintptr(unsafe.Pointer(&info)))
+	if errno != 0 || info.mask&pidfdInfoCoredump == 0 {
+		return 0
+	}
+	return info.coredump[0]
+}
+
+// checkLimits looks at the hard resource limits of a process (proc_pid_limits(5)) and returns
+// that of its address space.
+func checkLimits(path string) (addressSpace uint64, err error) {
+	limits := map[string]string{}
+	err = readProc(path, func(*os.File) error { return nil }, func(line string) {
+		const nameLen = 26
+		if fields := strings.Fields(line[min(nameLen, len(line)):]); len(fields) >= 2 {
+			limits[strings.TrimSpace(line[:nameLen])] = fields[1]
+		}
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range []string{"Max core file size", "Max locked memory"} {
+		if limits[name] != "0" {
+			return 0, fmt.Errorf("%s is %q, want 0", name, limits[name])
+		}
+	}
+	for _, name := range []string{"Max data size", "Max address space"} {
+		if addressSpace, err = strconv.ParseUint(limits[name], 10, 64); err != nil {
+			return 0, fmt.Errorf("%s is %q, want a number", name, limits[name])
+		}
+	}
+	return addressSpace, nil
 }

@@ -68,10 +68,7 @@ func checkFilters(t *testing.T, monitor int) {
 		{"parser", testenv.ChildOf(t, monitor)},
 	} {
 		t.Run(process.name, func(t *testing.T) {
-			var models []model
-			for _, rules := range tablesOf(t, process.name, process.pid) {
-				models = append(models, ofProcess(rules, process.pid))
-			}
+			models := policiesOf(t, process.name, process.pid)
 			threads := testenv.SeccompFilters(t, process.pid)
 			if len(threads) < 2 {
 				t.Fatalf("%d thread, want several", len(threads))
@@ -98,27 +95,15 @@ func checkFilters(t *testing.T, monitor int) {
 	}
 }
 
-// ofProcess returns a table as it is made in another process.
-func ofProcess(rules []rule, pid int) []rule {
-	rules = slices.Clone(rules)
-	for i, r := range rules {
-		if r.call == "tgkill" {
-			rules[i] = allow(r.call, r.why, eq(0, pid))
-		}
-	}
-	return rules
-}
-
-// tablesOf returns the tables that are in force at the same time in a running process, by
-// what its descriptors are.
-func tablesOf(t *testing.T, name string, pid int) [][]rule {
+// policiesOf returns the policies that are in force at the same time in a running process,
+// by what its descriptors are.
+func policiesOf(t *testing.T, name string, pid int) []model {
 	t.Helper()
 	fds := descriptorsOf(t, pid)
-	packet := fds["packet"]
-	var files []int
+	p := confined{process: name, pid: pid, eventfds: fds["eventfd"], sockets: fds["packet"]}
 	for _, fd := range fds["pipe"] {
 		if fd > 2 { // not a standard stream
-			files = append(files, fd)
+			p.files = append(p.files, fd)
 		}
 	}
 	if len(fds["control"]) != 1 || len(fds["eventfd"]) == 0 {
@@ -126,22 +111,20 @@ func tablesOf(t *testing.T, name string, pid int) [][]rule {
 	}
 	control := fds["control"][0]
 	if name == "parser" {
-		if len(packet)+len(files) != 1 {
+		if len(p.sockets)+len(p.files) != 1 {
 			t.Fatalf("descriptors of the parser: %v", fds)
 		}
-		g := ParserGrant{Write: []int{1, 2, control}, Receive: []int{control}}
-		return [][]rule{parserRules(g, fds["eventfd"], packet, files), readerRules(g, fds["eventfd"], packet, files)}
+		p.write, p.receive = []int{1, 2, control}, []int{control}
+		reader := p
+		reader.process = "reader"
+		return []model{p.policy(), reader.policy()}
 	}
-	if len(fds["netlink"]) != len(packet) || len(fds["pidfd"]) != 1 {
+	if len(fds["netlink"]) != len(p.sockets) || len(fds["pidfd"]) != 1 {
 		t.Fatalf("descriptors of the %s: %v", name, fds)
 	}
-	return [][]rule{monitorRules(MonitorGrant{
-		Write:   []int{2, control},
-		Receive: append([]int{control}, fds["netlink"]...),
-		Send:    fds["netlink"],
-		Bind:    packet,
-		Child:   fds["pidfd"][0],
-	}, fds["eventfd"])}
+	p.write, p.receive = []int{2, control}, append([]int{control}, fds["netlink"]...)
+	p.send, p.child = fds["netlink"], fds["pidfd"][0]
+	return []model{p.policy()}
 }
 
 // descriptorsOf returns the descriptors of a process by their kind.

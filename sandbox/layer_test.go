@@ -66,6 +66,10 @@ var layers = []layer{
 		_, err := unix.Mmap(-1, 0, 1<<30, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 		return err
 	}},
+	{"RLIMIT_AS", 0, false, unix.ENOMEM, func() error { // which RLIMIT_DATA does not count
+		_, err := unix.Mmap(-1, 0, 1<<30, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+		return err
+	}},
 	{"RLIMIT_MEMLOCK", 0, true, unix.EPERM, func() error { return unix.Mlock(make([]byte, 1)) }},
 	{"RLIMIT_CORE", 0, true, unix.EPERM, func() error {
 		return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1})
@@ -81,7 +85,7 @@ func playLayer(name string) int {
 			continue
 		}
 		if !free {
-			if _, err := confineWithoutSeccomp(ParserGrant{Write: []int{1, 2}, Sockets: 2, Memory: 1 << 30}); err != nil {
+			if _, err := confineWithoutSeccomp(ParserGrant{Write: []int{1, 2}, Sockets: 2, Memory: testMemory}); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				return 98
 			}

@@ -53,8 +53,8 @@ type ParserGrant struct {
 	// number of files that follow them, which it may read. It can hold no other
 	// descriptors than these and those that it has.
 	Sockets, Files int
-	// Memory is how many bytes of memory the process may allocate, its threads' stacks
-	// included (RLIMIT_DATA, getrlimit(2)).
+	// Memory is the number of bytes by which the process may grow: its heap, the stacks of
+	// threads and the rings of sockets.
 	Memory uint64
 }
 
@@ -191,14 +191,14 @@ func confineWithoutSeccomp(g ParserGrant) (*Confined, error) {
 	events, passed := eventfds(descriptors), unused(descriptors, g.Sockets+g.Files)
 	sockets, files := passed[:g.Sockets], passed[g.Sockets:]
 	c.first, c.reader = parserRules(g, events, sockets, files), readerRules(g, events, sockets, files)
+	if err := limitMemory(g.Memory); err != nil {
+		return nil, err
+	}
 	if err := restrict(&c.Layers, landlock.V11, nil); err != nil {
 		return nil, err
 	}
 	// Landlock has needed two for a moment.
 	if err := limit("RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(len(descriptors)+len(passed))); err != nil {
-		return nil, err
-	}
-	if err := limit("RLIMIT_DATA", unix.RLIMIT_DATA, g.Memory); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -208,6 +208,27 @@ func confineWithoutSeccomp(g ParserGrant) (*Confined, error) {
 // and loading a filter. From here on the process can make only the system calls that a
 // frame, a line and the Go runtime need.
 func (c *Confined) Tighten() error { return load(c.reader) }
+
+// limitMemory limits the memory of the process to what it has and growth. RLIMIT_DATA
+// alone is no bound: it does not count a mapping that has been written and is read-only now.
+// RLIMIT_AS counts each mapping whatever it is used for. It includes more than 1 GiB of
+// address space that the Go runtime reserves and hardly uses, so RLIMIT_DATA, which does
+// not include that, is the first to stop a defect. Page tables are in neither: a mapping
+// of one page can take three more (mmap(2), "vm.max_map_count").
+func limitMemory(growth uint64) error {
+	text, err := os.ReadFile("/proc/self/statm") // in pages, proc_pid_statm(5)
+	if err != nil {
+		return err
+	}
+	var size, resident, shared, code, unused, data uint64
+	if _, err := fmt.Sscan(string(text), &size, &resident, &shared, &code, &unused, &data); err != nil {
+		return fmt.Errorf("read statm: %w", err)
+	}
+	page := uint64(os.Getpagesize())
+	return errors.Join(
+		limit("RLIMIT_AS", unix.RLIMIT_AS, size*page+growth),
+		limit("RLIMIT_DATA", unix.RLIMIT_DATA, data*page+growth))
+}
 
 // limit sets both limits of a resource (getrlimit(2)), or leaves a lower one that the
 // administrator has set.
@@ -326,6 +347,7 @@ func restrict(layers *Layers, config landlock.Config, rules []landlock.Rule) err
 // process.
 func forceLazyInit() {
 	dieOfFaults()
+	smallStacks()
 	nameViolations()
 	// The first timer makes the netpoller, with an epoll instance and an eventfd. Without
 	// this one it would be the heap scavenger's, seconds after the first large collection.

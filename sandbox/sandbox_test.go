@@ -6,8 +6,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,8 +49,8 @@ func play(role string) int {
 	if name, ok := strings.CutPrefix(role, "layer "); ok {
 		return playLayer(name)
 	}
-	if pid, ok := strings.CutPrefix(role, "inspect "); ok {
-		return playInspector(pid)
+	if name, ok := strings.CutPrefix(role, "inspect "); ok {
+		return playInspector(name)
 	}
 	if role == "1024 sockets" {
 		return playManySockets()
@@ -59,10 +59,13 @@ func play(role string) int {
 	return 99
 }
 
+// testMemory is what a confined process of the tests may grow by.
+const testMemory = 256 << 20
+
 // confine is what the real parser calls before it says hello, with standard output and
 // error to write.
 func confine() *Confined {
-	c, err := ConfineParser(ParserGrant{Write: []int{1, 2}, Memory: 1 << 30})
+	c, err := ConfineParser(ParserGrant{Write: []int{1, 2}, Memory: testMemory})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(98)
@@ -196,7 +199,7 @@ func playManySockets() int {
 			return 91
 		}
 	}
-	c, err := ConfineParser(ParserGrant{Write: []int{1, 2}, Receive: pair[:1], Sockets: most, Memory: 1 << 30})
+	c, err := ConfineParser(ParserGrant{Write: []int{1, 2}, Receive: pair[:1], Sockets: most, Memory: testMemory})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 98
@@ -304,7 +307,7 @@ var lies = []lie{
 		return errors.Join(SetUndumpable(), unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 	}},
 	{"no seccomp", "Seccomp", func() error { return errors.Join(SetUndumpable(), Drop()) }},
-	// /proc/PID/status, which speaks of the main thread, is as it should be.
+	// /proc/PID/status, which is the main thread's, is as it should be.
 	{"seccomp on the main thread alone", "Seccomp", func() error {
 		return errors.Join(SetUndumpable(), Drop(), filterThisThread())
 	}},
@@ -317,8 +320,28 @@ var lies = []lie{
 	}},
 	{"under our own filter alone", "Seccomp_filters", func() error { confine(); return nil }},
 	{"dumpable", "dumpable", func() error {
-		return errors.Join(Drop(), load(parserRules(ParserGrant{Write: []int{1, 2}}, nil, nil, nil)))
+		return errors.Join(limits(), Drop(), load(parserRules(ParserGrant{Write: []int{1, 2}}, nil, nil, nil)))
 	}},
+	{"no limit of core dumps", "Max core file size", func() error {
+		return errors.Join(SetUndumpable(), limitMemory(testMemory), Drop(), load(parserRules(ParserGrant{Write: []int{1, 2}}, nil, nil, nil)))
+	}},
+	{"no limit of memory", "Max data size", func() error {
+		return errors.Join(SetUndumpable(), limit("", unix.RLIMIT_CORE, 0), limit("", unix.RLIMIT_MEMLOCK, 0), Drop(),
+			load(parserRules(ParserGrant{Write: []int{1, 2}}, nil, nil, nil)))
+	}},
+	// The files of a thread that has ended belong to root, as those of a process that is not
+	// dumpable do.
+	{"main thread has ended", "State", func() error {
+		confine()
+		say(done)
+		_, _, _ = unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+		return nil
+	}},
+}
+
+// limits sets the limits that ConfineParser sets.
+func limits() error {
+	return errors.Join(limit("", unix.RLIMIT_CORE, 0), limit("", unix.RLIMIT_MEMLOCK, 0), limitMemory(testMemory))
 }
 
 // filterThisThread installs a filter that allows everything on the calling thread.
@@ -347,25 +370,57 @@ func playLie(name string) int {
 	return 99
 }
 
-// playInspector looks at a process without a privilege, as the monitor does, and
-// prints what it finds. With a star behind the process it has a seccomp filter itself,
-// as in a container.
-func playInspector(pid string) int {
-	pid, filtered := strings.CutSuffix(pid, "*")
-	n, err := strconv.Atoi(pid)
+// playInspector starts a liar, gives its own privileges up as the monitor does, and prints
+// what it finds.
+func playInspector(name string) int {
+	var l lie
+	for _, l = range lies {
+		if l.name == name {
+			break
+		}
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return 90
+	}
+	liar := exec.Command(exe, roleFlag+"lie "+name)
+	liar.Stderr = os.Stderr
+	if l.name == "capabilities" {
+		liar.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}},
+		}
+	}
+	stdout, err := liar.StdoutPipe()
 	if err == nil {
+		err = liar.Start()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 91
+	}
+	defer func() {
+		_ = liar.Process.Kill()
+		_ = liar.Wait()
+	}()
+	if _, err = io.ReadFull(stdout, make([]byte, len(done))); err == nil {
 		err = Drop()
 	}
-	if err == nil && filtered {
+	if err == nil && l.want == "Seccomp_filters" { // as in a container
 		err = filterThisThread()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 96
 	}
-	if _, err := Inspect(n); err != nil {
+	found, err := Inspect(liar.Process.Pid)
+	if err != nil {
 		say(err.Error())
 		return 0
+	}
+	if found.Threads < 2 || found.AddressSpace < testMemory || found.AddressSpace > 1<<40 {
+		fmt.Fprintf(os.Stderr, "%+v\n", found)
+		return 97
 	}
 	say(done)
 	return 0
@@ -375,35 +430,12 @@ func TestInspect(t *testing.T) {
 	for _, l := range lies {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
-			liar := command(t, "lie "+l.name)
 			if l.name == "capabilities" {
 				testenv.Require(t, testenv.Userns)
-				liar.SysProcAttr = &syscall.SysProcAttr{
-					Cloneflags:  syscall.CLONE_NEWUSER,
-					UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-				}
 			}
-			liar.Stderr = os.Stderr
-			stdout, err := liar.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := liar.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				_ = liar.Process.Kill()
-				_ = liar.Wait()
-			}()
-			word := make([]byte, len(done))
-			if _, err := io.ReadFull(stdout, word); err != nil {
-				t.Fatal(err)
-			}
-			role := fmt.Sprintf("inspect %d", liar.Process.Pid)
-			if l.want == "Seccomp_filters" {
-				role += "*"
-			}
-			got, err := command(t, role).Output()
+			cmd := command(t, "inspect "+l.name)
+			cmd.Stderr = os.Stderr
+			got, err := cmd.Output()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -417,6 +449,63 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// A process that is not the caller's child may be another one under the same number.
+func TestInspectAnother(t *testing.T) {
+	if _, err := Inspect(os.Getppid()); err == nil || !strings.Contains(err.Error(), "PPid") {
+		t.Errorf("the parent passes for the child: %v", err)
+	}
+}
+
+// Whoever owns the files of a process in /proc tells whether it is dumpable, before Linux
+// 6.16 too: of two processes of one user, that which executes a file that the user may not
+// read is not.
+func TestDumpableByOwner(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	const uid = 1
+	fd, err := unix.MemfdCreate("sleep", unix.MFD_CLOEXEC)
+	testenv.Must(t, err)
+	text, err := os.ReadFile("/bin/sleep")
+	testenv.Must(t, err)
+	_, err = unix.Write(fd, text)
+	testenv.Must(t, errors.Join(err, unix.Fchmod(fd, 0o111)))
+	unreadable, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_PATH|unix.O_CLOEXEC, 0)
+	testenv.Must(t, errors.Join(err, unix.Close(fd)))
+	defer unix.Close(unreadable)
+	for path, want := range map[string]bool{"/bin/sleep": true, fmt.Sprintf("/proc/self/fd/%d", unreadable): false} {
+		cmd := exec.Command(path, "60")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		testenv.Must(t, cmd.Start())
+		s, err := readStatus(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+		mask := coredumpMask(cmd.Process.Pid)
+		testenv.Must(t, errors.Join(err, cmd.Process.Kill()))
+		_ = cmd.Wait()
+		if dumpable, known := s.dumpableByOwner(uid, uid); dumpable != want || !known {
+			t.Errorf("%s: dumpable %v (known: %v), want %v", path, dumpable, known, want)
+		}
+		if mask != 0 && mask&pidfdCoredumpUser != 0 != want {
+			t.Errorf("%s: the pidfd tells %#x, want dumpable %v", path, mask, want)
+		}
+	}
+	for _, ambiguous := range []uint32{0, 65534} {
+		s := status{uid: ambiguous, gid: ambiguous}
+		if _, known := s.dumpableByOwner(ambiguous, ambiguous); known {
+			t.Errorf("user %d proves something", ambiguous)
+		}
+		if dumpable, known := s.dumpableByOwner(ambiguous, uid); dumpable || !known {
+			t.Errorf("user %d with another group: dumpable %v (known: %v)", ambiguous, dumpable, known)
+		}
+	}
+}
+
+// A file of another file system says nothing of a process.
+func TestInspectProc(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "status")
+	testenv.Must(t, os.WriteFile(path, []byte("Seccomp: 2\n"), 0o600))
+	if _, err := readStatus(path); err == nil || !strings.Contains(err.Error(), "proc file system") {
+		t.Errorf("a plain file passes for the kernel's: %v", err)
+	}
+}
+
 func TestInspectNobody(t *testing.T) {
 	// A process that is not there, the number being above any pid_max.
 	if _, err := Inspect(1 << 30); err == nil {
@@ -427,32 +516,42 @@ func TestInspectNobody(t *testing.T) {
 // A field that the kernel does not show is as bad as a wrong one.
 func TestCheckStatus(t *testing.T) {
 	good := func() status {
-		return status{
+		return status{fields: map[string]string{
+			"Tgid": "10", "Pid": "11", "PPid": "9", "State": "S (sleeping)",
 			"TracerPid": "0", "Uid": "1 1 1 1", "Gid": "2 2 2 2", "Groups": "",
 			"CapInh": "0000000000000000", "CapPrm": "0000000000000000",
 			"CapEff": "0000000000000000", "CapAmb": "0000000000000000",
 			"CapBnd": "0000000000002000", "NoNewPrivs": "1", "Seccomp": "2", "Seccomp_filters": "2",
-		}
+		}}
 	}
 	self := good()
-	self["Seccomp_filters"] = "1"
-	if err := good().check(self); err != nil {
+	self.fields["Tgid"], self.fields["Seccomp_filters"] = "9", "1"
+	check := func(s status) error { return s.check(10, "11", self) }
+	if err := check(good()); err != nil {
 		t.Fatalf("refused: %v", err)
 	}
 	for name, bad := range map[string]string{
+		"Tgid": "1", "Pid": "10", "PPid": "1", "State": "Z (zombie)",
 		"TracerPid": "7", "Uid": "1 0 1 1", "Gid": "2 2 0 2", "Groups": "0",
 		"CapInh": "0000000000002000", "CapPrm": "0000000000002000",
 		"CapEff": "0000000000002000", "CapAmb": "0000000000002000",
 		"CapBnd": "0000000000000000", "NoNewPrivs": "0", "Seccomp": "1", "Seccomp_filters": "1",
 	} {
 		s := good()
-		s[name] = bad
-		if err := s.check(self); err == nil {
+		s.fields[name] = bad
+		if err := check(s); err == nil {
 			t.Errorf("%s %q passes", name, bad)
 		}
-		delete(s, name)
-		if err := s.check(self); err == nil {
+		delete(s.fields, name)
+		if err := check(s); err == nil {
 			t.Errorf("without %s it passes", name)
 		}
+	}
+	// Where the caller has no such field (before Linux 5.9), none is asked for.
+	delete(self.fields, "Seccomp_filters")
+	s := good()
+	delete(s.fields, "Seccomp_filters")
+	if err := check(s); err != nil {
+		t.Errorf("refused: %v", err)
 	}
 }

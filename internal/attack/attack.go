@@ -65,7 +65,7 @@ type Target struct {
 // Acts returns the table.
 func Acts() []Act {
 	return slices.Concat(harmless, transmission, reception, sockets(), files, programs,
-		processes, privileges, memory, kernel, legacy)
+		processes, privileges, memory, exhaustions, kernel, legacy)
 }
 
 // Source returns the source MAC of the frames that an act transmits.

@@ -140,7 +140,7 @@ func inputError(name string, err error) error {
 // taken over, far above what it needs. Most of the fixed part are the stacks of threads
 // (8 MiB each, of which a page or two are used) and the Go heap's arenas.
 func parserMemory(maxBindings int) uint64 {
-	return 1<<30 + 256*uint64(maxBindings)
+	return 256<<20 + 256*uint64(maxBindings)
 }
 
 // receiveSockets waits for n sockets, or an input, and the word to start.

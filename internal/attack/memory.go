@@ -1,0 +1,130 @@
+package attack
+
+import (
+	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const exhaustion = "take the memory of the machine"
+
+// exhaustions take memory until the kernel refuses more, in each way that a limit might not
+// count, or until they have more than [MaxMemory]. They write the first page of what they
+// map and release everything, so that the machine that runs the tests keeps its memory;
+// whether the rest of the mapping is written makes no difference to the limit. They report
+// how much they could hold:
+//
+//	attack: NAME holds N MiB
+//
+// The monitor has no limit, but reads nothing that would let anyone take it over.
+var exhaustions = []Act{
+	takes("memory that is written", Done, held{size: 16 << 20, protection: writable, flags: private}),
+	takes("memory that is written, then read-only", Done, held{size: 16 << 20, protection: writable, flags: private, then: protect}),
+	takes("memory that is read-only", Done, held{size: 64 << 20, protection: unix.PROT_READ, flags: private}),
+	takes("memory without access", Done, held{size: 64 << 20, protection: unix.PROT_NONE, flags: private}),
+	takes("memory that is not reserved", Done, held{size: 64 << 20, protection: writable, flags: private | unix.MAP_NORESERVE}),
+	takes("memory that the kernel may drop", Whatever, held{size: 16 << 20, protection: writable, flags: unix.MAP_DROPPABLE | unix.MAP_ANONYMOUS}),
+	takes("stacks of threads", Done, held{size: 8 << 20, protection: writable, flags: private | unix.MAP_STACK}),
+	// One page each, so far from each other that none shares a page table: three more pages.
+	takes("page tables", Whatever, held{size: page, protection: writable, flags: private | unix.MAP_FIXED, apart: 1 << 30, tables: 3 * page}),
+	takes("the program's break", Done, held{then: grow}),
+}
+
+const (
+	writable = unix.PROT_READ | unix.PROT_WRITE
+	private  = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
+)
+
+// MaxMemory is more than a parser with a small table may have.
+const MaxMemory = 4 << 30
+
+// held is a way to take memory.
+type held struct {
+	size       uintptr // of a mapping
+	protection uintptr
+	flags      uintptr
+	apart      uintptr // distance of the addresses, 0 where the kernel chooses them
+	tables     uintptr // page tables that each takes besides
+	then       func(address, size uintptr) syscall.Errno
+}
+
+// takes is an act that takes memory.
+func takes(name string, unconfined Outcome, h held) Act {
+	return Act{exhaustion, name, "ENOMEM", NotTried, unconfined, func(Target) syscall.Errno {
+		total, errno := h.take()
+		say(fmt.Sprintf("%s holds %d MiB", name, total>>20))
+		return errno
+	}}
+}
+
+// mappings are those that take holds. It has no memory to allocate when it is done.
+var mappings [1 << 17]uintptr
+
+// take maps until it is refused.
+func (h held) take() (total uintptr, errno syscall.Errno) {
+	n := 0
+	for ; total < MaxMemory && n < len(mappings); n++ {
+		var address uintptr
+		if h.size == 0 {
+			if errno = h.then(uintptr(n), 16<<20); errno != 0 {
+				break
+			}
+			total += 16 << 20
+			continue
+		}
+		at := uintptr(0)
+		if h.apart != 0 {
+			at = 1<<40 + uintptr(n)*h.apart // where nothing is
+		}
+		address, errno = value(unix.SYS_MMAP, at, h.size, h.protection, h.flags, none, 0)
+		if errno != 0 {
+			break
+		}
+		mappings[n] = address
+		if h.protection&unix.PROT_WRITE != 0 && (h.tables == 0 || n%16 == 0) {
+			touch(address)
+		}
+		if h.then != nil {
+			if errno = h.then(address, h.size); errno != 0 {
+				break
+			}
+		}
+		total += h.size + h.tables
+	}
+	for _, address := range mappings[:min(n+1, len(mappings))] {
+		if address != 0 {
+			_ = raw(unix.SYS_MUNMAP, address, h.size)
+		}
+	}
+	if h.size == 0 {
+		_ = grow(0, 0)
+	}
+	return total, errno
+}
+
+// touch has the kernel write to memory at an address, of which Go knows nothing.
+func touch(address uintptr) { _ = raw(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, address) }
+
+func protect(address, size uintptr) syscall.Errno {
+	return raw(unix.SYS_MPROTECT, address, size, unix.PROT_READ)
+}
+
+// first is the program's break before grow changed it.
+var first uintptr
+
+// grow moves the program's break (brk(2)) up by size, n times that from the first; by
+// nothing: to where it was.
+func grow(n, size uintptr) syscall.Errno {
+	if first == 0 {
+		first, _ = value(unix.SYS_BRK, 0)
+	}
+	want := first
+	if size > 0 {
+		want += (n + 1) * size
+	}
+	if got, _ := value(unix.SYS_BRK, want); got != want {
+		return unix.ENOMEM
+	}
+	return 0
+}
