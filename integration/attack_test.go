@@ -179,6 +179,14 @@ func (a attempt) check(t *testing.T) error {
 	if got != a.want {
 		return fmt.Errorf("it is %s, want %s", got, a.want)
 	}
+	for _, line := range p.Log.Seen() {
+		if _, held, ok := strings.Cut(line, "attack: "+a.name+" holds "); ok {
+			var n int
+			if _, err := fmt.Sscanf(held, "%d MiB", &n); err != nil || n == 0 || n > attack.MaxMemory>>21 {
+				return fmt.Errorf("it held %q, want less than %d MiB", held, attack.MaxMemory>>21)
+			}
+		}
+	}
 	switch {
 	case survived:
 		// The program goes on as if nothing had happened.

@@ -13,6 +13,7 @@ import (
 const layers = `ok  parser: process N, user UID, group UID, each of N threads looked at from outside
 ok  parser: no capability; no_new_privs; bounding set SET
 ok  parser: not dumpable
+ok  parser: at most N MiB of address space
 ok  parser: seccomp, FILTERS when looked at, one more before the first frame
 ok  parser: Landlock, ABI N
 ok  parser: no memory becomes executable (PR_SET_MDWE)
@@ -62,7 +63,7 @@ func TestCheck(t *testing.T) {
 				t.Errorf("version: %q", version)
 			}
 			for _, r := range [][2]string{
-				{`process \d+`, "process N"}, {`of \d+ threads`, "of N threads"}, {`ABI \d+`, "ABI N"},
+				{`process \d+`, "process N"}, {`at most 1[56]\d\d MiB`, "at most N MiB"}, {`of \d+ threads`, "of N threads"}, {`ABI \d+`, "ABI N"},
 				{`set [0-9a-f]{16}`, "set SET"}, {`user \d+, group \d+`, "user UID, group UID"},
 				{`seccomp, \d+ filters?`, "seccomp, FILTERS"}, {`(cap_net_raw=p) .*`, "$1 PATH"},
 			} {

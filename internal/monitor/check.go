@@ -108,6 +108,7 @@ func (m *monitor) printLayers() {
 		m.child.Pid(), s.Uid, s.Gid, s.Threads)
 	fmt.Printf("ok  parser: no capability; no_new_privs; bounding set %s\n", s.Bounding)
 	fmt.Printf("ok  parser: not dumpable\n")
+	fmt.Printf("ok  parser: at most %d MiB of address space\n", s.AddressSpace>>20)
 	fmt.Printf("ok  parser: seccomp, %s when looked at, one more before the first frame\n", count(s.Filters, "filter"))
 	printOptional("parser", m.parser)
 	fmt.Printf("ok  monitor: no capability; no_new_privs; not dumpable; seccomp\n")

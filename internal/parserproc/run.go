@@ -136,9 +136,10 @@ func inputError(name string, err error) error {
 	return f
 }
 
-// parserMemory is what the parser may allocate at most: an upper limit for one that was
-// taken over, far above what it needs. Most of the fixed part are the stacks of threads
-// (8 MiB each, of which a page or two are used) and the Go heap's arenas.
+// parserMemory is what the parser may grow by once it is confined, in bytes. It only bounds a
+// compromised parser. A binding takes some 60 bytes, the table twice that while it is copied
+// to a larger one, and the Go heap twice as much as what is in use. The fixed part is for the
+// rings (32 MiB at most), the heap's arenas of 64 MiB, and threads.
 func parserMemory(maxBindings int) uint64 {
 	return 256<<20 + 256*uint64(maxBindings)
 }
