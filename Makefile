@@ -39,13 +39,17 @@ BENCHTIME = 0.5s
 # Options of `make bench-peers`, such as -runs 7 -case idle,start.
 BENCHPEERS =
 
+# The kernel of `make test-vm`, and those of `make test-kernels`: see vm/kernel.
+KERNEL  = 6.1
+KERNELS = 5.10 6.1 6.12 newest
+
 # Those whose tests gain from the race detector. The others' tests drive the program
 # itself, whose sandbox allows no race detector.
 RACE_PACKAGES = ./capture ./cmd/... ./internal/app ./internal/cli ./internal/control ./internal/monitor ./internal/parserproc ./linkmon ./parser ./privsep ./report ./tracker
 
 .DEFAULT_GOAL = build
 .PHONY: help deps build run demo test unit test-fleet check bench bench-peers fuzz mutate cover vuln sbom install \
-        lint deb reproducible test-vm release-check clean FORCE
+        lint deb reproducible test-vm test-kernels release-check clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -137,12 +141,17 @@ deb: ## build the Debian package into build/ and run lintian on it
 reproducible: deb ## build the package again in another place, time, zone: it must be the same
 	.ci/reproducible
 
-test-vm: build ## boot a Debian kernel with AppArmor in qemu and watch VLANs there: seconds
+test-vm: build ## boot a Debian kernel with AppArmor in qemu: half a minute; make test-vm KERNEL=newest
 	@.ci/install-deps vm
-	vm/run bin/maas-netmon
+	GO=$(GO) vm/run bin/maas-netmon $(KERNEL)
 
-release-check: deb test-vm ## boot a Debian with systemd in qemu and see the package through its life: minutes, as root
-	vm/system build/maas-netmon_*.deb
+test-kernels: build ## the same on each kernel of KERNELS: minutes
+	@.ci/install-deps vm
+	for k in $(KERNELS); do GO=$(GO) KERNELFRESH=1 vm/run bin/maas-netmon $$k || exit; done
+
+release-check: deb ## boot a Debian with systemd in qemu and see the package through its life: minutes, as root
+	@.ci/install-deps vm
+	vm/system build/maas-netmon_*.deb $(KERNEL)
 
 clean: ## remove what was built
 	rm -rf bin build

@@ -33,8 +33,9 @@ const controlFD = 3
 // when a standard stream does not block) stay, and with them an inherited
 // descriptor of these kinds, which leads nowhere.
 func CloseStray() error {
-	// None must reach the parser, whatever fails below.
-	if err := unix.CloseRange(controlFD, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil && err != unix.ENOSYS {
+	// None must reach the parser, whatever fails below. The call is new in Linux 5.9 (ENOSYS
+	// before), the flag in 5.11 (EINVAL before).
+	if err := unix.CloseRange(controlFD, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil && err != unix.ENOSYS && err != unix.EINVAL {
 		return fmt.Errorf("mark descriptors close-on-exec: %w", err)
 	}
 	dir, err := os.Open("/proc/self/fd")
@@ -55,6 +56,7 @@ func CloseStray() error {
 			continue
 		}
 		if kind, _ := os.Readlink("/proc/self/fd/" + name); strings.HasPrefix(kind, "anon_inode:[event") {
+			unix.CloseOnExec(fd) // for kernels that did not do it above
 			continue
 		}
 		if err := unix.Close(fd); err != nil {

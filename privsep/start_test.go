@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	// As CloseStray does first; its own test has it do the rest.
-	if err := unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+	if err := unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil && err != unix.ENOSYS && err != unix.EINVAL {
 		panic(err)
 	}
 	os.Exit(m.Run())

@@ -1,0 +1,8 @@
+# shellcheck shell=dash disable=SC2154 # variables of other parts
+expect 'install' dpkg -i /root/package.deb
+expect 'owner and mode' mode root:maas-netmon 710
+expect 'the capability' capable
+expect 'the profile is loaded' has '^maas-netmon (enforce)' /sys/kernel/security/apparmor/profiles
+expect 'other users may not execute it' eval "! su joe -c '$program --version'"
+usermod -aG maas-netmon joe
+expect 'members of the group may' eval "su joe -c '$program --check' | grep 'It would run'"
