@@ -299,7 +299,7 @@ func testNotShipped(t *testing.T, binary string) {
 		}
 	}
 	status, _, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{}, "--attack", "parser/main/open", "lo")
-	if status != 2 || !strings.Contains(stderr, "not defined: -attack") {
+	if status != 2 || !strings.Contains(stderr, "unknown option --attack") {
 		t.Errorf("exit status %d, %q", status, stderr)
 	}
 }

@@ -151,7 +151,7 @@ func TestNoFile(t *testing.T) {
 		{"directory as standard input", `exec "$0" "$@" </`, []string{"-i", "-"}, 1, "maas-netmon: standard input: is a directory\n"},
 		{"with an interface", "", []string{"-i", "/dev/null", "lo"}, 2, "maas-netmon: -i and INTERFACE exclude each other\n" + see},
 		{"with --check", "", []string{"-i", "/dev/null", "--check"}, 2, "maas-netmon: -i and --check exclude each other\n" + see},
-		{"no name", "", []string{"--input-file", ""}, 2, "maas-netmon: invalid value \"\" for flag -input-file: no name\n" + see},
+		{"no name", "", []string{"--input-file", ""}, 2, "maas-netmon: invalid value \"\" for --input-file: no name\n" + see},
 		{"not for reading", `exec "$0" "$@" 0>/dev/null`, []string{"-i", "-"}, 2, "maas-netmon: standard input is not open for reading\n" + see},
 		{"nothing", `exec "$0" "$@" </dev/null`, []string{"-i", "-"}, 3, "maas-netmon: standard input: input ended before its header\n"},
 		{"closed", `exec "$0" "$@" <&-`, []string{"-i", "-"}, 3, "maas-netmon: standard input: input ended before its header\n"},

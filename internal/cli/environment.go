@@ -20,7 +20,7 @@ type Environment struct {
 	WatchdogUsec string // sd_watchdog_enabled(3)
 	WatchdogPID  string
 	Journal      bool   // standard error is the journal (systemd.exec(5), JOURNAL_STREAM)
-	NoColour     bool   // https://no-color.org
+	NoColour     bool   // https://no-color.org, or a terminal without colours
 	Zone         string // tzset(3); empty is the system's
 }
 
@@ -33,7 +33,7 @@ func TakeEnvironment() (Environment, error) {
 		WatchdogUsec: os.Getenv("WATCHDOG_USEC"),
 		WatchdogPID:  os.Getenv("WATCHDOG_PID"),
 		Journal:      isJournal(os.Getenv("JOURNAL_STREAM")),
-		NoColour:     os.Getenv("NO_COLOR") != "",
+		NoColour:     os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb",
 	}
 	if s := os.Getenv("LOG_LEVEL"); s != "" {
 		var err error

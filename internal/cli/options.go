@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,7 +157,8 @@ func ParseOptions(args []string, logLevel slog.Level) (Options, error) {
 			o.Help = true
 			return o, nil
 		} else if err != nil {
-			return o, err
+			// What is left follows the option that is wrong.
+			return o, plainError(err, args[max(0, len(args)-fs.NArg()-1)])
 		}
 		rest := fs.Args()
 		ended := len(args) > len(rest) && args[len(args)-len(rest)-1] == "--"
@@ -171,6 +173,38 @@ func ParseOptions(args []string, logLevel slog.Level) (Options, error) {
 		return o, nil
 	}
 	return o, o.validate()
+}
+
+// flagErrors are the forms of package flag's errors, and how the program says the same. ${typed} is the
+// option as it was typed.
+var flagErrors = []struct {
+	form  *regexp.Regexp
+	plain string
+}{
+	{regexp.MustCompile(`^flag provided but not defined: -.*$`), "unknown option ${typed}"},
+	{regexp.MustCompile(`^bad flag syntax: (.*)$`), "unknown option $1"},
+	{regexp.MustCompile(`^flag needs an argument: -(.)$`), "-$1 needs a value"},
+	{regexp.MustCompile(`^flag needs an argument: -(.+)$`), "--$1 needs a value"},
+	{regexp.MustCompile(`^invalid boolean value (".*") for -(.+): parse error$`), "invalid value $1 for --$2: want true or false"},
+	{regexp.MustCompile(`^invalid value (".*") for flag -(refresh|.*-interval): parse error$`), "invalid value $1 for --$2: want 10s, 10m"},
+	{regexp.MustCompile(`^invalid value (".*") for flag -(.+): parse error$`), "invalid value $1 for --$2: want a number"},
+	{regexp.MustCompile(`^invalid value (".*") for flag -(.): (.*)$`), "invalid value $1 for -$2: $3"},
+	{regexp.MustCompile(`^invalid value (".*") for flag -(.+?): (.*)$`), "invalid value $1 for --$2: $3"},
+}
+
+// plainError puts an error of package flag into the words of the other errors. typed is the argument
+// at which the error was found.
+func plainError(err error, typed string) error {
+	text := err.Error()
+	for _, e := range flagErrors {
+		if !e.form.MatchString(text) {
+			continue
+		}
+		option, _, _ := strings.Cut(typed, "=")
+		text = e.form.ReplaceAllString(text, strings.ReplaceAll(e.plain, "${typed}", strings.ReplaceAll(option, "$", "$$")))
+		break
+	}
+	return errors.New(text)
 }
 
 // validate refuses what no kernel can make sense of.

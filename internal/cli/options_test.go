@@ -83,6 +83,29 @@ func TestParserArgs(t *testing.T) {
 	}
 }
 
+// An error names the option as it was typed, and what it takes.
+func TestOptionErrors(t *testing.T) {
+	for args, want := range map[string]string{
+		"--bogus eth0":             "unknown option --bogus",
+		"eth0 -bogus=1":            "unknown option -bogus",
+		"--=x eth0":                "unknown option --=x",
+		"-$1 eth0":                 "unknown option -$1",
+		"eth0 --refresh":           "--refresh needs a value",
+		"-i":                       "-i needs a value",
+		"--refresh 10 eth0":        `invalid value "10" for --refresh: want 10s, 10m`,
+		"--stats-interval=1 eth0":  `invalid value "1" for --stats-interval: want 10s, 10m`,
+		"--max-bindings many eth0": `invalid value "many" for --max-bindings: want a number`,
+		"--max-bindings 99999999999999999999 eth0": `invalid value "99999999999999999999" for --max-bindings: value out of range`,
+		"--wait=perhaps eth0":                      `invalid value "perhaps" for --wait: want true or false`,
+		"--log-level loud eth0":                    `invalid value "loud" for --log-level: want debug, info, warn or error`,
+		"-i= eth0":                                 `invalid value "" for -i: no name`,
+	} {
+		if _, err := ParseOptions(strings.Fields(args), slog.LevelInfo); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", args, err, want)
+		}
+	}
+}
+
 // Every option that users may know is in the help, and no other is.
 func TestUsageIsComplete(t *testing.T) {
 	hidden := map[string]bool{"role": true, "colour": true, "zone": true, "journal": true}
