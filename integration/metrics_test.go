@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"maas-netmon/internal/testenv"
@@ -30,13 +31,9 @@ func TestMetricsFile(t *testing.T) {
 
 	rounds := p.Log.ExpectN(3, testenv.Holds("msg=counters interface=va "))
 	const begin, end = "# HELP maas_netmon_frames_total ", "\nmaas_netmon_bindings{"
-	for whole := 0; !rounds.Met(); {
+	for !rounds.Met() {
 		text, err := os.ReadFile(path)
 		testenv.Must(t, err)
-		if len(text) == 0 && whole == 0 {
-			continue // nothing to say yet
-		}
-		whole++
 		if !strings.HasPrefix(string(text), begin) || !strings.Contains(string(text), end) || !strings.HasSuffix(string(text), "\n") {
 			t.Fatalf("not whole:\n%s", text)
 		}
@@ -61,6 +58,44 @@ func TestMetricsFile(t *testing.T) {
 	testenv.Must(t, err)
 	if len(entries) != 1 {
 		t.Errorf("left behind: %v", entries)
+	}
+}
+
+// A program that is killed leaves a spare file, which the next one removes. That it has the
+// same process number, as in a container, does not keep it from starting.
+func TestMetricsFileAfterACrash(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	t.Parallel()
+	a, _ := rawPair(t)
+	dir := metricsDir(t)
+	path := filepath.Join(dir, "maas.prom")
+	// The program is process 1 of a PID namespace of its own.
+	o := testenv.Options{Shell: `exec unshare --pid --fork --mount-proc "$0" "$@"`, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}}
+	var left []string
+	for range 3 {
+		p := testenv.Watch(t, a.Namespace, o, "--metrics-file", path, a.Name)
+		text, err := os.ReadFile(path)
+		testenv.Must(t, err)
+		if !strings.Contains(string(text), "\nmaas_netmon_bindings{") {
+			t.Errorf("not whole:\n%s", text)
+		}
+		testenv.Must(t, syscall.Kill(p.Child(t), sigKILL))
+		p.Exit(t)
+		entries, err := os.ReadDir(dir)
+		testenv.Must(t, err)
+		left = nil
+		for _, e := range entries {
+			left = append(left, e.Name())
+		}
+		if len(left) != 2 || left[1] != "maas.prom" || !strings.HasPrefix(left[0], ".maas.prom.1.") {
+			t.Errorf("after a crash there are %q", left)
+		}
+	}
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, "--metrics-file", path, a.Name)
+	p.Signal(t, sigTERM)
+	p.Exit(t)
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("in the end there are %v, %v", entries, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -19,7 +20,9 @@ import (
 //
 // The confined monitor can open nothing. So there are two files, open from the start:
 // the one that has the name, and a spare one. The spare one is written, and then the two
-// exchange their names (RENAME_EXCHANGE, renameat2(2)).
+// exchange their names (RENAME_EXCHANGE, renameat2(2)). A process keeps both locked
+// (flock(2)) as long as it lives: a spare file that can be locked is left over from a
+// process that was killed.
 type metricsFile struct {
 	path   string
 	dir    int // of the directory, O_PATH
@@ -29,13 +32,10 @@ type metricsFile struct {
 	failed loss
 }
 
-// openMetrics makes the two files. A file of that name is replaced.
-func openMetrics(path string) (_ *metricsFile, err error) {
-	f := &metricsFile{
-		path:  path,
-		name:  filepath.Base(path),
-		spare: fmt.Sprintf(".%s.%d", filepath.Base(path), os.Getpid()),
-	}
+// openMetrics makes the two files, and removes the spare ones of processes that were killed.
+// The file with the name, which replaces an older one, has the content text.
+func openMetrics(path, text string) (_ *metricsFile, err error) {
+	f := &metricsFile{path: path, name: filepath.Base(path)}
 	wrap := func(what string, err error) error {
 		f := &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("--metrics-file %s: %w", path, os.NewSyscallError(what, err))}
 		if errors.Is(err, unix.EACCES) {
@@ -47,25 +47,81 @@ func openMetrics(path string) (_ *metricsFile, err error) {
 	if err != nil {
 		return nil, wrap("open", err)
 	}
-	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	f.removeDead()
+	var made [2]string
+	defer func() {
+		for _, name := range made {
+			if err != nil && name != "" {
+				_ = unix.Unlinkat(f.dir, name, 0)
+			}
+		}
+	}()
 	for i := range f.files {
-		if f.files[1-i], err = unix.Openat(f.dir, f.spare, flags, 0o644); err != nil {
+		if f.files[i], made[i], err = f.create(); err != nil {
 			return nil, wrap("create", err)
 		}
-		if i == 1 {
-			break
-		}
-		if err := unix.Renameat(f.dir, f.spare, f.dir, f.name); err != nil {
-			_ = unix.Unlinkat(f.dir, f.spare, 0)
-			return nil, wrap("rename", err)
-		}
 	}
-	// Not every file system can; both are empty yet.
-	if err := f.exchange(); err != nil {
-		_ = unix.Unlinkat(f.dir, f.spare, 0)
+	if n, err := unix.Pwrite(f.files[1], []byte(text), 0); err != nil || n < len(text) {
+		return nil, wrap("write", cmp.Or(err, error(unix.ENOSPC)))
+	}
+	// Not every file system can exchange names. Two that nobody reads are for the attempt.
+	if err := unix.Renameat2(f.dir, made[0], f.dir, made[1], unix.RENAME_EXCHANGE); err != nil {
 		return nil, wrap("exchange", err)
 	}
+	if err := unix.Renameat(f.dir, made[0], f.dir, f.name); err != nil {
+		return nil, wrap("rename", err)
+	}
+	f.spare = made[1]
 	return f, nil
+}
+
+// create makes a file for this process alone, and locks it.
+func (f *metricsFile) create() (fd int, name string, err error) {
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	// A process in another PID namespace may have the same number.
+	for n := range 100 {
+		name = fmt.Sprintf(".%s.%d.%d", f.name, os.Getpid(), n)
+		fd, err = unix.Openat(f.dir, name, flags, 0o644)
+		if err == unix.EEXIST {
+			continue
+		}
+		if err != nil {
+			break
+		}
+		// A file system without locks is one on which nothing can be removed later.
+		_ = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		// Before it was locked, another process may have taken it for a dead one's.
+		var st unix.Stat_t
+		if err = unix.Fstat(fd, &st); err != nil || st.Nlink > 0 {
+			break
+		}
+		_ = unix.Close(fd)
+	}
+	return fd, name, err
+}
+
+// removeDead removes the spare files of processes that were killed, as far as it may.
+func (f *metricsFile) removeDead() {
+	dir, err := os.Open(filepath.Dir(f.path))
+	if err != nil {
+		return // the directory may be writable and not readable
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	for _, name := range names {
+		numbers, ok := strings.CutPrefix(name, "."+f.name+".")
+		if !ok || numbers == "" || strings.Trim(numbers, "0123456789.") != "" {
+			continue
+		}
+		fd, err := unix.Openat(f.dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {
+			_ = unix.Unlinkat(f.dir, name, 0)
+		}
+		_ = unix.Close(fd)
+	}
 }
 
 // grant adds to g what write and remove need.
@@ -83,7 +139,7 @@ func (f *metricsFile) exchange() error {
 	return err
 }
 
-// write replaces what the file says. Where that fails, it goes on saying what it said.
+// write replaces the content of the file. On an error the old content stays.
 func (f *metricsFile) write(text string) {
 	n, err := unix.Pwrite(f.files[0], []byte(text), 0)
 	if err == nil && n < len(text) {
@@ -100,7 +156,7 @@ func (f *metricsFile) write(text string) {
 	}
 }
 
-// remove removes the spare file, and leaves the one that has the name: what it says is
+// remove removes the spare file, and leaves the one that has the name: its counters are
 // still true when the program has ended.
 func (f *metricsFile) remove() {
 	_ = unix.Unlinkat(f.dir, f.spare, 0)

@@ -74,7 +74,7 @@ func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 	}
 	var file *metricsFile
 	if o.MetricsFile != "" {
-		if file, err = openMetrics(o.MetricsFile); err != nil {
+		if file, err = openMetrics(o.MetricsFile, metrics(o.Sources(), make([]control.Counters, len(o.Sources())))); err != nil {
 			return err
 		}
 		defer file.remove()

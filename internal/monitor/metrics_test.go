@@ -1,0 +1,90 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/testenv"
+)
+
+// lock opens a file and locks it, as a living process does.
+func lock(t *testing.T, path string) {
+	t.Helper()
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC, 0o644)
+	testenv.Must(t, errors.Join(err, unix.Flock(fd, unix.LOCK_EX)))
+	t.Cleanup(func() { unix.Close(fd) })
+}
+
+// contents returns what is in a directory.
+func contents(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	testenv.Must(t, err)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// A spare file that a killed process has left is removed, that of a living one is not, also
+// where either had our number.
+func TestSpareFiles(t *testing.T) {
+	dir := t.TempDir()
+	own := fmt.Sprintf(".a.prom.%d.", os.Getpid())
+	for _, dead := range []string{".a.prom.7", ".a.prom.1234.0", own + "0", own + "7"} {
+		testenv.Must(t, os.WriteFile(filepath.Join(dir, dead), nil, 0o600))
+	}
+	kept := []string{".a.prom.", ".a.prom.x", ".b.prom.1.0", "a.prom.1.0", own + "1", ".a.prom.99.0"}
+	for _, name := range kept[:4] {
+		testenv.Must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	for _, name := range kept[4:] {
+		lock(t, filepath.Join(dir, name))
+	}
+	path := filepath.Join(dir, "a.prom")
+	f, err := openMetrics(path, "first\n")
+	testenv.Must(t, err)
+	if text, err := os.ReadFile(path); err != nil || string(text) != "first\n" {
+		t.Errorf("the file has %q, %v", text, err)
+	}
+	want := append(slices.Clone(kept), "a.prom", own+"2")
+	slices.Sort(want)
+	if got := contents(t, dir); !slices.Equal(got, want) {
+		t.Errorf("there are\n%q, want\n%q", got, want)
+	}
+
+	// Both of ours are locked, whichever has the name.
+	for _, text := range []string{"second\n", "3\n"} {
+		f.write(text)
+		if got, err := os.ReadFile(path); err != nil || string(got) != text {
+			t.Errorf("the file has %q, %v, want %q", got, err, text)
+		}
+		(&metricsFile{path: path, name: "a.prom", dir: f.dir}).removeDead()
+		if got := contents(t, dir); !slices.Equal(got, want) {
+			t.Errorf("there are\n%q, want\n%q", got, want)
+		}
+	}
+	f.remove()
+	want = slices.DeleteFunc(want, func(name string) bool { return name == own+"2" })
+	if got := contents(t, dir); !slices.Equal(got, want) {
+		t.Errorf("there are\n%q, want\n%q", got, want)
+	}
+}
+
+// What cannot be made leaves nothing behind.
+func TestMetricsFileFails(t *testing.T) {
+	dir := t.TempDir()
+	testenv.Must(t, os.Mkdir(filepath.Join(dir, "a.prom"), 0o700))
+	if _, err := openMetrics(filepath.Join(dir, "a.prom"), "text\n"); !errors.Is(err, unix.EISDIR) {
+		t.Errorf("%v, want %v", err, unix.EISDIR)
+	}
+	if got := contents(t, dir); !slices.Equal(got, []string{"a.prom"}) {
+		t.Errorf("left behind: %q", got)
+	}
+}
