@@ -3,15 +3,41 @@ package app
 import (
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
 
+const module = "maas-netmon/"
+
+// Neither process contains the code of the other: the packages that the monitor imports, directly or
+// not, cannot parse a frame, and those that the parser imports do not have the code that runs with
+// the privilege.
+func TestHalvesAreSeparate(t *testing.T) {
+	for half, forbidden := range map[string][]string{
+		"internal/monitor":    {"internal/parserproc", "parser", "tracker", "report", "capture/pcapfile", "internal/app"},
+		"internal/parserproc": {"internal/monitor", "linkmon", "internal/app"},
+	} {
+		out, err := exec.Command("go", "list", "-deps", module+half).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		imported := strings.Fields(string(out))
+		if !slices.Contains(imported, module+"privsep") {
+			t.Fatalf("%s: go list shows no imports", half)
+		}
+		for _, name := range forbidden {
+			if slices.Contains(imported, module+name) {
+				t.Errorf("%s imports %s", half, name)
+			}
+		}
+	}
+}
+
 // The import graph in doc/architecture.md is the real one.
 func TestImportGraph(t *testing.T) {
-	const module = "maas-netmon/"
 	out, err := exec.Command("go", "list", "-deps", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "maas-netmon/cmd/maas-netmon").Output()
 	if err != nil {
 		t.Fatal(err)

@@ -68,6 +68,9 @@ Exit status:
 const (
 	defaultRefresh     = 10 * time.Minute
 	defaultMaxBindings = 262144
+	// MaxBindings is the largest value of --max-bindings. It equals tracker.MaxBindings, which the
+	// monitor may not import; package parserproc does not compile if they differ.
+	MaxBindings = 1 << 30
 	// DefaultMetricsInterval is how often the metrics file is written.
 	DefaultMetricsInterval = 15 * time.Second
 )
@@ -220,8 +223,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("invalid value %v for --stats-interval: want at least 1s", o.StatsInterval)
 	case o.Refresh < time.Second:
 		return fmt.Errorf("invalid value %v for --refresh: want at least 1s", o.Refresh)
-	case o.MaxBindings < 1 || o.MaxBindings > 1<<30:
-		return fmt.Errorf("invalid value %d for --max-bindings: want 1 to %d", o.MaxBindings, 1<<30)
+	case o.MaxBindings < 1 || o.MaxBindings > MaxBindings:
+		return fmt.Errorf("invalid value %d for --max-bindings: want 1 to %d", o.MaxBindings, MaxBindings)
 	case o.Input != "" && len(o.Interfaces) > 0:
 		return errors.New("-i and INTERFACE exclude each other")
 	case o.Input != "" && o.Check:

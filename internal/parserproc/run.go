@@ -17,6 +17,13 @@ import (
 	"maas-netmon/internal/control"
 	"maas-netmon/privsep"
 	"maas-netmon/sandbox"
+	"maas-netmon/tracker"
+)
+
+// Both arrays have no element: the option's bound and the table's are the same number.
+var (
+	_ [cli.MaxBindings - tracker.MaxBindings]struct{}
+	_ [tracker.MaxBindings - cli.MaxBindings]struct{}
 )
 
 // Stage is how far the start of the parser has come.
