@@ -14,13 +14,14 @@
 //
 // # The ring
 //
-// Each socket has a TPACKET_V2 ring of [RingFrames] slots of 128 bytes, 1.25 MiB
-// in all. It holds a burst of that many frames while the reader does
-// not run; what comes on top is dropped and counted by the kernel. TPACKET_V3
-// costs a little less CPU under load, but shows nothing before a block retires:
-// half of all frames would wait for a millisecond or more, and a timer would tick
-// for ever.
+// Each socket has a TPACKET_V2 ring of [RingSlots] slots of 128 bytes. It holds a burst of that
+// many frames while the reader does not run. The kernel drops and counts what exceeds it.
+// TPACKET_V3 costs a little less CPU time under load, but delivers nothing before a block
+// retires: half of all frames would wait for a millisecond or more, and a timer would tick for
+// ever.
 package capture
+
+import "os"
 
 // Lengths of the headers that a frame of interest can have, in bytes.
 const (
@@ -41,26 +42,34 @@ const (
 	tpidQinQ     = 0x9100 // stacked tags before 802.1ad
 )
 
-// Geometry of a ring. A slot holds a tpacket2_hdr (32 bytes), a sockaddr_ll (20
-// bytes) and the frame; the kernel puts the network header at the next multiple
-// of 16 that leaves room for 16 bytes of link-layer header, so the frame starts
-// at byte 66 and 62 bytes of it fit (tpacket_rcv in net/packet/af_packet.c).
+// Geometry of a ring. A slot holds a tpacket2_hdr (32 bytes), a sockaddr_ll (20 bytes) and the
+// frame. The kernel puts the network header at the next multiple of 16 that leaves room for 16
+// bytes of link-layer header, so the frame starts at byte 66 and 62 bytes of it fit (tpacket_rcv
+// in net/packet/af_packet.c).
 const (
 	slotLen       = 128
-	blockLen      = 1 << 16
-	blocks        = 20
-	slotsPerBlock = blockLen / slotLen
-	ringLen       = blocks * blockLen
-
-	// RingFrames is the number of frames that the ring of one socket holds.
-	RingFrames = blocks * slotsPerBlock
-
 	slotMacOffset = 66
+
+	maxSlots  = 10240              // of one ring
+	minSlots  = 256                // of one ring
+	manySlots = 12 << 20 / slotLen // of all rings, unless minSlots each are more
 )
 
-// The frame of interest must fit into a slot, and the blocks must be filled by
-// whole slots, or slots would not follow one another in the mapping.
-var (
-	_ [slotLen - slotMacOffset - Snaplen]struct{}
-	_ [-(blockLen % slotLen)]struct{}
-)
+// The frame of interest must fit into a slot.
+var _ [slotLen - slotMacOffset - Snaplen]struct{}
+
+// MaxSockets is the largest number of sockets that one Reader takes.
+const MaxSockets = 1024
+
+// RingSlots returns how many frames the ring of each socket holds if there are so many sockets:
+// 10,240 for one (1.25 MiB); for more, all rings together hold 12 MiB, but each at least 256
+// frames (32 MiB for 1,024 sockets).
+func RingSlots(sockets int) int {
+	slots := min(max(manySlots/max(sockets, 1), minSlots), maxSlots)
+	perBlock := blockLen() / slotLen
+	return max(slots/perBlock, 1) * perBlock
+}
+
+// blockLen returns the length of a ring's blocks in bytes: a multiple of a page, and filled by
+// whole slots, so that slots follow one another in the mapping.
+func blockLen() int { return max(minSlots*slotLen, os.Getpagesize()) }

@@ -14,6 +14,9 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
+// ringSlots is the size of the only ring of a reader.
+var ringSlots = capture.RingSlots(1)
+
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
 // rawPair returns two connected interfaces whose kernels have nothing to say.
@@ -35,7 +38,7 @@ func open(t testing.TB, h testenv.Host, bind bool) *capture.Socket {
 		if err != nil {
 			return err
 		}
-		if s, err = capture.Open(ifi); err != nil || !bind {
+		if s, err = capture.Open(ifi, ringSlots); err != nil || !bind {
 			return err
 		}
 		return s.Bind(ifi.Index)
@@ -62,14 +65,14 @@ func read(t testing.TB, r *capture.Reader, stop func(), n int) []capture.Frame {
 	defer timer.Stop()
 	var frames []capture.Frame
 	for len(frames) < n {
-		control, err := r.Wait()
+		woken, err := r.Wait(false, -1)
 		testenv.Must(t, err)
 		var f capture.Frame
 		for r.Next(&f) {
 			f.Data = append([]byte(nil), f.Data...) // it is the ring's
 			frames = append(frames, f)
 		}
-		if control {
+		if woken.Control {
 			t.Fatalf("%d frames, want %d", len(frames), n)
 		}
 	}
@@ -79,7 +82,7 @@ func read(t testing.TB, r *capture.Reader, stop func(), n int) []capture.Frame {
 func TestReader(t *testing.T) {
 	a, b := rawPair(t)
 	control, stop := wake(t)
-	r, err := capture.NewReader([]int{open(t, a, true).FD()}, control)
+	r, err := capture.NewReader([]int{open(t, a, true).FD()}, control, -1)
 	testenv.Must(t, err)
 	port := b.Port(t)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}
@@ -127,21 +130,21 @@ func TestReader(t *testing.T) {
 func TestRingFull(t *testing.T) {
 	a, b := rawPair(t)
 	control, stop := wake(t)
-	r, err := capture.NewReader([]int{open(t, a, true).FD()}, control)
+	r, err := capture.NewReader([]int{open(t, a, true).FD()}, control, -1)
 	testenv.Must(t, err)
 	port := b.Port(t)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
 	for round := range 3 {
 		const more = 100
-		for range capture.RingFrames + more {
+		for range ringSlots + more {
 			testenv.Must(t, port.Send(packet))
 		}
-		if got := len(read(t, r, stop, capture.RingFrames)); got != capture.RingFrames {
-			t.Errorf("round %d: %d frames, want %d", round, got, capture.RingFrames)
+		if got := len(read(t, r, stop, ringSlots)); got != ringSlots {
+			t.Errorf("round %d: %d frames, want %d", round, got, ringSlots)
 		}
 		s, err := r.Stats(0)
 		n := uint64(round + 1)
-		if want := (capture.Stats{Frames: n * (capture.RingFrames + more), Dropped: n * more}); err != nil || s != want {
+		if want := (capture.Stats{Frames: n * uint64(ringSlots+more), Dropped: n * more}); err != nil || s != want {
 			t.Errorf("round %d: statistics %+v, %v, want %+v", round, s, err, want)
 		}
 	}
@@ -157,7 +160,7 @@ func TestSources(t *testing.T) {
 		fds = append(fds, open(t, a, true).FD())
 		ports = append(ports, b.Port(t))
 	}
-	r, err := capture.NewReader(fds, control)
+	r, err := capture.NewReader(fds, control, -1)
 	testenv.Must(t, err)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
 	for _, i := range []int{1, 2, 0, 0, 2} {
@@ -168,14 +171,169 @@ func TestSources(t *testing.T) {
 	}
 }
 
-func TestControlWakes(t *testing.T) {
-	a, _ := rawPair(t)
-	control, stop := wake(t)
-	r, err := capture.NewReader([]int{open(t, a, true).FD()}, control)
+// expectWakeup fails the test unless Wait, with these arguments, ends so.
+func expectWakeup(t *testing.T, r *capture.Reader, writable bool, timeout time.Duration, want capture.Wakeup) {
+	t.Helper()
+	woken, err := r.Wait(writable, timeout)
 	testenv.Must(t, err)
-	stop()
-	if woken, err := r.Wait(); !woken || err != nil {
-		t.Errorf("woken %v, %v", woken, err)
+	if woken != want {
+		t.Errorf("woken %+v, want %+v", woken, want)
+	}
+}
+
+// What ends a Wait, both when it waits for the next frame and when frames gather: 100 frames
+// before it make the difference.
+func TestWhatWakes(t *testing.T) {
+	for _, frames := range []int{0, 100} {
+		a, b := rawPair(t)
+		control, stop := wake(t)
+		var pipe [2]int
+		testenv.Must(t, unix.Pipe2(pipe[:], unix.O_CLOEXEC))
+		r, err := capture.NewReader([]int{open(t, a, true).FD()}, control, pipe[1])
+		testenv.Must(t, err)
+		port := b.Port(t)
+		packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
+		gather := func() {
+			if frames > 0 {
+				for range frames {
+					testenv.Must(t, port.Send(packet))
+				}
+				read(t, r, stop, frames)
+			}
+		}
+		gather()
+		expectWakeup(t, r, true, -1, capture.Wakeup{Output: true})
+		gather()
+		// That the pipe is writable does not end a Wait that did not ask for it.
+		expectWakeup(t, r, false, time.Millisecond, capture.Wakeup{})
+		gather()
+		testenv.Must(t, unix.Close(pipe[0]))
+		expectWakeup(t, r, false, -1, capture.Wakeup{Output: true})
+		stop()
+		expectWakeup(t, r, false, -1, capture.Wakeup{Control: true, Output: true})
+		unix.Close(pipe[1])
+	}
+}
+
+// A burst that begins slowly, after a quiet while, finds a reader that looks often: none of it is
+// lost, though a ring holds only a fifth of it. If the second frame put the reader to sleep
+// for 100 ms, some 1,000 frames would be lost each time. What comes in a pause is sent after it,
+// so that it does not matter how fast this machine sends.
+func TestBurstOutOfTheQuiet(t *testing.T) {
+	a, b := rawPair(t)
+	control, _ := wake(t)
+	r, err := capture.NewReader([]int{open(t, a, true).FD()}, control, -1)
+	testenv.Must(t, err)
+	port := b.Port(t)
+	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
+	received := 0
+	wait := func(timeout time.Duration) {
+		_, err := r.Wait(false, timeout)
+		testenv.Must(t, err)
+		var f capture.Frame
+		for r.Next(&f) {
+			received++
+		}
+	}
+	testenv.Must(t, port.Send(packet))
+	wait(-1)
+	wait(20 * time.Millisecond) // nothing comes
+	testenv.Must(t, port.Send(packet))
+	wait(-1)
+	const perMillisecond = 115 // a ring holds those of 89 ms
+	for sent := 0; sent < 5*ringSlots; {
+		start := time.Now()
+		wait(-1)
+		n := int(time.Since(start)*perMillisecond/time.Millisecond) + 1
+		for range n {
+			testenv.Must(t, port.Send(packet))
+		}
+		sent += n
+	}
+	s, err := r.Stats(0)
+	testenv.Must(t, err)
+	if s.Dropped > 0 {
+		t.Errorf("%d frames lost, %d received", s.Dropped, received)
+	}
+}
+
+// As many sockets as there may be: their rings are small, and a frame to each comes from each.
+func TestManySockets(t *testing.T) {
+	a, b := rawPair(t)
+	control, stop := wake(t)
+	slots := capture.RingSlots(capture.MaxSockets)
+	var fds []int
+	testenv.Must(t, a.Do(func() error {
+		ifi, err := net.InterfaceByName(a.Name)
+		if err != nil {
+			return err
+		}
+		for range capture.MaxSockets {
+			s, err := capture.Open(ifi, slots)
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { unix.Close(s.FD()) })
+			if err := s.Bind(ifi.Index); err != nil {
+				return err
+			}
+			fds = append(fds, s.FD())
+		}
+		return nil
+	}))
+	r, err := capture.NewReader(fds, control, -1)
+	testenv.Must(t, err)
+	port := b.Port(t)
+	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
+	for range slots + 1 { // the last one is too much
+		testenv.Must(t, port.Send(packet))
+	}
+	from := make(map[int]int)
+	for _, f := range read(t, r, stop, len(fds)*slots) {
+		from[f.Source]++
+	}
+	for i := range fds {
+		s, err := r.Stats(i)
+		if want := (capture.Stats{Frames: uint64(slots) + 1, Dropped: 1}); err != nil || s != want || from[i] != slots {
+			t.Fatalf("socket %d: %+v, %v, %d frames read", i, s, err, from[i])
+		}
+	}
+	if _, err := capture.NewReader(append(fds, fds[0]), control, -1); err == nil {
+		t.Error("one more socket is taken")
+	}
+}
+
+func TestRingSlots(t *testing.T) {
+	for sockets, want := range map[int]int{1: 10240, 9: 10240, 16: 6144, 64: 1536, 384: 256, 500: 256, 1024: 256} {
+		if got := capture.RingSlots(sockets); got != want && os.Getpagesize() <= 32<<10 {
+			t.Errorf("%d sockets: %d slots each, want %d", sockets, got, want)
+		}
+	}
+}
+
+// Neither to wait nor to read allocates.
+func TestNoAllocation(t *testing.T) {
+	a, b := rawPair(t)
+	control, _ := wake(t)
+	r, err := capture.NewReader([]int{open(t, a, true).FD()}, control, -1)
+	testenv.Must(t, err)
+	port := b.Port(t)
+	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
+	var f capture.Frame
+	frames := 0
+	n := testing.AllocsPerRun(20, func() {
+		testenv.Must(t, port.Send(packet))
+		for _, timeout := range []time.Duration{-1, 0, 12 * time.Millisecond} {
+			if _, err := r.Wait(false, timeout); err != nil {
+				t.Error(err)
+			}
+			for r.Next(&f) {
+				frames++
+			}
+		}
+	})
+	if n > 0 || frames == 0 {
+		t.Errorf("%v allocations, %d frames", n, frames)
 	}
 }
 
@@ -184,7 +342,7 @@ func TestNothingBeforeBind(t *testing.T) {
 	a, b := rawPair(t)
 	control, stop := wake(t)
 	s := open(t, a, false)
-	r, err := capture.NewReader([]int{s.FD()}, control)
+	r, err := capture.NewReader([]int{s.FD()}, control, -1)
 	testenv.Must(t, err)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}
 	testenv.Must(t, b.Port(t).Send(packet.Bytes()))
@@ -229,7 +387,7 @@ func TestNotEthernet(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if _, err := capture.Open(ifi); !errors.Is(err, capture.ErrNotEthernet) {
+		if _, err := capture.Open(ifi, capture.RingSlots(1)); !errors.Is(err, capture.ErrNotEthernet) {
 			t.Errorf("got %v, want ErrNotEthernet", err)
 		}
 		return nil
@@ -238,7 +396,7 @@ func TestNotEthernet(t *testing.T) {
 
 func TestGoneMeanwhile(t *testing.T) {
 	testenv.Must(t, testenv.Net(t).Do(func() error {
-		if _, err := capture.Open(&net.Interface{Index: 12345, Name: "va"}); !errors.Is(err, unix.ENODEV) {
+		if _, err := capture.Open(&net.Interface{Index: 12345, Name: "va"}, capture.RingSlots(1)); !errors.Is(err, unix.ENODEV) {
 			t.Errorf("got %v, want ENODEV", err)
 		}
 		return nil
@@ -249,7 +407,7 @@ func TestGoneMeanwhile(t *testing.T) {
 func BenchmarkNext(b *testing.B) {
 	host, peer := rawPair(b)
 	control, _ := wake(b)
-	r, err := capture.NewReader([]int{open(b, host, true).FD()}, control)
+	r, err := capture.NewReader([]int{open(b, host, true).FD()}, control, -1)
 	testenv.Must(b, err)
 	port := peer.Port(b)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
@@ -259,11 +417,11 @@ func BenchmarkNext(b *testing.B) {
 	for b.Loop() {
 		if left == 0 {
 			b.StopTimer()
-			for range capture.RingFrames {
+			for range ringSlots {
 				testenv.Must(b, port.Send(packet))
 			}
 			_ = r.Next(&f) // the end of the last drain
-			left = capture.RingFrames
+			left = ringSlots
 			b.StartTimer()
 		}
 		if r.Next(&f) {

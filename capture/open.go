@@ -33,7 +33,7 @@ type Socket struct {
 // An interface that is not Ethernet gives [ErrNotEthernet]; a missing capability
 // an error that is [unix.EPERM]; an interface that went away one that is
 // [unix.ENODEV].
-func Open(ifi *net.Interface) (*Socket, error) {
+func Open(ifi *net.Interface, slots int) (*Socket, error) {
 	filter, err := Filter()
 	if err != nil {
 		return nil, fmt.Errorf("assemble filter: %w", err)
@@ -53,7 +53,7 @@ func Open(ifi *net.Interface) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	if controlErr := raw.Control(func(fd uintptr) { s.fd, err = prepare(int(fd)) }); controlErr != nil {
+	if controlErr := raw.Control(func(fd uintptr) { s.fd, err = prepare(int(fd), slots) }); controlErr != nil {
 		return nil, controlErr
 	}
 	return s, err
@@ -62,8 +62,8 @@ func Open(ifi *net.Interface) (*Socket, error) {
 // prepare does the rest with the descriptor of packet's connection, and returns another
 // descriptor of the same socket. packet's is the netpoller's, too, and would wake this process
 // for each frame that the parser reads.
-func prepare(fd int) (int, error) {
-	if err := makeRing(fd); err != nil {
+func prepare(fd, slots int) (int, error) {
+	if err := makeRing(fd, slots); err != nil {
 		return -1, err
 	}
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
@@ -72,7 +72,7 @@ func prepare(fd int) (int, error) {
 
 // makeRing locks the filter of a socket that is bound to an interface but does
 // not receive, checks the kind of interface, if there is one, and makes the ring.
-func makeRing(fd int) error {
+func makeRing(fd, slots int) error {
 	// From here on nobody, this process included, can detach, replace or widen
 	// the filter (socket(7), SO_LOCK_FILTER).
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1); err != nil {
@@ -89,10 +89,10 @@ func makeRing(fd int) error {
 		return fmt.Errorf("choose TPACKET_V2: %w", err)
 	}
 	if err := unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{
-		Block_size: blockLen,
-		Block_nr:   blocks,
+		Block_size: uint32(blockLen()),
+		Block_nr:   uint32(slots * slotLen / blockLen()),
 		Frame_size: slotLen,
-		Frame_nr:   RingFrames,
+		Frame_nr:   uint32(slots),
 	}); err != nil {
 		return fmt.Errorf("make ring: %w", err)
 	}
@@ -124,7 +124,7 @@ func (s *Socket) bind(ifindex int, protocol uint16) error {
 // Pause ends the flow of frames, until the next Bind: an interface that was renamed is
 // still the socket's. The kernel knows no "nothing" to bind to again, but a protocol of
 // which the filter lets no frame pass is as good.
-func (s *Socket) Pause(ifindex int) error { return s.bind(ifindex, unix.ETH_P_802_EX1) }
+func (s *Socket) Mute(ifindex int) error { return s.bind(ifindex, unix.ETH_P_802_EX1) }
 
 // FD returns the socket's descriptor, to be handed to a [Reader] elsewhere.
 func (s *Socket) FD() int { return s.fd }

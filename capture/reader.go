@@ -44,111 +44,153 @@ type Stats struct {
 	Position        uint64
 }
 
-// How long a busy reader lets frames gather. Falling asleep and waking costs as much as
-// reading a hundred frames, which is most of the work at 50,000 a second. The short
-// pause is for the two ends: where frames are so few that they would often meet a
-// sleeping reader, and where they are so many that the ring has to be emptied soon. A ring
-// that is empty takes 1.3 million frames a second in the long one, 3.4 in the short one.
-const (
-	shortPause = 3 * time.Millisecond
-	longPause  = 8 * time.Millisecond
-)
-
-// pauseAfter returns the pause that follows on a drain of some frames, two at least.
-func pauseAfter(drained int) time.Duration {
-	if drained < 64 || drained > RingFrames/8 {
-		return shortPause
-	}
-	return longPause
-}
-
-// A Reader takes frames out of the rings of some sockets, in turn. It makes one
-// system call a drain, none a frame, and does not allocate. Not safe for
-// concurrent use.
+// A Reader takes frames out of the rings of some sockets, in turn. It makes one system call
+// per drain, none per frame, and does not allocate. Not safe for concurrent use.
 type Reader struct {
 	rings []ring
-	polls []unix.PollFd // the caller's descriptor, then one for each ring
+	polls []unix.PollFd // control, output, then one for each ring
 
 	current int  // the ring to read next
 	budget  int  // frames that this drain may still take out of it
-	drained int  // frames taken since the last Wait
 	held    bool // a slot of the current ring is lent to the caller
+
+	pace   pacer
+	last   time.Time // when a drain that found a frame was over
+	frames int       // taken since the last Wait out of all rings
+	most   int       // and at most so many out of one
+	failed bool      // a socket had an error
+}
+
+// Indices of the caller's descriptors in Reader.polls, and of the first ring's.
+const (
+	pollControl = iota
+	pollOutput
+	pollRings
+)
+
+// A Wakeup tells which of the caller's descriptors ended a Wait.
+type Wakeup struct {
+	Control bool // control is readable or hung up
+	Output  bool // output is writable, if that was asked for, or broken
 }
 
 // ring is one socket's mapping.
 type ring struct {
 	fd    int
 	slots []byte
-	head  int // index of the slot to be filled next
+	head  int // offset in slots of the slot to be filled next
 	stats Stats
 }
 
-// NewReader maps the rings of sockets made by [Open]. Wait also wakes for the
-// descriptor control. The descriptors stay the caller's.
-func NewReader(sockets []int, control int) (*Reader, error) {
-	r := &Reader{polls: []unix.PollFd{{Fd: int32(control), Events: unix.POLLIN}}}
+// NewReader maps the rings of sockets that [Open] made with [RingSlots] of their number, which
+// is at most [MaxSockets]. Wait also watches the caller's
+// descriptors control and output; -1 stands for none. The descriptors stay the caller's.
+func NewReader(sockets []int, control, output int) (*Reader, error) {
+	if len(sockets) > MaxSockets {
+		return nil, fmt.Errorf("%d sockets: at most %d", len(sockets), MaxSockets)
+	}
+	slots := RingSlots(len(sockets))
+	r := &Reader{
+		polls: []unix.PollFd{{Fd: int32(control), Events: unix.POLLIN}, {Fd: int32(output)}},
+		pace:  pacer{slots: slots},
+	}
 	for i, fd := range sockets {
 		r.rings = append(r.rings, ring{fd: fd})
 		// A file can be mapped like a ring. Only a packet socket has these numbers.
 		if _, err := r.Stats(i); err != nil {
 			return nil, err
 		}
-		slots, err := unix.Mmap(fd, 0, ringLen, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		mapping, err := unix.Mmap(fd, 0, slots*slotLen, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 		if err != nil {
 			return nil, fmt.Errorf("map ring: %w", err)
 		}
-		r.rings[i].slots = slots
+		r.rings[i].slots = mapping
 		r.polls = append(r.polls, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	}
-	r.budget = RingFrames
+	r.budget = slots
 	return r, nil
 }
 
-// Wait sleeps until there may be frames, or the control descriptor is readable
-// or hung up, which it reports.
+// Wait sleeps until there may be frames, control is readable or hung up, output is broken
+// (the reader of a pipe, a socket or a terminal is gone) or, if writable is true, writable,
+// or the timeout has passed. A negative timeout means none.
 //
-// It adapts to the load. When the last drain found one frame or none, Wait
-// returns with the next frame. When it found several, more are on their way, and
-// waking for each would cost ten times the work of reading it: Wait then
-// sleeps for 3 or 8 ms, and lets them gather in the ring.
-func (r *Reader) Wait() (control bool, err error) {
+// After a quiet while Wait returns with the next frame. On a busy network it lets frames gather
+// in the rings for up to 100 ms, which only the caller's descriptors and the timeout cut short.
+func (r *Reader) Wait(writable bool, timeout time.Duration) (Wakeup, error) {
 	r.release()
-	drained := r.drained
-	r.drained = 0
-	if drained > 1 {
-		return r.pause(pauseAfter(drained)), nil
+	for i := range r.polls {
+		r.polls[i].Revents = 0
+	}
+	r.polls[pollOutput].Events = 0
+	if writable {
+		r.polls[pollOutput].Events = unix.POLLOUT
 	}
 	polls := r.polls
-	for i := range polls {
-		polls[i].Revents = 0
-	}
-	if _, err := unix.Ppoll(polls, nil, nil); err != nil && err != unix.EINTR {
-		return false, fmt.Errorf("wait for frames: %w", err)
-	}
-	for i := 1; i < len(polls); i++ {
-		if polls[i].Revents&unix.POLLERR != 0 {
-			// The interface went down (ENETDOWN): reading the error clears it, and
-			// frames flow again when it is up. The monitor tells the user. Should an
-			// error ever stay, the short sleep keeps us from spinning.
-			_, _ = unix.GetsockoptInt(int(polls[i].Fd), unix.SOL_SOCKET, unix.SO_ERROR)
-			r.drained = 2
+	if d := r.pause(); d > 0 {
+		polls = polls[:pollRings]
+		if timeout < 0 || timeout > d {
+			timeout = d
 		}
 	}
-	return polls[0].Revents != 0, nil
+	err := poll(polls, timeout)
+	if err != nil {
+		return Wakeup{}, err
+	}
+	for _, p := range polls[pollRings:] {
+		if p.Revents&unix.POLLERR != 0 {
+			// The interface went down (ENETDOWN). Reading the error clears it, and frames
+			// flow again when the interface is up. The monitor tells the user.
+			_, _ = unix.GetsockoptInt(int(p.Fd), unix.SOL_SOCKET, unix.SO_ERROR)
+			r.failed = true
+		}
+	}
+	return Wakeup{
+		Control: polls[pollControl].Revents != 0,
+		Output:  polls[pollOutput].Revents != 0,
+	}, nil
 }
 
-// pause sleeps for some time, or until the control descriptor is readable, which it
-// reports. It keeps its turn on the processor's Go scheduler meanwhile (a raw
-// system call): giving it away and getting it back, with the hand-overs between
-// threads that go with it, costs more than all the frames of the drain. A
-// collection of garbage may have to wait for that long.
-func (r *Reader) pause(d time.Duration) bool {
-	control := &r.polls[0]
-	control.Revents = 0
-	timeout := unix.Timespec{Nsec: int64(d)}
-	_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(control)), 1,
-		uintptr(unsafe.Pointer(&timeout)), 0, 0, 0)
-	return control.Revents != 0
+// pause returns for how long frames are to gather now; 0 if the next one ends the wait.
+func (r *Reader) pause() time.Duration {
+	var d time.Duration
+	if r.frames > 0 {
+		now := time.Now()
+		d = r.pace.next(r.frames, r.most, now.Sub(r.last))
+		r.last = now
+	}
+	if r.failed {
+		// If an error stays, poll(2) returns at once each time.
+		d = max(d, minPause)
+	}
+	r.frames, r.most, r.failed = 0, 0, false
+	return d
+}
+
+// poll is ppoll(2). A negative timeout means none.
+func poll(polls []unix.PollFd, timeout time.Duration) error {
+	// While a blocking call lasts, the Go scheduler gives its place to others and takes it back
+	// afterwards, and a thread of the runtime wakes up, too: that costs more than to read the
+	// frames of a short pause. A raw call keeps the place, but after 10 ms the same thread
+	// wakes up every 10 ms to see what takes so long.
+	const long = 9 * time.Millisecond
+	var limit *unix.Timespec
+	if timeout >= 0 {
+		t := unix.NsecToTimespec(int64(timeout))
+		limit = &t
+	}
+	if timeout < 0 || timeout > long {
+		if _, err := unix.Ppoll(polls, limit, nil); err != nil && err != unix.EINTR {
+			return fmt.Errorf("wait for frames: %w", err)
+		}
+		return nil
+	}
+	_, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&polls[0])), uintptr(len(polls)),
+		uintptr(unsafe.Pointer(limit)), 0, 0, 0)
+	if errno != 0 && errno != unix.EINTR {
+		return fmt.Errorf("wait for frames: %w", errno)
+	}
+	return nil
 }
 
 // Next gives the next frame, or reports false when the drain is over: all rings
@@ -161,12 +203,14 @@ func (r *Reader) Next(f *Frame) bool {
 		if r.budget > 0 && r.rings[r.current].frame(f) {
 			f.Source = r.current
 			r.budget--
-			r.drained++
 			r.held = true
 			return true
 		}
+		taken := r.pace.slots - r.budget
+		r.frames += taken
+		r.most = max(r.most, taken)
 		r.current++
-		r.budget = RingFrames
+		r.budget = r.pace.slots
 	}
 	r.current = 0
 	return false
@@ -180,7 +224,7 @@ func (r *Reader) release() {
 	r.held = false
 	g := &r.rings[r.current]
 	atomic.StoreUint32(&g.header().Status, unix.TP_STATUS_KERNEL)
-	if g.head++; g.head == RingFrames {
+	if g.head += slotLen; g.head == len(g.slots) {
 		g.head = 0
 	}
 }
@@ -188,7 +232,7 @@ func (r *Reader) release() {
 // header returns the kernel's header of the slot at the head. The mapping is
 // page-aligned and slots are a multiple of 16 bytes.
 func (g *ring) header() *unix.Tpacket2Hdr {
-	return (*unix.Tpacket2Hdr)(unsafe.Pointer(&g.slots[g.head*slotLen]))
+	return (*unix.Tpacket2Hdr)(unsafe.Pointer(&g.slots[g.head]))
 }
 
 // frame describes the frame at the head, if the kernel has filled it.
@@ -200,7 +244,7 @@ func (g *ring) frame(f *Frame) bool {
 	if status&unix.TP_STATUS_USER == 0 {
 		return false
 	}
-	slot := g.slots[g.head*slotLen : (g.head+1)*slotLen]
+	slot := g.slots[g.head:][:slotLen]
 	start := min(int(h.Mac), slotLen)
 	end := min(start+min(int(h.Snaplen), Snaplen), slotLen)
 	f.Data = slot[start:end:end]

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -13,22 +14,22 @@ import (
 	"maas-netmon/capture"
 )
 
-// drain is the bare limit: it empties a ring like ours (the same socket, filter, size and
-// sleep, from package capture), looks at nothing and does nothing else; or, with look, at one byte of
-// each frame, which is in another line of the processor's cache than the slot's status. On
-// SIGTERM it says what it lost.
+// drain is the lower limit: it empties the same ring (the socket, the filter, the size and about
+// the pauses of package capture) and does nothing else. With look it reads one byte of each
+// frame, which is in another cache line than the slot's status. On SIGTERM it prints what it lost.
 func drain(name string, look bool) error {
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {
 		return err
 	}
-	socket, err := capture.Open(ifi)
+	slots := capture.RingSlots(1)
+	socket, err := capture.Open(ifi, slots)
 	if err != nil {
 		return err
 	}
 	fd := socket.FD()
 	const slotLen = 128 // as in package capture
-	ring, err := unix.Mmap(fd, 0, capture.RingFrames*slotLen, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	ring, err := unix.Mmap(fd, 0, slots*slotLen, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return fmt.Errorf("map ring: %w", err)
 	}
@@ -45,8 +46,9 @@ func drain(name string, look bool) error {
 	}()
 	fmt.Fprintln(os.Stderr, "listening on", name)
 
-	poll := unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	polls := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	var seen int
+	last := time.Now()
 	for head := 0; ; {
 		n := 0
 		for {
@@ -59,20 +61,19 @@ func drain(name string, look bool) error {
 				seen += int(ring[head*slotLen+frame])
 			}
 			atomic.StoreUint32(status, unix.TP_STATUS_KERNEL)
-			if head++; head == capture.RingFrames {
+			if head++; head == slots {
 				head = 0
 			}
 			n++
 		}
-		if n > 1 {
-			pause := unix.Timespec{Nsec: 8e6} // the kernel writes to it
-			if n < 64 || n > capture.RingFrames/8 {
-				pause.Nsec = 3e6
-			}
-			_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, uintptr(unsafe.Pointer(&pause)), 0, 0, 0)
-		} else {
-			poll.Revents = 0
-			_, _ = unix.Ppoll([]unix.PollFd{poll}, nil, nil)
+		if n == 0 {
+			_, _ = unix.Ppoll(polls, nil, nil)
+			continue
 		}
+		now := time.Now()
+		pause := now.Sub(last) * time.Duration(slots/8) / time.Duration(n)
+		limit := unix.NsecToTimespec(int64(min(max(pause, 3*time.Millisecond), 100*time.Millisecond)))
+		_, _ = unix.Ppoll(nil, &limit, nil)
+		last = now
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"maas-netmon/capture"
 )
 
 // Usage is what --help prints.
@@ -231,6 +233,8 @@ func (o *Options) validate() error {
 		return errors.New("-i and --check exclude each other")
 	case o.Input == "" && len(o.Interfaces) == 0 && !o.Check:
 		return errors.New("no INTERFACE given")
+	case len(o.Interfaces) > capture.MaxSockets:
+		return fmt.Errorf("%d INTERFACEs given: at most %d are possible", len(o.Interfaces), capture.MaxSockets)
 	}
 	for i, name := range o.Interfaces {
 		if err := checkName(name); err != nil {

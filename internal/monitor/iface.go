@@ -32,7 +32,7 @@ func (m *monitor) change(l linkmon.Link) {
 		case l.Index == w.index && !s.away:
 			// Deleted, moved to another namespace, or renamed.
 			s.away = true
-			if err := w.socket.Pause(l.Index); err != nil && !errors.Is(err, unix.ENODEV) {
+			if err := w.socket.Mute(l.Index); err != nil && !errors.Is(err, unix.ENODEV) {
 				log.Warn("interface cannot be let go", "err", err)
 			}
 			log.Warn("interface is gone, waiting for it")

@@ -93,9 +93,10 @@ func openSockets(names []string, wait bool) ([]*watch, error) {
 		return nil, nil // a file, or --check without an interface
 	}
 	var watched []*watch
+	slots := capture.RingSlots(len(found))
 	err = sandbox.WithCapability(cap.NET_RAW, func() error {
 		for i, ifi := range found {
-			socket, err := capture.Open(ifi)
+			socket, err := capture.Open(ifi, slots)
 			if err != nil {
 				return fmt.Errorf("%s: %w", names[i], err)
 			}

@@ -23,8 +23,9 @@ func BenchmarkHandle(b *testing.B) {
 		seen:  make([]seen, 1),
 	}
 	const slotLen = 128
-	ring := make([]byte, capture.RingFrames*slotLen)
-	frames := make([]capture.Frame, capture.RingFrames)
+	slots := capture.RingSlots(1)
+	ring := make([]byte, slots*slotLen)
+	frames := make([]capture.Frame, slots)
 	for i := range frames {
 		data := ring[i*slotLen+66:][:60]
 		copy(data, []byte{

@@ -128,7 +128,7 @@ func packetSocket(t *testing.T) int {
 		if err != nil {
 			return err
 		}
-		socket, err := capture.Open(ifi)
+		socket, err := capture.Open(ifi, capture.RingSlots(1))
 		if err != nil {
 			return err
 		}

@@ -19,9 +19,17 @@ import (
 
 // A source gives frames: [capture.Reader] or [capture.File].
 type source interface {
-	Wait() (control bool, err error)
+	Wait(writable bool, timeout time.Duration) (capture.Wakeup, error)
 	Next(*capture.Frame) bool
 	Stats(index int) (capture.Stats, error)
+}
+
+// fileSource makes a source of a file.
+type fileSource struct{ *capture.File }
+
+func (f fileSource) Wait(bool, time.Duration) (capture.Wakeup, error) {
+	control, err := f.File.Wait()
+	return capture.Wakeup{Control: control}, err
 }
 
 // reading is the state of the parser once it reads.
@@ -54,8 +62,8 @@ func newReading(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*
 	}
 	var from source
 	if o.Input != "" {
-		from = capture.NewFile(passed[0], conn.FD())
-	} else if from, err = capture.NewReader(passed, conn.FD()); err != nil {
+		from = fileSource{capture.NewFile(passed[0], conn.FD())}
+	} else if from, err = capture.NewReader(passed, conn.FD(), -1); err != nil {
 		return nil, err
 	}
 	p := &reading{
@@ -81,7 +89,7 @@ func newReading(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*
 // says so, or is gone, or a file ends.
 func (p *reading) loop() error {
 	for !p.out.hurry {
-		asked, err := p.source.Wait()
+		woken, err := p.source.Wait(false, -1)
 		if err != nil && p.file {
 			p.end = err
 			return nil
@@ -92,7 +100,7 @@ func (p *reading) loop() error {
 		if err := p.drain(); err != nil {
 			return err
 		}
-		if asked {
+		if woken.Control {
 			if err := p.serve(); err != nil {
 				return err
 			}

@@ -112,7 +112,7 @@ func unrestricted(name string) error {
 	if err != nil {
 		return err
 	}
-	socket, err := capture.Open(ifi)
+	socket, err := capture.Open(ifi, capture.RingSlots(1))
 	if err != nil {
 		return err
 	}
