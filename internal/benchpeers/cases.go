@@ -8,9 +8,12 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"maas-netmon/capture"
 )
 
 // cases are what is measured, in order.
@@ -18,15 +21,19 @@ var cases = []struct {
 	name, what string
 	run        func(*lab) error
 }{
+	{"daily", "100 to 50,000 duplicates a second, all subjects at the same time", (*lab).daily},
+	{"quiet", "frame sent to event read, one new address after each quiet second", (*lab).quiet},
+	{"latency", "frame sent to event read, 250 new addresses a second", (*lab).latency},
+	{"new", "400,000 new addresses as fast as the sender can after a quiet second, events into a file", (*lab).newAddresses},
+	{"busy", "the same while 1,000 duplicates a second come", (*lab).busyBurst},
+	{"burst", "10,000 new addresses at once while the reader is stopped for 20 ms", (*lab).burst},
+	{"stall", "200,000 new addresses, 20,000 a second, while the reader of the events stalls", (*lab).stall},
 	{"full", "duplicates of 256 hosts as fast as the sender can", (*lab).full},
 	{"steady", "50,000 duplicates a second", (*lab).steady},
-	{"new", "400,000 new addresses as fast as the sender can, events into a file", (*lab).newAddresses},
-	{"burst", "10,000 new addresses at once while the reader is stopped for 20 ms", (*lab).burst},
-	{"latency", "frame sent to event read, 250 new addresses a second", (*lab).latency},
 	{"start", "start to first event", (*lab).startUp},
 	{"idle", "nobody sends", (*lab).idle},
 	{"flood", "a million new addresses as fast as the sender can, events into a file", (*lab).flood},
-	{"interfaces", "1 to 64 interfaces", (*lab).interfaces},
+	{"interfaces", "1 to 500 interfaces, one of them busy", (*lab).interfaces},
 	{"bindings", "a thousand to a million bindings", (*lab).bindings},
 	{"rates", "duplicates from 100 a second to as fast as the sender can", (*lab).rates},
 }
@@ -124,6 +131,55 @@ func (l *lab) steady() error {
 	return l.duplicates("steady", l.named(ours, bare, tcpdumpPipe, arpwatch), 200_000, 50_000)
 }
 
+// dailyRates are frames per second of the case "daily".
+var dailyRates = []int{100, 1_000, 10_000, 50_000}
+
+// daily gives all subjects the same frames at the same time, so that what else the machine does
+// concerns all of them. The start is over before the measurement.
+func (l *lab) daily() error {
+	const warmUp, window = 3, 10 // seconds
+	for _, rate := range dailyRates {
+		for range l.count {
+			var runs []*run
+			for _, s := range l.named(ours, tcpdumpPipe, arpwatch) {
+				r, pipe, err := l.start(s, toPipe, nil, "va")
+				if err != nil {
+					return err
+				}
+				discard(pipe)
+				runs = append(runs, r)
+			}
+			if _, err := l.send.send(0, 256, warmUp*rate, rate); err != nil {
+				return err
+			}
+			before := make([]time.Duration, len(runs))
+			for i, r := range runs {
+				var err error
+				if before[i], err = r.cpu(); err != nil {
+					return err
+				}
+			}
+			took, err := l.send.send(0, 256, window*rate, rate)
+			if err != nil {
+				return err
+			}
+			for i, r := range runs {
+				after, err := r.cpu()
+				if err != nil {
+					return err
+				}
+				l.at("daily", r.name, "CPU %", rate, 100*(after-before[i]).Seconds()/took.Seconds())
+			}
+			for _, r := range runs {
+				if _, err := r.stop(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // address finds the addresses in events that are text, ours and arpwatch's.
 var address = regexp.MustCompile(`(?:"ip":"|ip address: )(\d+\.\d+\.\d+\.\d+)`)
 
@@ -163,6 +219,7 @@ func (l *lab) newAddresses() error {
 			if err != nil {
 				return err
 			}
+			time.Sleep(time.Second)
 			if s.name == tcpdumpPipe { // its events are frames
 				d, err := l.drive(r, 0, frames, frames, 0)
 				if err != nil {
@@ -179,6 +236,72 @@ func (l *lab) newAddresses() error {
 			l.add("new", s.name, "lost %", lost(frames-named, frames))
 			l.add("new", s.name, "told lost %", lost(d.dropped, frames))
 			l.add("new", s.name, "sent M/s", frames/d.took.Seconds()/1e6)
+		}
+	}
+	return nil
+}
+
+// busyBurst measures a burst that meets a reader that lets frames gather. What 100 ms bring
+// beyond the ring may be lost, but has to be counted.
+func (l *lab) busyBurst() error {
+	const frames, before = 400_000, 2_000
+	for range l.count {
+		for _, s := range l.named(ours) {
+			r, _, err := l.start(s, toFile, nil, "va")
+			if err != nil {
+				return err
+			}
+			if _, err := l.send.send(frames, 256, before, 1_000); err != nil {
+				return err
+			}
+			d, named, _, err := l.fill(r, frames)
+			if err != nil {
+				return err
+			}
+			missing := frames + 256 - named
+			allowed := max(0, frames/10/d.took.Seconds()-float64(capture.RingSlots(1)))
+			l.add("busy", s.name, "lost %", lost(missing, frames))
+			l.add("busy", s.name, "lost, part of what 100 ms bring beyond the ring", float64(missing)/max(allowed, 1))
+			l.add("busy", s.name, "lost and not counted", float64(missing-d.dropped))
+		}
+	}
+	return nil
+}
+
+// stall lets the reader of the events sleep while new addresses come, and then read all.
+func (l *lab) stall() error {
+	const frames, rate = 200_000, 20_000
+	for range l.count {
+		for _, s := range l.named(ours, tcpdumpPipe, arpwatch) {
+			r, pipe, err := l.start(s, toPipe, nil, "va")
+			if err != nil {
+				return err
+			}
+			if _, err := l.send.send(0, frames, frames, rate); err != nil {
+				return err
+			}
+			memory, err := r.pss()
+			if err != nil {
+				return err
+			}
+			came := arrivals(s, pipe)
+			told := make(map[int]bool)
+			for quiet := false; !quiet; {
+				select {
+				case a := <-came:
+					told[a.host] = true
+				case <-time.After(r.settled + time.Second):
+					quiet = true
+				}
+			}
+			if _, err := r.stop(); err != nil {
+				return err
+			}
+			for a := range came {
+				told[a.host] = true
+			}
+			l.add("stall", s.name, "lost %", lost(frames-len(told), frames))
+			l.add("stall", s.name, "PSS MiB", float64(memory)/1024)
 		}
 	}
 	return nil
@@ -290,41 +413,57 @@ func hostsOfPcap(b []byte) (found []int, rest []byte) {
 	return found, b
 }
 
-func (l *lab) latency() error {
-	const frames, rate = 500, 250
+func (l *lab) latency() error { return l.delays("latency", 500, 250) }
+
+func (l *lab) quiet() error { return l.delays("quiet", 20, 1) }
+
+// delays measures how long it takes from a frame to its event, of new addresses at a rate.
+// Subjects get the same frames at the same time, but not arpwatch: its events are the others'
+// noise.
+func (l *lab) delays(name string, frames, rate int) error {
+	took := make(map[string][]float64)
 	for range l.count {
-		for _, s := range l.named(ours, tcpdumpPipe, arpwatch) {
+		var runs []*run
+		var came []<-chan arrival
+		for _, s := range l.named(ours, tcpdumpPipe) {
 			r, pipe, err := l.start(s, toPipe, nil, "va")
 			if err != nil {
 				return err
 			}
-			came := arrivals(s, pipe)
-			var sent [frames]time.Time
-			start := time.Now()
-			for i := range sent {
-				t := unix.NsecToTimespec(int64(max(0, time.Until(start.Add(time.Duration(i)*time.Second/rate)))))
-				_ = unix.Nanosleep(&t, nil)
-				sent[i] = time.Now()
-				if _, err := l.send.send(i, 1, 1, 0); err != nil {
-					return err
-				}
+			runs, came = append(runs, r), append(came, arrivals(s, pipe))
+		}
+		time.Sleep(time.Second)
+		sent := make([]time.Time, frames)
+		start := time.Now()
+		for i := range sent {
+			t := unix.NsecToTimespec(int64(max(0, time.Until(start.Add(time.Duration(i)*time.Second/time.Duration(rate))))))
+			_ = unix.Nanosleep(&t, nil)
+			sent[i] = time.Now()
+			if _, err := l.send.send(i, 1, 1, 0); err != nil {
+				return err
 			}
+		}
+		for i, r := range runs {
 			time.Sleep(r.settled)
 			if _, err := r.stop(); err != nil {
 				return err
 			}
-			var took []float64
-			for a := range came {
-				took = append(took, a.at.Sub(sent[a.host]).Seconds()*1e3)
+			n := 0
+			for a := range came[i] {
+				took[r.name] = append(took[r.name], a.at.Sub(sent[a.host]).Seconds()*1e3)
+				n++
 			}
-			slices.Sort(took)
-			if len(took) == 0 {
-				return fmt.Errorf("%s: no event", s.name)
+			if n != frames {
+				return fmt.Errorf("%s: %d events of %d frames", r.name, n, frames)
 			}
-			l.add("latency", s.name, "p50 ms", took[len(took)/2])
-			l.add("latency", s.name, "p99 ms", took[len(took)*99/100])
-			l.add("latency", s.name, "events", float64(len(took)))
 		}
+	}
+	for _, s := range l.named(ours, tcpdumpPipe) {
+		all := took[s.name]
+		slices.Sort(all)
+		l.add(name, s.name, "p50 ms", all[len(all)/2])
+		l.add(name, s.name, "p99 ms", all[len(all)*99/100])
+		l.add(name, s.name, "longest ms", all[len(all)-1])
 	}
 	return nil
 }
@@ -450,33 +589,66 @@ func (l *lab) flood() error {
 	return nil
 }
 
+// interfaceCounts and interfaceRates are those of the case "interfaces".
+var (
+	interfaceCounts = []int{1, 4, 16, 64, 500}
+	interfaceRates  = []int{100, 1_000, 10_000, 50_000}
+)
+
+// interfaces adds interfaces on which nothing comes.
 func (l *lab) interfaces() error {
 	names := []string{"va"}
-	for n := 1; n <= 64; n *= 4 {
+	for _, n := range interfaceCounts {
+		var more strings.Builder
 		for len(names) < n {
 			name := fmt.Sprintf("i%d", len(names))
-			if _, _, err := l.link(name, "far"+name); err != nil {
-				return err
-			}
+			fmt.Fprintf(&more, "link add %s type dummy\nlink set %[1]s arp off addrgenmode none up\n", name)
 			names = append(names, name)
+		}
+		if err := l.rack.Batch(more.String()); err != nil {
+			return err
 		}
 		for range l.count {
 			for _, s := range l.named(ours) {
+				start := time.Now()
 				r, _, err := l.start(s, toNull, nil, names...)
 				if err != nil {
 					return err
 				}
+				l.at("interfaces", s.name, "start ms", n, time.Since(start).Seconds()*1e3)
 				threads, err := r.threads()
 				if err != nil {
 					return err
 				}
-				d, err := l.drive(r, 0, 256, 100_000, 50_000)
+				l.at("interfaces", s.name, "threads", n, float64(threads))
+				for _, rate := range interfaceRates {
+					if _, err := l.send.send(0, 256, rate, rate); err != nil {
+						return err
+					}
+					before, err := r.cpu()
+					if err != nil {
+						return err
+					}
+					if _, err := l.send.send(0, 256, 3*rate, rate); err != nil {
+						return err
+					}
+					after, err := r.cpu()
+					if err != nil {
+						return err
+					}
+					l.at("interfaces", s.name, fmt.Sprintf("CPU ns/frame at %d/s", rate), n,
+						float64((after-before).Nanoseconds())/float64(3*rate))
+				}
+				memory, err := r.pss()
 				if err != nil {
 					return err
 				}
-				l.at("interfaces", s.name, "PSS MiB", n, float64(d.pss)/1024)
-				l.at("interfaces", s.name, "threads", n, float64(threads))
-				l.at("interfaces", s.name, "CPU ns/frame", n, d.perFrame())
+				l.at("interfaces", s.name, "PSS MiB", n, float64(memory)/1024)
+				dropped, err := r.stop()
+				if err != nil {
+					return err
+				}
+				l.at("interfaces", s.name, "lost", n, float64(dropped))
 			}
 		}
 	}

@@ -21,8 +21,8 @@ var panels = []panel{
 	{"frames lost, %, by duplicates a second", "rates", "lost %", []string{"100", "1k", "10k", "100k", "full"}},
 	{"CPU, ns a frame, by bindings", "bindings", "CPU ns/frame", []string{"1k", "10k", "100k", "1M"}},
 	{"PSS, MiB, by bindings", "bindings", "PSS MiB", []string{"1k", "10k", "100k", "1M"}},
-	{"PSS, MiB, by interfaces", "interfaces", "PSS MiB", []string{"1", "4", "16", "64"}},
-	{"CPU, ns a frame, by interfaces", "interfaces", "CPU ns/frame", []string{"1", "4", "16", "64"}},
+	{"PSS, MiB, by interfaces", "interfaces", "PSS MiB", []string{"1", "4", "16", "64", "500"}},
+	{"CPU, ns per frame at 10,000 a second, by interfaces", "interfaces", "CPU ns/frame at 10000/s", []string{"1", "4", "16", "64", "500"}},
 }
 
 // colours are those of the subjects.
