@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"maas-netmon/internal/testenv"
 )
@@ -38,9 +43,11 @@ func open(t *testing.T) (*testenv.Namespace, *Monitor, context.Context) {
 func until(t *testing.T, m *Monitor, what string, want func(Link) bool) Link {
 	t.Helper()
 	for {
-		links, err := m.Receive()
-		testenv.Must(t, err)
-		for _, l := range links {
+		u, err := m.Receive()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		for _, l := range u.Links {
 			if want(l) {
 				return l
 			}
@@ -74,6 +81,12 @@ func TestChanges(t *testing.T) {
 	}
 	do("set", "va", "address", "02:00:00:00:00:77")
 	until(t, m, "another address", func(l Link) bool { return ours(l) && l.Address == [6]byte{2, 0, 0, 0, 0, 0x77} })
+	do("property", "add", "dev", "va", "altname", "alternative", "altname", longName)
+	until(t, m, "alternative names", func(l Link) bool {
+		return ours(l) && slices.Equal(l.Alt, []string{"alternative", longName})
+	})
+	do("property", "del", "dev", "va", "altname", "alternative")
+	until(t, m, "one alternative name less", func(l Link) bool { return ours(l) && slices.Equal(l.Alt, []string{longName}) })
 	do("set", "va", "down")
 	until(t, m, "down", func(l Link) bool { return ours(l) && !l.Up })
 	do("set", "va", "name", "other")
@@ -83,9 +96,36 @@ func TestChanges(t *testing.T) {
 	do("del", "va")
 	until(t, m, "gone", func(l Link) bool { return ours(l) && l.Gone })
 	do("add", "va", "type", "veth", "peer", "name", "vc")
-	anew := until(t, m, "made anew", func(l Link) bool { return l.Name == "va" })
-	if anew.Index == va.Index {
-		t.Errorf("made anew under the same index: %+v", anew)
+	again := until(t, m, "created again", func(l Link) bool { return l.Name == "va" })
+	if again.Index == va.Index {
+		t.Errorf("created again under the same index: %+v", again)
+	}
+}
+
+// longName has as many bytes as an alternative name can have (ALTIFNAMSIZ is 128).
+var longName = strings.Repeat("n", 127)
+
+// An interface changes its type and keeps its index.
+func TestTypeChanges(t *testing.T) {
+	testenv.Require(t, testenv.Tun)
+	ns, m, _ := open(t)
+	var tap int
+	testenv.Must(t, ns.Do(func() (err error) {
+		if tap, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+			return err
+		}
+		ifr, err := unix.NewIfreq("tap0")
+		if err != nil {
+			return err
+		}
+		ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
+		return unix.IoctlIfreq(tap, unix.TUNSETIFF, ifr)
+	}))
+	defer unix.Close(tap)
+	ethernet := until(t, m, "tap0", func(l Link) bool { return l.Name == "tap0" && l.Type == unix.ARPHRD_ETHER })
+	for _, typ := range []uint16{unix.ARPHRD_IEEE80211_RADIOTAP, unix.ARPHRD_ETHER} {
+		testenv.Must(t, unix.IoctlSetInt(tap, unix.TUNSETLINK, int(typ)))
+		until(t, m, "another type", func(l Link) bool { return l.Index == ethernet.Index && l.Type == typ })
 	}
 }
 
@@ -134,33 +174,178 @@ func TestWait(t *testing.T) {
 	testenv.Must(t, err)
 }
 
-// More changes than the socket's queue holds: what was lost is asked for, and what was
-// deleted meanwhile is gone.
-func TestBurst(t *testing.T) {
-	ns, m, ctx := open(t)
-	_, err := m.WaitAttach(ctx, "va")
+// dropped returns how many messages for the subscription the kernel dropped.
+func dropped(t *testing.T, ns *testenv.Namespace, m *Monitor) string {
+	t.Helper()
+	fd, _, err := m.FDs()
 	testenv.Must(t, err)
-	testenv.Must(t, m.conn.SetReadBuffer(2048))
-	var commands strings.Builder
-	for i := range 500 {
-		fmt.Fprintf(&commands, "link set va %s\n", []string{"up", "down"}[i%2])
+	var st unix.Stat_t
+	testenv.Must(t, unix.Fstat(fd, &st))
+	var sockets []byte
+	testenv.Must(t, ns.Do(func() (err error) {
+		sockets, err = os.ReadFile("/proc/thread-self/net/netlink")
+		return err
+	}))
+	// The last two columns are the number of dropped messages and the socket's inode.
+	for line := range strings.Lines(string(sockets)) {
+		if fields := strings.Fields(line); len(fields) == 10 && fields[9] == fmt.Sprint(st.Ino) {
+			return fields[8]
+		}
 	}
-	commands.WriteString("link add last type veth peer name lastpeer\nlink del va\nlink set last up\n")
-	for range 500 {
-		commands.WriteString("link set last mtu 1400\nlink set last mtu 1500\n")
+	t.Fatal("the subscription is not in /proc/net/netlink")
+	return ""
+}
+
+// Interfaces change while the kernel drops messages: before the loss is reported, while the queue
+// is read afterwards (then no error reports what is dropped), and at each point between. In the
+// end the table has the kernel's state, and an update mentioned the interface after the change,
+// also if it has the index and the name that it had before.
+func TestChangesWhileMessagesAreLost(t *testing.T) {
+	for _, c := range []struct{ name, commands string }{
+		{"deleted", "link del va"},
+		{"created again under the same index", "link del va\nlink add va index %d type veth peer name vb"},
+		{"lent to another namespace", "netns"},
+		{"names swapped", "link set va name tmp\nlink set vx name va\nlink set tmp name vx"},
+		{"another alternative name", "link property del dev va altname first\nlink property add dev va altname second"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ns, m, _ := open(t)
+			other := testenv.Net(t)
+			testenv.Must(t, m.conn.SetReadBuffer(2048))
+			var table Table
+			receive := func(what string) []Link {
+				t.Helper()
+				u, err := m.Receive()
+				if err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
+				return table.Apply(u)
+			}
+			for i := range 12 {
+				testenv.Must(t, ns.Batch("link add vx type veth peer name vy\nlink property add dev va altname first\nlink set va up\nlink set vb up\n"))
+				converge(t, ns, &table, receive)
+				va, _ := table.Find("va")
+
+				for before := dropped(t, ns, m); dropped(t, ns, m) == before; {
+					testenv.Must(t, ns.Batch(strings.Repeat("link set vy mtu 1400\nlink set vy mtu 1500\n", 20)))
+				}
+				for range i {
+					if pending, err := m.Pending(); err != nil || !pending {
+						break
+					}
+					receive("a part of the queue")
+				}
+				switch {
+				case strings.Contains(c.commands, "%d"):
+					testenv.Must(t, ns.Batch(fmt.Sprintf(c.commands, va.Index)))
+				case strings.Contains(c.commands, "netns"):
+					testenv.Must(t, ns.IP("link", "set", "va", "netns", other.Path()))
+					testenv.Must(t, other.IP("link", "set", "va", "netns", ns.Path()))
+				default:
+					testenv.Must(t, ns.Batch(c.commands))
+				}
+				mentioned := converge(t, ns, &table, receive)
+				if _, ok := table.Find("va"); ok && !mentioned["va"] {
+					t.Errorf("after %d updates: no update mentioned the interface", i)
+				}
+				// The same start for the next time.
+				for _, name := range []string{"va", "vx"} {
+					if _, ok := table.Find(name); ok {
+						testenv.Must(t, ns.IP("link", "del", name))
+					}
+				}
+				testenv.Must(t, ns.IP("link", "add", "va", "type", "veth", "peer", "name", "vb"))
+			}
+		})
+	}
+}
+
+// converge receives until the table has the kernel's state, and returns the names of the
+// interfaces that the updates mentioned.
+func converge(t *testing.T, ns *testenv.Namespace, table *Table, receive func(string) []Link) map[string]bool {
+	t.Helper()
+	var lister *Lister
+	testenv.Must(t, ns.Do(func() (err error) {
+		lister, err = OpenLister()
+		return err
+	}))
+	defer lister.Close()
+	mentioned := map[string]bool{}
+	for {
+		truth, err := lister.List()
+		testenv.Must(t, err)
+		slices.SortFunc(truth.Links, func(a, b Link) int { return a.Index - b.Index })
+		diff := cmp.Diff(truth.Links, table.All())
+		if diff == "" && len(mentioned) > 0 {
+			return mentioned
+		}
+		for _, l := range receive("not the kernel's state (-kernel +table):\n" + diff) {
+			mentioned[l.Name] = true
+		}
+	}
+}
+
+// A listing is complete or says that it is not, while interfaces come and go.
+func TestListWhileInterfacesChange(t *testing.T) {
+	ns, m, _ := open(t)
+	var commands strings.Builder
+	for i := range 100 { // more than one message holds
+		fmt.Fprintf(&commands, "link add a%d type veth peer name b%d\n", i, i)
 	}
 	testenv.Must(t, ns.Batch(commands.String()))
-	gone, up := false, false
-	for !gone || !up {
-		links, err := m.Receive()
+	done := make(chan error)
+	go func() {
+		done <- ns.Batch(strings.Repeat("link add x type veth peer name y\nlink del x\n", 200))
+	}()
+	for {
+		u, err := m.List()
 		testenv.Must(t, err)
-		for _, l := range links {
-			switch l.Name {
-			case "va":
-				gone = l.Gone
-			case "last":
-				up = l.Up
+		names := map[string]bool{}
+		for _, l := range u.Links {
+			names[l.Name] = true
+		}
+		for i := range 100 {
+			if u.Complete && (!names[fmt.Sprintf("a%d", i)] || !names[fmt.Sprintf("b%d", i)]) {
+				t.Fatalf("a%d or b%d is missing in a complete listing: %v", i, i, slices.Sorted(maps.Keys(names)))
 			}
 		}
+		select {
+		case err := <-done:
+			testenv.Must(t, err)
+			return
+		default:
+		}
+	}
+}
+
+// An answer that nobody read to its end makes the kernel refuse the next request (EBUSY). The
+// next listing is complete all the same.
+func TestListAfterUnreadAnswer(t *testing.T) {
+	ns, m, _ := open(t)
+	var commands strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&commands, "link add a%d type veth peer name b%d\n", i, i)
+	}
+	testenv.Must(t, ns.Batch(commands.String()))
+	if a := m.lister.ask(); a.err != nil || a.interrupted {
+		t.Fatalf("first answer: %+v", a)
+	}
+	testenv.Must(t, unix.Sendmsg(m.lister.fd, listRequest(1000), nil, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}, 0))
+	if a := m.lister.ask(); !errors.Is(a.err, unix.EBUSY) {
+		t.Fatalf("the kernel took a second request (%v): this test tests nothing", a.err)
+	}
+	if a := m.lister.attempt(); a.err != nil || len(a.links) != 203 { // lo, va, vb
+		t.Errorf("%d interfaces, %v", len(a.links), a.err)
+	}
+}
+
+// With CAP_NET_ADMIN the queue is longer than net.core.rmem_max allows.
+func TestReceiveBuffer(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	_, m, _ := open(t)
+	got, err := m.conn.ReadBuffer()
+	testenv.Must(t, err)
+	if got < 2*receiveBuffer { // the kernel doubles it (socket(7))
+		t.Errorf("queue of %d bytes, want %d", got, 2*receiveBuffer)
 	}
 }

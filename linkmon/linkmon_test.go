@@ -2,10 +2,12 @@ package linkmon
 
 import (
 	"encoding/hex"
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +24,13 @@ const (
 	// tun device "t", index 7, ARPHRD_NONE.
 	tun = "00 00 fe ff 07 00 00 00 90 10 00 00 00 00 00 00" +
 		"06 00 03 00 74 00 00 00"
+	// veth "va" with the alternative names "one" and "two": IFLA_IFNAME, IFLA_PROP_LIST (nested) of
+	// two IFLA_ALT_IFNAME.
+	vethAlt = "00 00 01 00 02 00 00 00 02 10 00 00 00 00 00 00" +
+		"07 00 03 00 76 61 00 00 14 00 34 80 08 00 35 00 6f 6e 65 00 08 00 35 00 74 77 6f 00"
+	// A wireless event: IFLA_IFNAME, IFLA_WIRELESS.
+	wireless = "00 00 01 00 02 00 00 00 43 10 01 00 00 00 00 00" +
+		"07 00 03 00 76 61 00 00 08 00 0b 00 01 02 03 04"
 	// A port leaves its bridge: AF_BRIDGE, of an interface that stays.
 	bridgePort = "07 00 01 00 02 00 00 00 43 10 01 00 00 00 00 00" +
 		"07 00 03 00 76 61 00 00"
@@ -54,6 +63,9 @@ func TestDecode(t *testing.T) {
 		{"not Ethernet", []netlink.Message{message(t, unix.RTM_NEWLINK, tun)},
 			[]Link{{Index: 7, Name: "t", Type: unix.ARPHRD_NONE}}},
 		{"left its bridge", []netlink.Message{message(t, unix.RTM_DELLINK, bridgePort)}, nil},
+		{"alternative names", []netlink.Message{message(t, unix.RTM_NEWLINK, vethAlt)},
+			[]Link{{Index: 2, Name: "va", Alt: []string{"one", "two"}, Type: unix.ARPHRD_ETHER}}},
+		{"wireless event", []netlink.Message{message(t, unix.RTM_NEWLINK, wireless)}, nil},
 		{"of an address", []netlink.Message{message(t, unix.RTM_NEWADDR, vethUp)}, nil},
 		{"several, in order", []netlink.Message{
 			message(t, unix.RTM_NEWLINK, vethDown),
@@ -89,40 +101,131 @@ func TestDecodeTruncated(t *testing.T) {
 	}
 }
 
-// What a whole dump does not tell of is gone, an interrupted one says nothing of that.
-func TestProcess(t *testing.T) {
-	va := Link{Index: 2, Name: "va", Type: unix.ARPHRD_ETHER, Up: true, Running: true, State: 6}
-	tunnel := Link{Index: 7, Name: "t", Type: unix.ARPHRD_NONE}
+// Names move between interfaces, and what a complete update does not list is gone.
+func TestTable(t *testing.T) {
+	link := func(index int, name string, alt ...string) Link { return Link{Index: index, Name: name, Alt: alt} }
 	gone := func(l Link) Link { l.Gone = true; return l }
-	known := table{}
-	for _, step := range []struct {
-		name  string
-		flags netlink.HeaderFlags
-		types []netlink.HeaderType
-		data  []string
-		want  []Link
-		again bool
+	changes := func(links ...Link) Update { return Update{Links: links} }
+	all := func(links ...Link) Update { return Update{links, true} }
+	for _, c := range []struct {
+		name    string
+		updates []Update
+		last    []Link         // what the last one returns
+		want    map[string]int // index by name, 0 for none
 	}{
-		{"first dump", netlink.Multi, []netlink.HeaderType{unix.RTM_NEWLINK, unix.RTM_NEWLINK}, []string{vethUp, tun}, []Link{va, tunnel}, false},
-		{"a change", 0, []netlink.HeaderType{unix.RTM_NEWLINK}, []string{vethUp}, []Link{va}, false},
-		{"interrupted dump", netlink.Multi | netlink.DumpInterrupted, []netlink.HeaderType{unix.RTM_NEWLINK}, []string{vethUp}, []Link{va}, true},
-		{"dump without the tunnel", netlink.Multi, []netlink.HeaderType{unix.RTM_NEWLINK}, []string{vethUp}, []Link{va, gone(tunnel)}, false},
-		{"it is forgotten", netlink.Multi, []netlink.HeaderType{unix.RTM_NEWLINK}, []string{vethUp}, []Link{va}, false},
-		{"deleted", 0, []netlink.HeaderType{unix.RTM_DELLINK}, []string{vethUp}, []Link{gone(va)}, false},
-		{"dump with nothing", netlink.Multi, []netlink.HeaderType{unix.RTM_NEWADDR}, []string{vethUp}, nil, false},
+		{"empty", []Update{all()}, nil, map[string]int{"a": 0, "": 0}},
+		{"first listing", []Update{all(link(2, "a"), link(3, "b", "x"))},
+			[]Link{link(2, "a"), link(3, "b", "x")}, map[string]int{"a": 2, "b": 3, "x": 3, "c": 0}},
+		{"created, renamed", []Update{all(link(2, "a")), changes(link(3, "b"), link(3, "c"))},
+			[]Link{link(3, "b"), link(3, "c")}, map[string]int{"a": 2, "b": 0, "c": 3}},
+		{"deleted", []Update{all(link(2, "a", "x")), changes(gone(link(2, "a")))},
+			[]Link{gone(link(2, "a"))}, map[string]int{"a": 0, "x": 0}},
+		{"names swapped", []Update{all(link(2, "a"), link(3, "b")), changes(link(2, "t"), link(3, "a"), link(2, "b"))},
+			[]Link{link(2, "t"), link(3, "a"), link(2, "b")}, map[string]int{"a": 3, "b": 2, "t": 0}},
+		{"names swapped, seen halfway", []Update{all(link(2, "a"), link(3, "b")), changes(link(2, "b"))},
+			[]Link{link(2, "b")}, map[string]int{"a": 0, "b": 2}},
+		{"names swapped, the other half", []Update{all(link(2, "a"), link(3, "b")), changes(link(2, "b")), changes(link(3, "a"))},
+			[]Link{link(3, "a")}, map[string]int{"a": 3, "b": 2}},
+		{"alternative name moved", []Update{all(link(2, "a", "x"), link(3, "b")), changes(link(2, "a"), link(3, "b", "x"))},
+			[]Link{link(2, "a"), link(3, "b", "x")}, map[string]int{"x": 3}},
+		{"alternative name removed", []Update{all(link(2, "a", "x")), changes(link(2, "a"))},
+			[]Link{link(2, "a")}, map[string]int{"x": 0, "a": 2}},
+		{"not listed", []Update{all(link(2, "a"), link(3, "b"), link(4, "c")), all(link(3, "b"))},
+			[]Link{gone(link(2, "a")), gone(link(4, "c")), link(3, "b")}, map[string]int{"a": 0, "b": 3, "c": 0}},
+		{"an incomplete listing says nothing of the others", []Update{all(link(2, "a"), link(3, "b")), changes(link(3, "b"))},
+			[]Link{link(3, "b")}, map[string]int{"a": 2, "b": 3}},
+		{"deleted, created again under the same index", []Update{all(link(2, "a")), changes(gone(link(2, "a")), link(2, "a"))},
+			[]Link{gone(link(2, "a")), link(2, "a")}, map[string]int{"a": 2}},
 	} {
-		var messages []netlink.Message
-		for i, typ := range step.types {
-			m := message(t, typ, step.data[i])
-			m.Header.Flags = step.flags
-			messages = append(messages, m)
+		var table Table
+		var last []Link
+		for _, u := range c.updates {
+			last = table.Apply(u)
 		}
-		got, again, err := known.process(messages)
-		if err != nil || again != step.again {
-			t.Errorf("%s: again %v, want %v; %v", step.name, again, step.again, err)
+		if diff := cmp.Diff(c.last, last); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
-		if diff := cmp.Diff(step.want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", step.name, diff)
+		for name, index := range c.want {
+			if l, ok := table.Find(name); l.Index != index || ok != (index != 0) {
+				t.Errorf("%s: %q is %+v (%v), want index %d", c.name, name, l, ok, index)
+			}
 		}
+	}
+}
+
+// The end of an answer, its errors and its interruption.
+func TestAnswer(t *testing.T) {
+	const ours = 7
+	reply := func(sequence uint32, flags netlink.HeaderFlags, typ netlink.HeaderType, data string) netlink.Message {
+		m := message(t, typ, data)
+		m.Header.Sequence, m.Header.Flags = sequence, netlink.Multi|flags
+		return m
+	}
+	va := Link{Index: 2, Name: "va", Type: unix.ARPHRD_ETHER}
+	for _, c := range []struct {
+		name string
+		in   []netlink.Message
+		want answer
+	}{
+		{"not at its end", []netlink.Message{reply(ours, 0, unix.RTM_NEWLINK, vethDown)}, answer{links: []Link{va}}},
+		{"whole", []netlink.Message{reply(ours, 0, unix.RTM_NEWLINK, vethDown), reply(ours, 0, netlink.Done, "00 00 00 00")},
+			answer{links: []Link{va}, done: true}},
+		{"interrupted", []netlink.Message{reply(ours, netlink.DumpInterrupted, unix.RTM_NEWLINK, vethDown), reply(ours, 0, netlink.Done, "00 00 00 00")},
+			answer{links: []Link{va}, done: true, interrupted: true}},
+		{"to another request", []netlink.Message{reply(6, netlink.DumpInterrupted, unix.RTM_NEWLINK, vethDown), reply(6, 0, netlink.Done, "00 00 00 00")}, answer{}},
+		{"after its end", []netlink.Message{reply(ours, 0, netlink.Done, "00 00 00 00"), reply(ours, 0, unix.RTM_NEWLINK, vethDown)}, answer{done: true}},
+		{"refused", []netlink.Message{reply(ours, 0, netlink.Error, "f0 ff ff ff")}, answer{done: true, err: unix.EBUSY}},
+		{"broken off", []netlink.Message{reply(ours, 0, netlink.Done, "f4 ff ff ff")}, answer{done: true, err: unix.ENOMEM}},
+	} {
+		got := answer{sequence: ours}
+		got.add(c.in)
+		c.want.sequence = ours
+		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(answer{}), cmpopts.EquateErrors()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+	for _, bad := range []netlink.Message{reply(ours, 0, netlink.Done, "00"), reply(ours, 0, unix.RTM_NEWLINK, "00 00")} {
+		got := answer{sequence: ours}
+		if got.add([]netlink.Message{bad}); got.err == nil || !got.done {
+			t.Errorf("%v: %+v", bad, got)
+		}
+	}
+}
+
+// What List returns after some attempts.
+func TestComplete(t *testing.T) {
+	whole := answer{links: []Link{{Index: 2}}, done: true}
+	interrupted := answer{links: []Link{{Index: 3}}, done: true, interrupted: true}
+	failed := func(err error) answer { return answer{links: []Link{{Index: 4}}, err: err} }
+	for _, c := range []struct {
+		name     string
+		attempts []answer // the last one repeats
+		want     Update
+		err      error
+		count    int
+	}{
+		{"at once", []answer{whole}, Update{whole.links, true}, nil, 1},
+		{"no interface", []answer{{done: true}}, Update{nil, true}, nil, 1},
+		{"interrupted", []answer{interrupted, interrupted, whole}, Update{whole.links, true}, nil, 3},
+		{"earlier answer unread", []answer{failed(unix.EBUSY), whole}, Update{whole.links, true}, nil, 2},
+		{"memory short", []answer{failed(unix.ENOBUFS), failed(unix.ENOMEM), whole}, Update{whole.links, true}, nil, 3},
+		{"the kernel stopped", []answer{failed(unix.EAGAIN), whole}, Update{whole.links, true}, nil, 2},
+		{"buffer too small", []answer{failed(errTooLong), whole}, Update{whole.links, true}, nil, 2},
+		{"always interrupted", []answer{interrupted}, Update{interrupted.links, false}, nil, listAttempts},
+		{"interrupted, then short of memory", []answer{interrupted, failed(unix.ENOMEM)}, Update{interrupted.links, false}, nil, listAttempts},
+		{"refused", []answer{failed(unix.EPERM)}, Update{}, unix.EPERM, 1},
+	} {
+		count := 0
+		got, err := complete(func() answer {
+			count++
+			return c.attempts[min(count, len(c.attempts))-1]
+		})
+		if diff := cmp.Diff(c.want, got); diff != "" || !errors.Is(err, c.err) || count != c.count {
+			t.Errorf("%s: %v after %d attempts, want %v after %d (-want +got):\n%s", c.name, err, count, c.err, c.count, diff)
+		}
+	}
+	// Never answered: an error, and no list of no interfaces.
+	if got, err := complete(func() answer { return answer{err: unix.EBUSY} }); !errors.Is(err, unix.EBUSY) || got.Complete {
+		t.Errorf("never answered: %+v, %v", got, err)
 	}
 }

@@ -90,8 +90,8 @@ func (ns *Namespace) ip(stdin string, args ...string) error {
 	return nil
 }
 
-// path names the namespace for ip(8).
-func (ns *Namespace) path() string {
+// Path names the namespace for ip(8), in this process and while it is open.
+func (ns *Namespace) Path() string {
 	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.file.Fd())
 }
 
@@ -114,7 +114,7 @@ type Host struct {
 func Connect(a *Namespace, nameA string, macA MAC, b *Namespace, nameB string, macB MAC) (Host, Host, error) {
 	hostA, hostB := Host{a, nameA, macA}, Host{b, nameB, macB}
 	return hostA, hostB, a.IP("link", "add", nameA, "address", macA.String(), "type", "veth",
-		"peer", "name", nameB, "address", macB.String(), "netns", b.path())
+		"peer", "name", nameB, "address", macB.String(), "netns", b.Path())
 }
 
 // Up sets the interface up, with addresses like 10.0.0.1/24.
