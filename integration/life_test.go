@@ -309,7 +309,7 @@ func TestWait(t *testing.T) {
 	sendFence(t, p, b.Port(t)).True(t)
 
 	// What comes under the name must be Ethernet.
-	other := p.Log.Expect(testenv.Holds(`msg="interface is there, but is not Ethernet: waiting for another" interface=vx`))
+	other := p.Log.Expect(testenv.Holds(`msg="interface is not Ethernet: waiting for another" interface=vx`))
 	testenv.Must(t, here.IP("tuntap", "add", "dev", "vx", "mode", "tun"))
 	other.True(t)
 	testenv.Must(t, here.IP("link", "del", "vx"))

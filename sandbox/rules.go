@@ -205,6 +205,7 @@ func monitorRules(g MonitorGrant, eventfds []int) []rule {
 	rules = append(rules, allowEach("recvmsg", "the parser's numbers, netlink", 0, g.Receive)...)
 	rules = append(rules, allowEach("sendmsg", "netlink", 0, g.Send)...)
 	rules = append(rules, allowFDs("bind", "moves a packet socket to the interface that came back", 0, g.Bind)...)
+	rules = append(rules, allowFDs("getsockname", "which interface a packet socket is bound to", 0, g.Bind)...)
 	rules = append(rules, allowEach("pwrite64", "metrics file", 0, g.Rewrite)...)
 	rules = append(rules, allowEach("ftruncate", "metrics file", 0, g.Rewrite)...)
 	if g.Directory != 0 {

@@ -27,6 +27,9 @@ type Counters struct {
 	Evicted     uint64
 	Bindings    uint64
 
+	// Rebound is how often the socket was not bound to the interface of its name and no message
+	// had told. The monitor counts it; it is in no message.
+	Rebound  uint64
 	Position uint64 // how many bytes of a file are behind; not logged
 }
 
@@ -66,7 +69,7 @@ func (c *Counters) Attrs() []any {
 		slog.Uint64("new", c.NewBindings), slog.Uint64("moved", c.Moved),
 		slog.Uint64("refreshed", c.Refreshed), slog.Uint64("refused", c.Refused),
 		slog.Uint64("ignored", c.Ignored), slog.Uint64("evicted", c.Evicted),
-		slog.Uint64("bindings", c.Bindings),
+		slog.Uint64("bindings", c.Bindings), slog.Uint64("rebound", c.Rebound),
 	}
 }
 

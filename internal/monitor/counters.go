@@ -89,8 +89,7 @@ func (m *monitor) answer(r received) error {
 		m.summary()
 	}
 	m.writeMetrics()
-	// Only who has an answer feeds the watchdog.
-	m.manager.notify("WATCHDOG=1", m.status())
+	m.confirm()
 	switch {
 	case !m.stopping:
 		return nil
@@ -101,16 +100,41 @@ func (m *monitor) answer(r received) error {
 	return m.child.CloseWrite()
 }
 
+// confirm feeds the watchdog: the parser has answered, and each socket is bound to the interface
+// that has its name, which is compared once in a heartbeat.
+func (m *monitor) confirm() {
+	if m.links != nil && !m.stopping && time.Since(m.checked) >= m.heartbeat*3/4 {
+		m.checked = time.Now()
+		m.reportFlaps()
+		err := m.checkBindings()
+		if m.agreed = err == nil; err != nil {
+			slog.Warn("cannot confirm that interfaces are watched", "err", err)
+		}
+	}
+	if m.links == nil || m.agreed {
+		m.manager.notify("WATCHDOG=1", m.status())
+	}
+}
+
 // writeMetrics writes the metrics file, if there is one.
 func (m *monitor) writeMetrics() {
 	if m.metrics == nil {
 		return
 	}
+	m.countRebounds()
 	m.metrics.write(metrics(m.names, m.counters))
+}
+
+// countRebounds puts the monitor's own counter beside the parser's.
+func (m *monitor) countRebounds() {
+	for i, w := range m.watched {
+		m.counters[i].Rebound = w.rebound
+	}
 }
 
 // summary logs the counters of each name, whatever the log level: somebody asked.
 func (m *monitor) summary() {
+	m.countRebounds()
 	for i, name := range m.names {
 		r := slog.NewRecord(time.Now(), slog.LevelInfo, "counters", 0)
 		r.Add("interface", name)

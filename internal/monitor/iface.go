@@ -1,81 +1,188 @@
+// This file runs in the monitor: it binds the socket of each interface to the interface that
+// has the name now. linkmon's table and the kernel's bindings hold the state; an update of the
+// table, whatever it reports, leads to the same function, reconcile.
+
 package monitor
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"maas-netmon/capture"
 	"maas-netmon/linkmon"
 )
 
-// linkState is what the user was last told of an interface.
-type linkState struct {
-	known   bool
-	away    bool // no interface of that name, or none that can be watched
-	down    bool
-	carrier bool
-}
-
-// change follows what became of an interface: says it once, and binds the socket of
-// a watched name to the interface that has the name now. The socket, its ring and
-// the parser's mapping stay.
-func (m *monitor) change(l linkmon.Link) {
-	for i, w := range m.watched {
-		s := &m.states[i]
-		log := slog.With("interface", w.name)
-		switch {
-		case l.Name == w.name && !l.Gone:
-			m.present(w, s, l, log)
-		case l.Index == w.index && !s.away:
-			// Deleted, moved to another namespace, or renamed.
-			s.away = true
-			if err := w.socket.Mute(l.Index); err != nil && !errors.Is(err, unix.ENODEV) {
-				log.Warn("interface cannot be let go", "err", err)
+// update takes what the kernel reported of interfaces.
+func (m *monitor) update(u linkmon.Update) {
+	for _, l := range m.table.Apply(u) {
+		for i, w := range m.watched {
+			if l.Index == w.index || l.Called(w.name) {
+				m.reconcile(i)
 			}
-			log.Warn("interface is gone, waiting for it")
 		}
 	}
 }
 
-// present handles word of an interface that has the name of a watched one.
-func (m *monitor) present(w *watch, s *linkState, l linkmon.Link, log *slog.Logger) {
-	if l.Index != w.index || s.away {
-		there := "back"
-		if w.index == 0 {
-			there = "there"
-		}
-		if !capture.Ethernet(l.Type) {
-			if !s.away {
-				log.Warn("interface is gone, waiting for it")
-			}
-			if l.Index != w.index {
-				log.Warn("interface is " + there + ", but is not Ethernet: waiting for another")
-			}
-			s.away, w.index = true, l.Index
-			return
-		}
-		if err := w.socket.Bind(l.Index); err != nil {
-			// Gone again; the kernel will say so.
-			log.Warn("interface is "+there+", but cannot be bound", "err", err)
-			return
-		}
-		w.index = l.Index
-		*s = linkState{}
-		log.Info("interface is " + there)
-	}
-	down, carrier := !l.Up, l.Running
+// reconcile binds the socket of a name to the interface that has the name now, again if it
+// is bound to it already: the kernel may have unbound it meanwhile. The socket, its ring and
+// the parser's mapping stay. It reports what changed.
+func (m *monitor) reconcile(i int) {
+	w := m.watched[i]
+	l, found := m.table.Find(w.name)
+	now := absent
 	switch {
-	case down && (!s.known || !s.down):
-		log.Warn("interface is down")
-	case !down && !carrier && (!s.known || s.down || s.carrier):
-		log.Warn("interface has no carrier", "state", l.State)
-	case !down && carrier && s.known && (s.down || !s.carrier):
-		log.Info("interface is up")
+	case !found:
+	case m.watchedElsewhere(i, l.Index):
+		now = duplicate
+	default:
+		now = conditionOf(l)
 	}
-	s.known, s.down, s.carrier = true, down, carrier
+	if w.index != 0 && (!now.watched() || l.Index != w.index) {
+		m.unbind(i)
+		if now.watched() {
+			m.report(i, absent, l)
+		}
+	}
+	if now.watched() && !m.bind(i, l.Index) {
+		now = absent // it is gone again; the kernel will report that
+	}
+	m.report(i, now, l)
+}
+
+// watchedElsewhere reports whether another name's socket is bound to the interface.
+func (m *monitor) watchedElsewhere(i, index int) bool {
+	for j, w := range m.watched {
+		if j != i && w.index == index {
+			return true
+		}
+	}
+	return false
+}
+
+// bind binds the socket of a name to an interface, and reports whether that succeeded.
+func (m *monitor) bind(i, index int) bool {
+	w := m.watched[i]
+	bound, err := w.socket.Bound()
+	if err == nil {
+		err = w.socket.Bind(index)
+	}
+	if err != nil {
+		slog.Debug("interface cannot be bound", "interface", w.name, "err", err)
+		w.index = 0
+		return false
+	}
+	if w.index == index && bound != index {
+		// It was unbound. Messages that wait may tell why.
+		if pending, err := m.links.Pending(); err == nil && !pending {
+			m.countRebound(w)
+		}
+	}
+	w.index = index
+	return true
+}
+
+// countRebound counts and logs that a socket was not bound to what its name stood for, and that no
+// message of the kernel had told.
+func (m *monitor) countRebound(w *watch) {
+	w.rebound++
+	slog.Warn("interface changed without a message of the kernel, bound again", "interface", w.name)
+}
+
+// unbind ends the flow of frames from the interface that the socket of a name is bound to.
+func (m *monitor) unbind(i int) {
+	w := m.watched[i]
+	if err := w.socket.Mute(w.index); err != nil && !errors.Is(err, unix.ENODEV) {
+		slog.Warn("cannot unbind interface", "interface", w.name, "err", err)
+	}
+	w.index = 0
+}
+
+// report logs a change of an interface's condition, if it is due.
+func (m *monitor) report(i int, now condition, l linkmon.Link) {
+	messages, flaps := m.states[i].next(now, time.Now())
+	m.logLink(i, messages, flaps, l)
+}
+
+// logLink logs messages about an interface.
+func (m *monitor) logLink(i int, messages []message, flaps uint64, l linkmon.Link) {
+	for _, message := range messages {
+		attrs := []any{"interface", m.watched[i].name}
+		if m.states[i].now == noCarrier {
+			attrs = append(attrs, "state", l.State)
+		}
+		if flaps > 0 {
+			attrs = append(attrs, "flaps", flaps)
+		}
+		slog.Log(context.Background(), message.level, message.text, attrs...)
+	}
+}
+
+// reportFlaps logs the changes that were not due when they happened. Each heartbeat calls it.
+func (m *monitor) reportFlaps() {
+	for i, w := range m.watched {
+		l, _ := m.table.Find(w.name)
+		messages, flaps := m.states[i].report(time.Now())
+		m.logLink(i, messages, flaps, l)
+	}
+}
+
+// checkBindings compares the kernel's bindings with the kernel's list of interfaces, which it
+// reads itself, so that a message that never came cannot hide a difference. A socket that is not
+// bound to the interface that has the name now is bound again. It returns an error if a
+// difference stays.
+func (m *monitor) checkBindings() error {
+	// Messages that wait explain a difference, and have it mended. But they are waited for once.
+	pending, err := m.links.Pending()
+	if err != nil {
+		return err
+	}
+	if pending && !m.postponed {
+		m.postponed = true
+		return nil
+	}
+	m.postponed = false
+	truth, err := m.links.List()
+	if err != nil {
+		return err
+	}
+	if !truth.Complete {
+		return nil // interfaces come and go; the next time will tell
+	}
+	var list linkmon.Table
+	list.Apply(truth)
+	wrong := map[int]uint64{} // how often each was bound again before
+	for i, w := range m.watched {
+		if !m.agrees(i, &list) {
+			wrong[i] = w.rebound
+		}
+	}
+	m.update(truth)
+	for i, before := range wrong {
+		w := m.watched[i]
+		if !m.agrees(i, &list) {
+			return fmt.Errorf("%s: the socket is not bound to the interface", w.name)
+		}
+		if w.rebound == before {
+			m.countRebound(w)
+		}
+	}
+	return nil
+}
+
+// agrees reports whether the socket of a name is bound to the interface that has the name in the
+// list, or to none if there is no such interface or it cannot be watched.
+func (m *monitor) agrees(i int, list *linkmon.Table) bool {
+	w := m.watched[i]
+	want := 0
+	if l, found := list.Find(w.name); found && conditionOf(l).watched() && !m.watchedElsewhere(i, l.Index) {
+		want = l.Index
+	}
+	bound, err := w.socket.Bound()
+	return err == nil && bound == want
 }
 
 // A loss is said at once, and then once a minute at the most.

@@ -181,6 +181,7 @@ var families = []metric{
 	{"refused_total", "counter", "Bindings of addresses that no host can have.", func(c *control.Counters) uint64 { return c.Refused }},
 	{"ignored_total", "counter", "ARP packets that are neither request nor reply.", func(c *control.Counters) uint64 { return c.Ignored }},
 	{"evicted_total", "counter", "Bindings that were forgotten because the table was full.", func(c *control.Counters) uint64 { return c.Evicted }},
+	{"rebound_total", "counter", "Times that the socket was not bound to the interface of the name.", func(c *control.Counters) uint64 { return c.Rebound }},
 	{"bindings", "gauge", "Bindings in the table.", func(c *control.Counters) uint64 { return c.Bindings }},
 }
 

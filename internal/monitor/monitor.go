@@ -108,7 +108,7 @@ func (m *monitor) confined() {
 		h.Packet = m.watched[0].socket.FD()
 	}
 	if m.links != nil {
-		if fd, err := m.links.FD(); err == nil {
+		if fd, _, err := m.links.FDs(); err == nil {
 			h.Netlink = fd
 		}
 	}
@@ -232,6 +232,11 @@ type monitor struct {
 	dropped  []loss // of frames, by name
 	evicted  loss   // of bindings, over all interfaces
 	states   []linkState
+
+	table     linkmon.Table // of all interfaces
+	checked   time.Time     // when the kernel's bindings were compared with its interfaces
+	agreed    bool          // and whether they agreed
+	postponed bool          // the comparison waits for messages of the kernel
 }
 
 // received is a message of the parser, or why there is none any more.
@@ -242,8 +247,8 @@ type received struct {
 
 // changed is what the kernel said of interfaces, or why it says nothing any more.
 type changed struct {
-	links []linkmon.Link
-	err   error
+	linkmon.Update
+	err error
 }
 
 func newMonitor(names []string, watched []*watch, links *linkmon.Monitor, manager *manager,
@@ -367,13 +372,15 @@ func (m *monitor) handOver() error {
 func (m *monitor) release() error {
 	for i, w := range m.watched {
 		if w.index == 0 {
-			m.states[i].away = true
 			slog.Info("interface is not there, waiting for it", "interface", w.name)
 			continue
 		}
-		if err := w.socket.Bind(w.index); err != nil && !errors.Is(err, unix.ENODEV) {
+		if err := w.socket.Bind(w.index); errors.Is(err, unix.ENODEV) {
+			w.index = 0 // gone in the meantime: the first update will tell
+		} else if err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
-		} // gone in the meantime: linkmon will tell when it is back
+		}
+		m.states[i] = linkState{now: up, reported: up, existed: true}
 	}
 	return m.child.Send(privsep.Message{Type: privsep.Start})
 }
@@ -387,11 +394,11 @@ func (m *monitor) confine() (sandbox.Layers, error) {
 		Child:   m.child.PidFD(),
 	}
 	if m.links != nil {
-		netlink, err := m.links.FD()
+		subscription, lister, err := m.links.FDs()
 		if err != nil {
 			return sandbox.Layers{}, err
 		}
-		g.Receive, g.Send = append(g.Receive, netlink), []int{netlink}
+		g.Receive, g.Send = append(g.Receive, subscription, lister), []int{lister}
 	}
 	if m.checking {
 		g.Write = append(g.Write, unix.Stdout)
@@ -441,9 +448,7 @@ func (m *monitor) announce() {
 func (m *monitor) serve() error {
 	m.confined()
 	if m.links != nil {
-		if err := m.follow(); err != nil {
-			return err
-		}
+		go m.follow()
 	}
 	progress := new(time.Ticker) // never
 	if m.input != nil && m.input.shown {
@@ -469,9 +474,7 @@ func (m *monitor) serve() error {
 			if c.err != nil {
 				return c.err
 			}
-			for _, l := range c.links {
-				m.change(l)
-			}
+			m.update(c.Update)
 		case <-m.silence:
 			if err := m.beat(); err != nil {
 				return err
@@ -494,19 +497,16 @@ func (m *monitor) serve() error {
 	}
 }
 
-// follow begins to receive what the kernel says of interfaces.
-func (m *monitor) follow() error {
-	go func() {
-		for {
-			links, err := m.links.Receive()
-			m.changes <- changed{links, err}
-			if err != nil {
-				return
-			}
+// follow receives what the kernel reports of interfaces, first all that exist: what changed
+// between opening the sockets and subscribing is in there.
+func (m *monitor) follow() {
+	for {
+		update, err := m.links.Receive()
+		m.changes <- changed{update, err}
+		if err != nil {
+			return
 		}
-	}()
-	// What changed between opening the sockets and subscribing is in here too.
-	return m.links.Refresh()
+	}
 }
 
 // end ends the parser, if it has not ended already, and turns what happened into the

@@ -20,9 +20,10 @@ import (
 
 // watch is one INTERFACE of the command line and its socket.
 type watch struct {
-	name   string
-	socket *capture.Socket
-	index  int // 0 as long as the interface was never there
+	name    string
+	socket  *capture.Socket
+	index   int    // of the interface that the socket is bound to, 0 for none
+	rebound uint64 // how often the binding was wrong and no message had told
 }
 
 // prepare does what needs a privilege and then gives every privilege up, whether it
@@ -100,7 +101,7 @@ func openSockets(names []string, wait bool) ([]*watch, error) {
 			if err != nil {
 				return fmt.Errorf("%s: %w", names[i], err)
 			}
-			watched = append(watched, &watch{names[i], socket, ifi.Index})
+			watched = append(watched, &watch{name: names[i], socket: socket, index: ifi.Index})
 		}
 		return nil
 	})
