@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,12 +19,23 @@ import (
 
 // update takes what the kernel reported of interfaces.
 func (m *monitor) update(u linkmon.Update) {
-	for _, l := range m.table.Apply(u) {
-		for i, w := range m.watched {
-			if l.Index == w.index || l.Called(w.name) {
-				m.reconcile(i)
-			}
+	links := m.table.Apply(u)
+	var affected []int
+	for i, w := range m.watched {
+		if u.Complete || slices.ContainsFunc(links, func(l linkmon.Link) bool { return l.Index == w.index || l.Called(w.name) }) {
+			affected = append(affected, i)
 		}
+	}
+	// First all that lost their interface: another name may have it now.
+	for _, i := range affected {
+		w := m.watched[i]
+		if l, found := m.table.Find(w.name); w.index != 0 && (!found || l.Index != w.index) {
+			m.unbind(i)
+			m.report(i, absent, l)
+		}
+	}
+	for _, i := range affected {
+		m.reconcile(i)
 	}
 }
 
@@ -41,11 +53,8 @@ func (m *monitor) reconcile(i int) {
 	default:
 		now = conditionOf(l)
 	}
-	if w.index != 0 && (!now.watched() || l.Index != w.index) {
+	if w.index != 0 && !now.watched() {
 		m.unbind(i)
-		if now.watched() {
-			m.report(i, absent, l)
-		}
 	}
 	if now.watched() && !m.bind(i, l.Index) {
 		now = absent // it is gone again; the kernel will report that
