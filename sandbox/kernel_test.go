@@ -119,11 +119,11 @@ func policiesOf(t *testing.T, name string, pid int) []model {
 		reader.process = "reader"
 		return []model{p.policy(), reader.policy()}
 	}
-	if len(fds["netlink"]) != len(p.sockets) || len(fds["pidfd"]) != 1 {
+	if len(fds["subscription"]) != len(p.sockets) || len(fds["lister"]) != len(p.sockets) || len(fds["pidfd"]) != 1 {
 		t.Fatalf("descriptors of the %s: %v", name, fds)
 	}
-	p.write, p.receive = []int{2, control}, append([]int{control}, fds["netlink"]...)
-	p.send, p.child = fds["netlink"], fds["pidfd"][0]
+	p.write, p.receive = []int{2, control}, slices.Concat([]int{control}, fds["subscription"], fds["lister"])
+	p.send, p.child = fds["lister"], fds["pidfd"][0]
 	return []model{p.policy()}
 }
 
@@ -136,7 +136,7 @@ func descriptorsOf(t *testing.T, pid int) map[string][]int {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	testenv.Must(t, err)
 	defer unix.Close(pidfd)
-	domains := map[int]string{unix.AF_UNIX: "control", unix.AF_NETLINK: "netlink", unix.AF_PACKET: "packet"}
+	domains := map[int]string{unix.AF_UNIX: "control", unix.AF_NETLINK: "lister", unix.AF_PACKET: "packet"}
 	fds := map[string][]int{}
 	for _, e := range entries {
 		fd, err := strconv.Atoi(e.Name())
@@ -154,9 +154,14 @@ func descriptorsOf(t *testing.T, pid int) map[string][]int {
 			ours, err := unix.PidfdGetfd(pidfd, fd, 0)
 			testenv.Must(t, err)
 			domain, err := unix.GetsockoptInt(ours, unix.SOL_SOCKET, unix.SO_DOMAIN)
-			unix.Close(ours)
 			testenv.Must(t, err)
 			kind = domains[domain]
+			name, err := unix.Getsockname(ours)
+			testenv.Must(t, err)
+			if nl, ok := name.(*unix.SockaddrNetlink); ok && nl.Groups != 0 {
+				kind = "subscription"
+			}
+			unix.Close(ours)
 		}
 		fds[kind] = append(fds[kind], fd)
 	}

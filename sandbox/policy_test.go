@@ -80,6 +80,7 @@ func (p *confined) policy() []permit {
 			on("recvmsg", p.receive),
 			on("sendmsg", p.send),
 			on("bind", p.sockets),
+			on("getsockname", p.sockets),
 			on("pwrite64", p.metrics),
 			on("ftruncate", p.metrics),
 			on("pidfd_send_signal", []int{p.child}),

@@ -128,7 +128,7 @@ func TestDescriptorsAreExact(t *testing.T) {
 	for _, table := range tables(t, 1024) {
 		for _, r := range table.rules {
 			switch r.call {
-			case "read", "write", "pwrite64", "ftruncate", "sendmsg", "recvmsg", "bind", "pidfd_send_signal", "renameat2", "unlinkat":
+			case "read", "write", "pwrite64", "ftruncate", "sendmsg", "recvmsg", "bind", "getsockname", "pidfd_send_signal", "renameat2", "unlinkat":
 				if len(r.args) == 0 || r.args[0].i != 0 || r.args[0].mask|1023 != allBits {
 					t.Errorf("%s: %s is not bound to a descriptor: %+v", table.name, r.call, r.args)
 				}

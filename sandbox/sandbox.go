@@ -62,7 +62,8 @@ type ParserGrant struct {
 type MonitorGrant struct {
 	// Write lists the descriptors that may be written with write(2), Receive the sockets
 	// that may be received from with recvmsg(2), Send those that may be sent to with
-	// sendmsg(2), and Bind those that may be bound again with bind(2).
+	// sendmsg(2), and Bind those that may be bound again with bind(2)
+	// and asked with getsockname(2) what they are bound to.
 	Write, Receive, Send, Bind []int
 	// Rewrite lists files whose content may be replaced, Directory the one directory,
 	// open with O_PATH, in which two files may exchange their names and a file be

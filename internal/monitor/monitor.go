@@ -108,7 +108,7 @@ func (m *monitor) confined() {
 		h.Packet = m.watched[0].socket.FD()
 	}
 	if m.links != nil {
-		if fd, _, err := m.links.FDs(); err == nil {
+		if _, fd, err := m.links.FDs(); err == nil { // the one that sends
 			h.Netlink = fd
 		}
 	}
