@@ -28,7 +28,7 @@ func TestBadInput(t *testing.T) {
 			"maas-netmon: \"sixteen-bytes-xx\": longer than the name of an interface can be (15 bytes)\n" + see},
 		{"longest", []string{"fifteen-bytes-x"}, 1, "maas-netmon: fifteen-bytes-x: no such network interface\n"},
 		{"empty", []string{""}, 2, "maas-netmon: the name of an interface is empty\n" + see},
-		{"a path", []string{"../etc"}, 2, "maas-netmon: \"../etc\": not the name of an interface\n" + see},
+		{"a path", []string{"../etc"}, 2, "maas-netmon: \"../etc\": not the name of an interface\nmaas-netmon: hint: to read a file: maas-netmon -i ../etc\n"},
 		{"two lines", []string{"a\nb"}, 2, "maas-netmon: \"a\\nb\": not the name of an interface\n" + see},
 		{"an escape sequence", []string{"\x1b[31m"}, 1, "maas-netmon: ?[31m: no such network interface\n"},
 		{"unknown option", []string{"--bogus", "va"}, 2, "maas-netmon: unknown option --bogus\n" + see},

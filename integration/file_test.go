@@ -86,6 +86,9 @@ func TestFile(t *testing.T) {
 				{`exec "$0" "$@"`, path},
 				{`exec "$0" "$@" <` + path, "-"},
 				{`cat ` + path + ` | "$0" "$@"`, "-"},
+				{`exec "$0" "$@" <` + path, "/dev/stdin"},
+				{`exec "$0" "$@" 3<` + path, "/dev/fd/3"},
+				{`cat ` + path + ` | "$0" "$@" 9<&0 </dev/null`, "/proc/self/fd/9"},
 			} {
 				status, stdout, stderr := withoutPrivilege(t, c.shell, "-i", c.arg)
 				if diff := cmp.Diff(arpLines, stdout); status != 0 || stderr != "" || diff != "" {
@@ -154,6 +157,16 @@ func TestNoFile(t *testing.T) {
 		{"no name", "", []string{"--input-file", ""}, 2, "maas-netmon: invalid value \"\" for --input-file: no name\n" + see},
 		{"not for reading", `exec "$0" "$@" 0>/dev/null`, []string{"-i", "-"}, 2, "maas-netmon: standard input is not open for reading\n" + see},
 		{"nothing", `exec "$0" "$@" </dev/null`, []string{"-i", "-"}, 3, "maas-netmon: standard input: input ended before its header\n"},
+		{"two files", "", []string{"-i", "/dev/null", "--input-file=/dev/null"}, 2, "maas-netmon: invalid value \"/dev/null\" for --input-file: one FILE only\n" + see},
+		{"descriptor not open", "", []string{"-i", "/dev/fd/77"}, 2, "maas-netmon: /dev/fd/77 is not open for reading\n" + see},
+		{"no descriptor", "", []string{"-i", "/dev/fd/-1"}, 1, "maas-netmon: /dev/fd/-1: no such file or directory\n"},
+		{"descriptor for writing", `exec "$0" "$@" 7>/dev/null`, []string{"-i", "/proc/self/fd/7"}, 2,
+			"maas-netmon: /proc/self/fd/7 is not open for reading\n" + see},
+		{"standard output", "", []string{"-i", "/dev/fd/1"}, 2, "maas-netmon: /dev/fd/1 is not open for reading\n" + see},
+		{"no -i", "", []string{"x.pcap"}, 1, "maas-netmon: x.pcap: no such network interface\nmaas-netmon: hint: to read a file: maas-netmon -i x.pcap\n"},
+		{"no -i, and a long name", "", []string{"dir/x.PCAPNG"}, 2,
+			"maas-netmon: \"dir/x.PCAPNG\": not the name of an interface\nmaas-netmon: hint: to read a file: maas-netmon -i dir/x.PCAPNG\n"},
+		{"no -i for standard input", "", []string{"-"}, 1, "maas-netmon: -: no such network interface\nmaas-netmon: hint: to read a file: maas-netmon -i -\n"},
 		{"closed", `exec "$0" "$@" <&-`, []string{"-i", "-"}, 3, "maas-netmon: standard input: input ended before its header\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -232,7 +245,7 @@ func TestPipeStalls(t *testing.T) {
 	testenv.Must(t, err)
 	second.True(t)
 
-	counters := p.Log.Expect(testenv.Holds("msg=counters interface=- frames=2 "))
+	counters := p.Log.Expect(testenv.Holds("msg=counters file=- frames=2 "))
 	p.Signal(t, unix.SIGUSR1)
 	counters.True(t)
 	p.Signal(t, sigTERM)
@@ -253,7 +266,7 @@ func TestReaderOfAFileStalls(t *testing.T) {
 	if _, ok := p.Log.Await(testenv.Holds("msg=reading")); !ok {
 		t.Fatal(p.Log.Seen())
 	}
-	counters := p.Log.Expect(testenv.Holds("msg=counters interface=" + path + " frames=3 "))
+	counters := p.Log.Expect(testenv.Holds("msg=counters file=" + path + " frames=3 "))
 	p.Signal(t, unix.SIGUSR1)
 	counters.True(t) // it has read them, and still answers
 	p.Signal(t, sigTERM)

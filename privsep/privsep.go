@@ -26,13 +26,14 @@ import (
 const controlFD = 3
 
 // CloseStray closes every descriptor above standard error that the program was
-// started with, so that neither process holds one by accident: what it
-// refers to would be readable behind every confinement. Call it first in main.
+// started with, except keep, so that neither process holds one by accident: what it
+// refers to would be readable behind every confinement. keep is marked close-on-exec; a
+// number up to 2, or -1, keeps none. Call it first in main.
 //
 // The Go runtime's own two (its netpoller's epoll instance and eventfd, made early
 // when a standard stream does not block) stay, and with them an inherited
 // descriptor of these kinds, which leads nowhere.
-func CloseStray() error {
+func CloseStray(keep int) error {
 	// None must reach the parser, whatever fails below. The call is new in Linux 5.9 (ENOSYS
 	// before), the flag in 5.11 (EINVAL before).
 	if err := unix.CloseRange(controlFD, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil && err != unix.ENOSYS && err != unix.EINVAL {
@@ -55,7 +56,7 @@ func CloseStray() error {
 		if fd < controlFD || fd == int(dir.Fd()) {
 			continue
 		}
-		if kind, _ := os.Readlink("/proc/self/fd/" + name); strings.HasPrefix(kind, "anon_inode:[event") {
+		if kind, _ := os.Readlink("/proc/self/fd/" + name); fd == keep || strings.HasPrefix(kind, "anon_inode:[event") {
 			unix.CloseOnExec(fd) // for kernels that did not do it above
 			continue
 		}

@@ -68,8 +68,12 @@ func child(role string) int {
 		}
 		fmt.Println(c.Pid())
 		select {}
-	case "stray":
-		if err := CloseStray(); err != nil {
+	case "stray", "stray but 5":
+		keep := -1
+		if role != "stray" {
+			keep = 5
+		}
+		if err := CloseStray(keep); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 30
 		}
@@ -227,6 +231,10 @@ func TestCloseStray(t *testing.T) {
 		if got := runChild(t, "stray", func(cmd *exec.Cmd) { cmd.ExtraFiles = c.files }); got != "" {
 			t.Errorf("%s: still open: %s", c.name, got)
 		}
+	}
+	got := runChild(t, "stray but 5", func(cmd *exec.Cmd) { cmd.ExtraFiles = slices.Repeat([]*os.File{secret}, 20) })
+	if want := "5 is /etc/passwd\n"; got != want {
+		t.Errorf("still open but the one to keep: %q, want %q", got, want)
 	}
 }
 

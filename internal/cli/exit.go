@@ -30,8 +30,13 @@ type Failure struct {
 func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
-// UsageError is an error in the command line.
+// UsageError returns an error in the command line as a Failure. One that is a Failure already, with a
+// hint of its own, stays as it is.
 func UsageError(err error) error {
+	var f *Failure
+	if errors.As(err, &f) {
+		return err
+	}
 	return &Failure{ExitUsage, err, "see maas-netmon --help"}
 }
 

@@ -30,7 +30,7 @@ moves to another MAC (MOVED), or is seen again after a while (REFRESHED).
 Options:
   -i, --input-file FILE
                       read pcap or pcapng instead of an interface; - is standard
-                      input, a pipe or a file. Needs no privilege
+                      input, a pipe or a file. Needs no privilege; once only
   -v, --verbose       also print each ARP packet in full, as text
   --format FORMAT     json, or text: a line of columns for people (default json)
   --wait              an INTERFACE that does not exist yet is waited for
@@ -137,9 +137,13 @@ func (o *Options) flagSet() *flag.FlagSet {
 	fs.BoolVar(&o.Wait, "wait", false, "")
 	fs.StringVar(&o.User, "user", "", "")
 	input := func(s string) error {
-		if o.Input = s; s == "" {
+		switch {
+		case s == "":
 			return errors.New("no name")
+		case o.Input != "":
+			return errors.New("one FILE only")
 		}
+		o.Input = s
 		return nil
 	}
 	fs.Func("i", "", input)
@@ -238,6 +242,9 @@ func (o *Options) validate() error {
 	}
 	for i, name := range o.Interfaces {
 		if err := checkName(name); err != nil {
+			if hint := FileHint(name); hint != "" {
+				return &Failure{ExitUsage, err, hint}
+			}
 			return err
 		}
 		if slices.Contains(o.Interfaces[:i], name) {

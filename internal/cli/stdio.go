@@ -14,11 +14,3 @@ func CheckStdout() error {
 	}
 	return err
 }
-
-// InputName is how messages call an input.
-func InputName(name string) string {
-	if name == "-" {
-		return "standard input"
-	}
-	return name
-}

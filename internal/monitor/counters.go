@@ -135,9 +135,13 @@ func (m *monitor) countRebounds() {
 // summary logs the counters of each name, whatever the log level: somebody asked.
 func (m *monitor) summary() {
 	m.countRebounds()
+	key := "interface"
+	if m.input != nil {
+		key = "file"
+	}
 	for i, name := range m.names {
 		r := slog.NewRecord(time.Now(), slog.LevelInfo, "counters", 0)
-		r.Add("interface", name)
+		r.Add(key, name)
 		r.Add(m.counters[i].Attrs()...)
 		_ = slog.Default().Handler().Handle(context.Background(), r)
 	}

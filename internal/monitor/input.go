@@ -22,8 +22,8 @@ type input struct {
 
 // openInput opens a file to be read, without any privilege.
 func openInput(name string) (*input, error) {
-	in := &input{fd: unix.Stdin}
-	if name != "-" {
+	in := &input{fd: cli.InputFD(name)}
+	if in.fd < 0 {
 		// Non-blocking, so that a pipe that nobody writes to yet is no reason to wait
 		// here; the parser waits until there is something to read.
 		fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
@@ -31,10 +31,10 @@ func openInput(name string) (*input, error) {
 			return nil, inputFailure(name, err)
 		}
 		in.fd = fd
-	} else if flags, err := unix.FcntlInt(uintptr(unix.Stdin), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE == unix.O_WRONLY {
-		return nil, cli.UsageError(errors.New("standard input is not open for reading"))
-	} else if privsep.Replaced(unix.Stdin) {
-		return nil, &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("standard input: %w", privsep.ErrReplaced),
+	} else if flags, err := unix.FcntlInt(uintptr(in.fd), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE == unix.O_WRONLY {
+		return nil, cli.UsageError(fmt.Errorf("%s is not open for reading", cli.InputName(name)))
+	} else if privsep.Replaced(in.fd) {
+		return nil, &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("%s: %w", cli.InputName(name), privsep.ErrReplaced),
 			Hint: "put cat between: cat FILE | maas-netmon -i -"}
 	}
 	if isTerminal(in.fd) {
@@ -47,6 +47,9 @@ func openInput(name string) (*input, error) {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		return nil, inputFailure(name, unix.EISDIR)
+	case 0:
+		// An anonymous inode: a descriptor of the Go runtime, where the caller's was not open.
+		return nil, inputFailure(name, unix.EBADF)
 	case unix.S_IFREG:
 		// Standard input may have been read from before.
 		if start, err := unix.Seek(in.fd, 0, unix.SEEK_CUR); err == nil {
@@ -66,10 +69,10 @@ func inputFailure(name string, err error) error {
 	return f
 }
 
-// close closes the monitor's descriptor when the parser has its own. Standard input stays:
+// close closes the monitor's descriptor when the parser has its own. A standard stream stays:
 // nothing else may take its number.
 func (in *input) close() error {
-	if in.fd == unix.Stdin {
+	if in.fd <= unix.Stderr {
 		return nil
 	}
 	return unix.Close(in.fd)

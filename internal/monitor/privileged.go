@@ -50,7 +50,7 @@ func acquire(o cli.Options) ([]*watch, error) {
 	if err := sandbox.ClearEffective(); err != nil {
 		return nil, cli.Unconfined(err)
 	}
-	if err := privsep.CloseStray(); err != nil {
+	if err := privsep.CloseStray(cli.InputFD(o.Input)); err != nil {
 		return nil, cli.Unconfined(err)
 	}
 	become, err := chooseUser(o.User)
@@ -124,7 +124,7 @@ func findInterface(all []net.Interface, name string) (*net.Interface, error) {
 			return &all[i], nil
 		}
 	}
-	return nil, fmt.Errorf("%s: %w", name, errNoInterface)
+	return nil, &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("%s: %w", name, errNoInterface), Hint: cli.FileHint(name)}
 }
 
 // noCapability is the error of an installation that is not complete.
