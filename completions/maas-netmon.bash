@@ -9,11 +9,12 @@ _maas_netmon() {
 		return
 		;;
 	--user) words=$(compgen -u) ;;
-	--refresh | --max-bindings | --stats-interval) return ;;
+	--refresh | --moved-interval | --max-rate | --max-bindings | --stats-interval) return ;;
 	*)
 		words=$(cd /sys/class/net && echo *)
 		if [[ $cur == -* ]]; then
-			words='-i --input-file -v --verbose --format --wait --refresh --max-bindings
+			words='-i --input-file -v --verbose --format --wait --refresh
+				--moved-interval --max-rate --max-bindings
 				--stats-interval --metrics-file --user --check --log-level --version --help'
 		fi
 		;;

@@ -5,6 +5,8 @@ complete -c maas-netmon -s v -l verbose -d 'Also print each ARP packet in full'
 complete -c maas-netmon -x -l format -a 'json text' -d 'JSON, or text for people'
 complete -c maas-netmon -l wait -d 'Wait for an interface that does not exist yet'
 complete -c maas-netmon -x -l refresh -d 'How long a binding stays quiet before REFRESHED'
+complete -c maas-netmon -x -l moved-interval -d 'How often a binding that keeps moving is reported'
+complete -c maas-netmon -x -l max-rate -d 'At most this many lines per second'
 complete -c maas-netmon -x -l max-bindings -d 'How many bindings are remembered'
 complete -c maas-netmon -x -l stats-interval -d 'Print the counters this often'
 complete -c maas-netmon -r -F -l metrics-file -d "The counters for node_exporter's textfile collector"

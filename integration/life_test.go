@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -180,77 +179,6 @@ func errorLines(lines []string) []string {
 		}
 	}
 	return errors
-}
-
-func TestReaderGoesAway(t *testing.T) {
-	t.Parallel()
-	a, b := rawPair(t)
-	r, w, err := os.Pipe()
-	testenv.Must(t, err)
-	p := testenv.Watch(t, a.Namespace, testenv.Options{Stdout: w}, a.Name)
-	testenv.Must(t, w.Close())
-	testenv.Must(t, r.Close())
-	testenv.Must(t, b.Port(t).Send(request(macC, "10.0.0.5").Bytes()))
-	if status := p.Exit(t); status != 1 {
-		t.Errorf("exit status %d, want 1", status)
-	}
-	got := errorLines(p.Log.WaitEnd(t))
-	if len(got) != 1 || got[0] != "maas-netmon: standard output: write: broken pipe" {
-		t.Errorf("errors: %q", got)
-	}
-}
-
-// A reader that does not read makes the program wait, not grow; SIGTERM ends it all the
-// same, and a reader that goes on gets whole lines.
-func TestReaderStalls(t *testing.T) {
-	for _, how := range []string{"blocking", "non-blocking"} {
-		t.Run(how, func(t *testing.T) {
-			t.Parallel()
-			a, b := rawPair(t)
-			r, w, err := os.Pipe()
-			testenv.Must(t, err)
-			defer r.Close()
-			testenv.Must(t, unix.SetNonblock(int(w.Fd()), how == "non-blocking"))
-			p := testenv.Watch(t, a.Namespace, testenv.Options{Stdout: w}, a.Name)
-			testenv.Must(t, w.Close())
-			port := b.Port(t)
-			// More lines than a pipe holds: 64 KiB.
-			const n = 3000
-			for i := range n {
-				testenv.Must(t, port.Send(request(macC, address(i)).Bytes()))
-			}
-			// One page of it read, the rest is there.
-			page := make([]byte, 4096)
-			if _, err := r.Read(page); err != nil {
-				t.Fatal(err)
-			}
-			started := time.Now()
-			p.Signal(t, sigTERM)
-			if status := p.Exit(t); status != 0 {
-				t.Errorf("exit status %d, want 0", status)
-			}
-			// It is promised within a second; a slow machine gets some more.
-			if took := time.Since(started); took > 3*time.Second {
-				t.Errorf("it took %v", took)
-			}
-			got := errorLines(p.Log.WaitEnd(t))
-			if len(got) != 1 || got[0] != "maas-netmon: standard output: its reader does not read; the last lines are lost" {
-				t.Errorf("errors: %q", got)
-			}
-			rest := make([]byte, 1<<20)
-			size := 0
-			for {
-				n, err := r.Read(rest[size:])
-				size += n
-				if err != nil {
-					break
-				}
-			}
-			if text := string(rest[:size]); !strings.HasSuffix(text, "}\n") {
-				t.Errorf("the last line is cut: %q", text[max(0, len(text)-100):])
-			}
-		})
-	}
 }
 
 // downAndUp sets an interface down and up, and waits for the program to say so.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -36,6 +37,11 @@ Options:
   --wait              an INTERFACE that does not exist yet is waited for
   --refresh DURATION  how long a binding stays quiet before REFRESHED (default
                       10m)
+  --moved-interval DURATION
+                      a binding that keeps moving is reported at most this often
+                      (default 1s; with -i 0, every move)
+  --max-rate N        at most N lines per second, moves first (default 0, which
+                      is no limit)
   --max-bindings N    how many bindings are remembered, over all interfaces; the
                       least recently seen goes first (default 262144)
   --stats-interval DURATION
@@ -72,7 +78,16 @@ const (
 	defaultMaxBindings = 262144
 	// MaxBindings is the largest value of --max-bindings. It equals tracker.MaxBindings, which the
 	// monitor may not import; package parserproc does not compile if they differ.
-	MaxBindings = 1 << 30
+	MaxBindings          = 1 << 30
+	defaultMovedInterval = time.Second // for interfaces; for a file it is 0
+	// unset is the value of a duration that was not given.
+	unset = time.Duration(math.MinInt64)
+	// MaxMovedInterval is the largest value of --moved-interval. It equals
+	// tracker.MaxMovedInterval.
+	MaxMovedInterval = 24 * time.Hour
+	// maxMaxRate is the largest value of --max-rate, MinVerboseRate the smallest with -v.
+	maxMaxRate     = 1_000_000
+	MinVerboseRate = 17
 	// DefaultMetricsInterval is how often the metrics file is written.
 	DefaultMetricsInterval = 15 * time.Second
 )
@@ -99,6 +114,8 @@ type Options struct {
 	Zone          string // as TZ in the environment, for verbose text
 	Journal       bool   // standard error is the journal
 	Refresh       time.Duration
+	MovedInterval time.Duration
+	MaxRate       int // lines per second, 0 for no limit
 	MaxBindings   int
 	StatsInterval time.Duration // 0: never
 	MetricsFile   string        // file; "" for none
@@ -133,6 +150,8 @@ func (o *Options) flagSet() *flag.FlagSet {
 	fs.DurationVar(&o.StatsInterval, "stats-interval", 0, "")
 	fs.StringVar(&o.MetricsFile, "metrics-file", "", "")
 	fs.DurationVar(&o.Refresh, "refresh", defaultRefresh, "")
+	fs.DurationVar(&o.MovedInterval, "moved-interval", unset, "")
+	fs.IntVar(&o.MaxRate, "max-rate", 0, "")
 	fs.IntVar(&o.MaxBindings, "max-bindings", defaultMaxBindings, "")
 	fs.BoolVar(&o.Wait, "wait", false, "")
 	fs.StringVar(&o.User, "user", "", "")
@@ -180,6 +199,12 @@ func ParseOptions(args []string, logLevel slog.Level) (Options, error) {
 	}
 	if o.Version {
 		return o, nil
+	}
+	if o.MovedInterval == unset {
+		o.MovedInterval = defaultMovedInterval
+		if o.Input != "" {
+			o.MovedInterval = 0
+		}
 	}
 	return o, o.validate()
 }
@@ -229,6 +254,12 @@ func (o *Options) validate() error {
 		return fmt.Errorf("invalid value %v for --stats-interval: want at least 1s", o.StatsInterval)
 	case o.Refresh < time.Second:
 		return fmt.Errorf("invalid value %v for --refresh: want at least 1s", o.Refresh)
+	case o.MovedInterval < 0 || o.MovedInterval > MaxMovedInterval:
+		return fmt.Errorf("invalid value %v for --moved-interval: want 0 to %v", o.MovedInterval, MaxMovedInterval)
+	case o.MaxRate < 0 || o.MaxRate > maxMaxRate:
+		return fmt.Errorf("invalid value %d for --max-rate: want 0 to %d", o.MaxRate, maxMaxRate)
+	case o.Verbose && o.MaxRate > 0 && o.MaxRate < MinVerboseRate:
+		return fmt.Errorf("invalid value %d for --max-rate: want at least %d with -v, for the lines of one packet", o.MaxRate, MinVerboseRate)
 	case o.MaxBindings < 1 || o.MaxBindings > MaxBindings:
 		return fmt.Errorf("invalid value %d for --max-bindings: want 1 to %d", o.MaxBindings, MaxBindings)
 	case o.Input != "" && len(o.Interfaces) > 0:
@@ -290,6 +321,7 @@ func (o *Options) ParserArgs() []string {
 	args := []string{"maas-netmon", "--role", RoleParser, "--check=" + strconv.FormatBool(o.Check),
 		"--verbose=" + strconv.FormatBool(o.Verbose),
 		"--format", o.Format, "--colour=" + strconv.FormatBool(o.Colour), "--zone", o.Zone, "--journal=" + strconv.FormatBool(o.Journal),
+		"--moved-interval", o.MovedInterval.String(), "--max-rate", strconv.Itoa(o.MaxRate),
 		"--refresh", o.Refresh.String(), "--max-bindings", strconv.Itoa(o.MaxBindings)}
 	if o.Input != "" {
 		return append(args, "--input-file", o.Input)

@@ -13,7 +13,7 @@ import (
 var allOptions = cmp.Options{}
 
 func defaults(interfaces ...string) Options {
-	return Options{Format: FormatJSON, Refresh: defaultRefresh, MaxBindings: defaultMaxBindings, Interfaces: interfaces}
+	return Options{Format: FormatJSON, Refresh: defaultRefresh, MovedInterval: defaultMovedInterval, MaxBindings: defaultMaxBindings, Interfaces: interfaces}
 }
 
 func TestParseOptions(t *testing.T) {
@@ -43,10 +43,13 @@ func TestParseOptions(t *testing.T) {
 		{"--verbose --format text eth0", func(o *Options) { o.Verbose, o.Format = true, FormatText }},
 		{"--check", func(o *Options) { o.Check, o.Interfaces = true, nil }},
 		{"--check eth0", func(o *Options) { o.Check = true }},
-		{"-i a.pcap", func(o *Options) { o.Input, o.Interfaces = "a.pcap", nil }},
-		{"--input-file=- -v", func(o *Options) { o.Input, o.Interfaces, o.Verbose = "-", nil, true }},
-		{"--help --bogus", func(o *Options) { o.Help, o.Interfaces = true, nil }},
-		{"--version", func(o *Options) { o.Version, o.Interfaces = true, nil }},
+		{"--moved-interval 0 --max-rate 300 eth0", func(o *Options) { o.MovedInterval, o.MaxRate = 0, 300 }},
+		{"--moved-interval 24h -v --max-rate 17 eth0", func(o *Options) { o.MovedInterval, o.Verbose, o.MaxRate = 24*time.Hour, true, 17 }},
+		{"-i a.pcap", func(o *Options) { o.Input, o.Interfaces, o.MovedInterval = "a.pcap", nil, 0 }},
+		{"--moved-interval 5s -i a.pcap", func(o *Options) { o.Input, o.Interfaces, o.MovedInterval = "a.pcap", nil, 5*time.Second }},
+		{"--input-file=- -v", func(o *Options) { o.Input, o.Interfaces, o.Verbose, o.MovedInterval = "-", nil, true, 0 }},
+		{"--help --bogus", func(o *Options) { o.Help, o.Interfaces, o.MovedInterval = true, nil, unset }},
+		{"--version", func(o *Options) { o.Version, o.Interfaces, o.MovedInterval = true, nil, unset }},
 	} {
 		want := defaults("eth0")
 		if c.want != nil {
@@ -70,7 +73,7 @@ func TestParserArgs(t *testing.T) {
 		{Format: FormatJSON, Refresh: time.Second, MaxBindings: 1, Input: "-"},
 		{Format: FormatJSON, Refresh: time.Second, MaxBindings: 1, Input: "--role"},
 		{Format: FormatText, Colour: true, Verbose: true, Zone: "Asia/Kathmandu", Journal: true, Check: true,
-			Refresh: 90 * time.Second, MaxBindings: 1, Interfaces: []string{"eth0", "eth1"}},
+			Refresh: 90 * time.Second, MovedInterval: time.Minute, MaxRate: 300, MaxBindings: 1, Interfaces: []string{"eth0", "eth1"}},
 	} {
 		got, err := ParseOptions(want.ParserArgs()[1:], slog.LevelInfo)
 		if err != nil {

@@ -25,20 +25,23 @@ type Counters struct {
 	Refused     uint64 // addresses that cannot be a host's
 	Ignored     uint64 // operations other than request and reply
 	Evicted     uint64
+	Unreported  uint64 // bindings that were forgotten before their change was printed
 	Bindings    uint64
 
 	// Rebound is how often the socket was not bound to the interface of its name and no message
 	// had told. The monitor counts it; it is in no message.
-	Rebound  uint64
+	Rebound        uint64
+	PacketsDropped uint64 // packets of -v that were not printed, of all interfaces
+
 	Position uint64 // how many bytes of a file are behind; not logged
 }
 
 // Fields lists the counters in the order in which a message carries them.
-func (c *Counters) Fields() [14]*uint64 {
+func (c *Counters) Fields() [16]*uint64 {
 	return [...]*uint64{
 		&c.Frames, &c.Bytes, &c.Dropped, &c.Short, &c.NotARP, &c.Unsupported,
 		&c.NewBindings, &c.Moved, &c.Refreshed, &c.Refused, &c.Ignored, &c.Evicted, &c.Bindings,
-		&c.Position,
+		&c.Position, &c.Unreported, &c.PacketsDropped,
 	}
 }
 
@@ -69,7 +72,8 @@ func (c *Counters) Attrs() []any {
 		slog.Uint64("new", c.NewBindings), slog.Uint64("moved", c.Moved),
 		slog.Uint64("refreshed", c.Refreshed), slog.Uint64("refused", c.Refused),
 		slog.Uint64("ignored", c.Ignored), slog.Uint64("evicted", c.Evicted),
-		slog.Uint64("bindings", c.Bindings), slog.Uint64("rebound", c.Rebound),
+		slog.Uint64("unreported", c.Unreported), slog.Uint64("bindings", c.Bindings),
+		slog.Uint64("packets_dropped", c.PacketsDropped), slog.Uint64("rebound", c.Rebound),
 	}
 }
 

@@ -182,6 +182,8 @@ var families = []metric{
 	{"ignored_total", "counter", "ARP packets that are neither request nor reply.", func(c *control.Counters) uint64 { return c.Ignored }},
 	{"evicted_total", "counter", "Bindings that were forgotten because the table was full.", func(c *control.Counters) uint64 { return c.Evicted }},
 	{"rebound_total", "counter", "Times that the socket was not bound to the interface of the name.", func(c *control.Counters) uint64 { return c.Rebound }},
+	{"unreported_total", "counter", "Bindings that were forgotten before their change was printed.", func(c *control.Counters) uint64 { return c.Unreported }},
+	{"packets_dropped_total", "counter", "Packets of -v that were not printed for lack of room, of all interfaces.", func(c *control.Counters) uint64 { return c.PacketsDropped }},
 	{"bindings", "gauge", "Bindings in the table.", func(c *control.Counters) uint64 { return c.Bindings }},
 }
 

@@ -49,6 +49,7 @@ func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 	if err := cli.CheckStdout(); err != nil {
 		return err
 	}
+	privsep.ReopenStdout()
 	signals := catchSignals()
 
 	watched, err := prepare(o)

@@ -144,7 +144,7 @@ var mutants = []mutant{
 	{"a rest without an interval", "tracker/tracker.go", "if t.interval > 0 {", "if true {"},
 	{"a rest ends too early", "tracker/tracker.go", "(t.now+t.interval+t.tick-1)/t.tick", "(t.now+t.interval)/t.tick"},
 	{"the last move is forgotten", "tracker/pending.go", "case s.moves(i) > 0:\n", "case false:\n"},
-	{"a refresh during a rest is forgotten", "tracker/pending.go", "case refresh:\n", "case false:\n"},
+	{"a refresh during a rest is forgotten", "tracker/pending.go", "case refresh:\n", "case refresh && false:\n"},
 	{"a refresh during a rest waits for its end", "tracker/tracker.go", "kind == Refreshed && atOnce && !s.isHeld(i):", "false:"},
 	{"only one turn of the wheel is missed", "tracker/tracker.go", "tick <= min(ticks, t.ticks+wheelSize);", "tick <= min(ticks, t.ticks+1);"},
 	{"time goes backwards", "tracker/tracker.go", "if now <= t.now || ", "if "},

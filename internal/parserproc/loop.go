@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,14 @@ import (
 	"maas-netmon/report"
 	"maas-netmon/tracker"
 )
+
+// stallLimit is how long a reader of standard output that stalls is waited for when the parser is
+// to stop.
+const stallLimit = 500 * time.Millisecond
+
+// errStalled is returned when it did not read the last lines in that time. The exit status is that
+// of a program that was stopped.
+var errStalled = &cli.Failure{Status: cli.ExitOK, Err: errors.New("standard output: its reader does not read; the last lines are lost")}
 
 // A source gives frames: [capture.Reader] or [capture.File].
 type source interface {
@@ -40,30 +49,56 @@ type reading struct {
 	end     error // why it has ended, io.EOF if as it should
 	table   *tracker.Table
 	out     *output
-	names   []string         // for each source, what goes into the line; "" for a single one
+	limit   lineLimit
+	names   []string         // for each source, as it is in the line; "" for a single one
 	seen    []seen           // by source
+	dropped uint64           // packets that were not printed for lack of room
 	text    bool             // format of events
 	colour  bool             // of text
 	verbose bool             // packets, too
 	events  [2]tracker.Event // room for those of one packet
+
+	started  time.Time
+	now      time.Duration // since then; set once per turn of the loop
+	stopping bool          // the monitor has said so, or is gone
+	stopped  time.Time     // since when
 }
 
-// seen counts what came from one source: bytes of frames, and frames that gave no packet
-// by cause. What became of the others, the table counts.
+// seen counts what came from one source: bytes of frames, and frames without a packet by cause.
+// The table counts the others.
 type seen struct {
 	bytes                      uint64
 	short, notARP, unsupported uint64
 }
 
+// packetLines is how many lines a packet as text has at most.
+const packetLines = 15
+
+// The smallest --max-rate with -v has room for a packet and its two events.
+var (
+	_ [cli.MinVerboseRate - packetLines - 2]struct{}
+	_ [packetLines + 2 - cli.MinVerboseRate]struct{}
+)
+
+// The largest --moved-interval is that of package tracker.
+var (
+	_ [cli.MaxMovedInterval - tracker.MaxMovedInterval]struct{}
+	_ [tracker.MaxMovedInterval - cli.MaxMovedInterval]struct{}
+)
+
 func newReading(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*reading, error) {
-	table, err := tracker.NewTable(tracker.Config{MaxBindings: o.MaxBindings, Refresh: o.Refresh})
+	table, err := tracker.NewTable(tracker.Config{
+		MaxBindings:   o.MaxBindings,
+		Refresh:       o.Refresh,
+		MovedInterval: o.MovedInterval,
+	})
 	if err != nil {
 		return nil, err
 	}
 	var from source
 	if o.Input != "" {
 		from = fileSource{capture.NewFile(passed[0], conn.FD())}
-	} else if from, err = capture.NewReader(passed, conn.FD(), -1); err != nil {
+	} else if from, err = capture.NewReader(passed, conn.FD(), out.fd); err != nil {
 		return nil, err
 	}
 	p := &reading{
@@ -72,29 +107,41 @@ func newReading(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*
 		file:    o.Input != "",
 		table:   table,
 		out:     out,
+		limit:   lineLimit{most: o.MaxRate},
 		names:   o.Sources(),
 		seen:    make([]seen, len(passed)),
 		text:    o.Format == cli.FormatText,
 		colour:  o.Colour,
 		verbose: o.Verbose,
+		started: time.Now(),
 	}
 	if len(p.names) == 1 {
 		p.names = []string{""}
 	}
-	out.onControl = p.serve
 	return p, nil
 }
 
-// loop is the program's work: frame, packet, events, lines. It ends when the monitor
-// says so, or is gone, or a file ends.
+// loop is the program's work: frame, packet, events, lines. It ends when the monitor tells it
+// to stop or is gone, or a file ends.
 func (p *reading) loop() error {
-	for !p.out.hurry {
-		woken, err := p.source.Wait(false, -1)
+	for !p.stopping {
+		woken, err := p.source.Wait(p.out.full, p.timeout())
 		if err != nil && p.file {
 			p.end = err
 			return nil
 		}
 		if err != nil {
+			return err
+		}
+		if woken.Output && !p.out.full {
+			return errReaderGone
+		}
+		if woken.Output {
+			p.out.full = false
+		}
+		p.tick()
+		// The bindings that wait come before those of the next frames.
+		if err := p.report(); err != nil {
 			return err
 		}
 		if err := p.drain(); err != nil {
@@ -109,21 +156,64 @@ func (p *reading) loop() error {
 	return nil
 }
 
+// timeout returns after which time the loop has lines to write even if no frame comes, or a
+// negative number.
+func (p *reading) timeout() time.Duration {
+	// Bindings of which the rests end soon after each other share a wake-up.
+	const step = 100 * time.Millisecond
+	if p.table.Waiting() && !p.out.full {
+		return max(0, p.limit.next()-time.Since(p.started))
+	}
+	if due, ok := p.table.Due(); ok && !p.file {
+		return max(0, (due+step-1)/step*step-time.Since(p.started))
+	}
+	return -1
+}
+
+// tick reads the clock. The moved interval of a file is measured by the times of its frames.
+func (p *reading) tick() {
+	p.now = time.Since(p.started)
+	p.limit.advance(p.now)
+	if !p.file {
+		p.table.Advance(p.now)
+	}
+}
+
 // drain handles the frames that are there and writes their lines.
 func (p *reading) drain() error {
 	var f capture.Frame
 	for p.source.Next(&f) {
 		p.handle(&f)
-		if len(p.out.buf) >= flushLen {
+		if len(p.out.buf) >= flushLen && !p.out.full {
 			if err := p.out.flush(); err != nil {
 				return err
 			}
 		}
+		if p.file && !p.stopping && !p.hasRoom() {
+			// Nothing is lost if the file is read later.
+			if err := p.settle(); err != nil {
+				return err
+			}
+		}
 	}
-	return p.out.flush()
+	return p.report()
 }
 
-// handle takes one frame to its lines, if it has any.
+// room reports whether n lines can be written now.
+func (p *reading) room(n int) bool {
+	return !p.out.full && p.limit.allows(n)
+}
+
+// hasRoom reports whether all lines of one more packet can be written now.
+func (p *reading) hasRoom() bool {
+	n := len(p.events)
+	if p.verbose {
+		n += packetLines
+	}
+	return p.room(n) && !p.table.Waiting()
+}
+
+// handle takes one frame to its lines, if it has any and there is room for them.
 func (p *reading) handle(f *capture.Frame) {
 	seen := &p.seen[f.Source]
 	seen.bytes += uint64(f.Len)
@@ -139,33 +229,139 @@ func (p *reading) handle(f *capture.Frame) {
 		}
 		return
 	}
-	events := p.table.Observe(p.events[:0], uint16(f.Source), f.Seconds, &arp)
-	for i := range events {
-		if p.text {
-			p.out.buf = report.AppendText(p.out.buf, &events[i], p.names[f.Source], p.colour)
-		} else {
-			p.out.buf = report.AppendJSON(p.out.buf, &events[i], p.names[f.Source])
+	if p.file {
+		p.table.Advance(time.Duration(min(max(f.Seconds, 0), math.MaxUint32)) * time.Second)
+	}
+	if p.room(len(p.events)) {
+		events := p.table.Observe(p.events[:0], uint16(f.Source), f.Seconds, &arp)
+		for i := range events {
+			p.line(&events[i])
 		}
+	} else {
+		p.table.Note(uint16(f.Source), f.Seconds, &arp)
 	}
 	if p.verbose {
-		p.out.buf = report.AppendPacket(p.out.buf, &arp, f.Seconds, time.Local)
+		p.packet(&arp, f.Seconds)
 	}
 }
 
-// serve reads one message of the monitor and answers it. When the parser has to
-// finish, because it was told so or the monitor is gone, the output is to hurry.
+// line appends the line of an event to the output.
+func (p *reading) line(e *tracker.Event) {
+	if p.text {
+		p.out.buf = report.AppendText(p.out.buf, e, p.names[e.Interface], p.colour)
+	} else {
+		p.out.buf = report.AppendJSON(p.out.buf, e, p.names[e.Interface])
+	}
+	p.limit.take(1)
+}
+
+// packet appends the lines of a packet to the output, unless they do not fit, or lines wait that
+// belong before them.
+func (p *reading) packet(arp *parser.ARP, seconds int64) {
+	if p.table.Waiting() || !p.room(packetLines) {
+		p.dropped++
+		return
+	}
+	p.out.buf = report.AppendPacket(p.out.buf, arp, seconds, time.Local)
+	p.limit.take(packetLines)
+}
+
+// report writes the lines of bindings that wait, as far as there is room.
+func (p *reading) report() error {
+	if err := p.out.flush(); err != nil {
+		return err
+	}
+	var e tracker.Event
+	for p.room(1) && p.table.Next(&e) {
+		p.line(&e)
+		if len(p.out.buf) < pipeBuf {
+			continue
+		}
+		if err := p.out.flush(); err != nil {
+			return err
+		}
+	}
+	return p.out.flush()
+}
+
+// settle writes all lines of bindings that wait, and returns when a further packet has room. The
+// control descriptor is served meanwhile. When the parser is to stop, settle gives the reader
+// stallLimit.
+func (p *reading) settle() error {
+	for {
+		p.tick()
+		if err := p.report(); err != nil {
+			return err
+		}
+		if p.hasRoom() || p.stopping && !p.table.Waiting() && !p.out.full {
+			return nil
+		}
+		timeout := time.Duration(-1)
+		if !p.out.full {
+			timeout = max(0, p.limit.next()-p.now)
+		}
+		if p.stopping {
+			left := stallLimit - time.Since(p.stopped)
+			if left <= 0 {
+				return nil
+			}
+			if timeout < 0 || timeout > left {
+				timeout = left
+			}
+		}
+		if err := p.pause(timeout); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits until standard output has room, if it is full, or the timeout has passed. It
+// serves the control descriptor if the parser is not to stop.
+func (p *reading) pause(timeout time.Duration) error {
+	polls := [...]unix.PollFd{{Fd: -1, Events: unix.POLLOUT}, {Fd: -1, Events: unix.POLLIN}}
+	if p.out.full {
+		polls[0].Fd = int32(p.out.fd)
+	}
+	if !p.stopping {
+		polls[1].Fd = int32(p.control.FD())
+	}
+	var limit *unix.Timespec
+	if timeout >= 0 {
+		t := unix.NsecToTimespec(int64(timeout))
+		limit = &t
+	}
+	if _, err := unix.Ppoll(polls[:], limit, nil); err != nil && err != unix.EINTR {
+		return fmt.Errorf("wait for standard output: %w", err)
+	}
+	if polls[0].Revents != 0 {
+		p.out.full = false
+	}
+	if polls[1].Revents != 0 {
+		return p.serve()
+	}
+	return nil
+}
+
+// stop has the loop end. From now on the reader of standard output has stallLimit.
+func (p *reading) stop() {
+	if !p.stopping {
+		p.stopping, p.stopped = true, time.Now()
+	}
+}
+
+// serve reads one message of the monitor and answers it.
 func (p *reading) serve() error {
 	m, err := p.control.Receive(0)
 	switch {
 	case errors.Is(err, privsep.ErrTimeout):
 		return nil
 	case errors.Is(err, io.EOF):
-		p.out.hurry = true
+		p.stop()
 		return nil
 	case err != nil:
 		return err
 	case m.Type == privsep.Stop:
-		p.out.hurry = true
+		p.stop()
 		return nil
 	case m.Type == privsep.Ping && int(m.Index) < len(p.names):
 		return p.answer(m.Index)
@@ -185,7 +381,11 @@ func (p *reading) answer(index uint16) error {
 		Short: n.short, NotARP: n.notARP, Unsupported: n.unsupported,
 		NewBindings: t.New, Moved: t.Moved, Refreshed: t.Refreshed,
 		Refused: t.Refused, Ignored: t.Ignored, Evicted: t.Evicted, Bindings: t.Bindings,
-		Position: s.Position,
+		Unreported: t.Unreported,
+		Position:   s.Position,
+	}
+	if index == 0 {
+		c.PacketsDropped = p.dropped // of all interfaces
 	}
 	err = p.control.Send(c.Message(index))
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EPIPE) {
@@ -195,22 +395,33 @@ func (p *reading) answer(index uint16) error {
 	return err
 }
 
-// finish handles what is still in the rings, at most a ring full of each interface, or
-// was read of a file, and answers the monitor's last questions.
+// finish handles the frames that are still there, at most a ring of each interface or a buffer
+// of a file, writes the lines that are still to come, as far as the reader reads, and answers
+// the monitor's last questions.
 func (p *reading) finish() error {
+	p.tick()
 	if err := p.drain(); err != nil {
 		return err
 	}
+	p.table.Flush()
+	if err := p.settle(); err != nil {
+		return err
+	}
+	p.table.Abandon()
 	for {
 		m, err := p.control.Receive(-1)
 		if m.Type == privsep.Stop { // crossed with the end of a file
 			continue
 		}
 		if err != nil || m.Type != privsep.Ping || int(m.Index) >= len(p.names) {
-			return nil
+			break
 		}
 		if err := p.answer(m.Index); err != nil {
 			return err
 		}
 	}
+	if p.out.full {
+		return errStalled
+	}
+	return nil
 }

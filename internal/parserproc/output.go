@@ -5,128 +5,113 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
-
-	"maas-netmon/internal/cli"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// flushLen is how many bytes of lines may gather in a drain.
-	flushLen = 64 << 10
+	// pipeBuf is how many bytes a pipe takes at once if poll(2) calls it writable: PIPE_BUF
+	// (pipe(7)).
+	pipeBuf = 4096
 
-	// stallLimit is how long the parser still waits for a reader that does not read
-	// when it has been told to stop.
-	stallLimit = 500 * time.Millisecond
+	// flushLen is how many bytes of lines gather before they are written. A binding whose
+	// line is among them cannot be overtaken by a move, so it is not much more than pipeBuf.
+	flushLen = 4 * pipeBuf
 )
 
-// errStalled is returned by flush when the reader of standard output did not read the
-// last lines in time. The program ends as it was told to all the same.
-var errStalled = &cli.Failure{Status: cli.ExitOK, Err: errors.New("standard output: its reader does not read; the last lines are lost")}
+// errReaderGone ends the program when nobody can read its lines any more.
+var errReaderGone = errors.New("standard output: the reader is gone")
 
-// An output is standard output, to which lines are written whole. It is written by
-// system calls, without an os.File between: the parser's sandbox has no
-// netpoller.
+// An output is standard output. Lines are written whole, and no write blocks. It uses system
+// calls, without an os.File, because the sandbox allows no epoll_ctl(2).
+//
+// A write does not block because poll(2) is asked first and the write is small enough for what
+// poll calls writable. That does not hold for a terminal, which is writable if it has room for a
+// byte, and for a pipe that other processes write to as well: for these the monitor has made
+// standard output non-blocking (privsep.ReopenStdout).
 type output struct {
-	fd   int
-	buf  []byte
-	file bool // a regular file: never makes its writer wait
-	// hurry makes flush wait for stallLimit at most instead of for ever.
-	hurry bool
-	// onControl is called when the control descriptor is readable while the reader of
-	// standard output does not read. It may set hurry.
-	onControl func() error
-	controlFD int
+	fd    int
+	buf   []byte // lines that are not written yet
+	chunk int    // bytes to write at once, 0 for a regular file, which always has room
+	full  bool   // standard output had no room when it was last tried
 }
 
 // newOutput returns the output for a descriptor. It must be called before the confinement.
-func newOutput(fd, controlFD int) *output {
-	o := &output{
-		fd: fd,
-		// Room for the line that goes over the limit.
-		buf:       make([]byte, 0, flushLen+1024),
-		controlFD: controlFD,
-	}
+func newOutput(fd int) *output {
+	// The lines that exceed the limit have room too: two events, and a packet as text.
+	o := &output{fd: fd, buf: make([]byte, 0, flushLen+2048), chunk: pipeBuf}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err == nil {
-		o.file = st.Mode&unix.S_IFMT == unix.S_IFREG
+	if err := unix.Fstat(fd, &st); err != nil {
+		return o
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		o.chunk = 0
+	case unix.S_IFSOCK:
+		// A stream socket is writable while a good part of its buffer is free: three quarters
+		// (unix_writable in net/unix/af_unix.c), a third (sk_stream_is_writeable in
+		// include/net/sock.h).
+		if size, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err == nil {
+			o.chunk = min(pipeBuf, max(256, size/8))
+		}
 	}
 	return o
 }
 
-// flush writes what has gathered. A reader that stalls makes it wait, and the kernel
-// drop frames, but the control descriptor is still served.
+// flush writes what has gathered, as far as there is room. The rest stays, and full is set.
 func (o *output) flush() error {
-	rest := o.buf
-	o.buf = o.buf[:0]
-	var deadline time.Time
-	for len(rest) > 0 {
-		if o.hurry && deadline.IsZero() {
-			deadline = time.Now().Add(stallLimit)
-		}
-		n := len(rest)
-		if !o.file {
-			writable, err := o.wait(deadline)
+	written := 0
+	for written < len(o.buf) && !o.full {
+		rest := o.buf[written:]
+		if o.chunk > 0 {
+			writable, err := isWritable(o.fd)
 			if err != nil {
 				return err
 			}
 			if !writable {
-				if err := o.onControl(); err != nil {
-					return err
-				}
-				continue
+				o.full = true
+				break
 			}
-			n = chunk(rest)
+			rest = rest[:wholeLines(rest, o.chunk)]
 		}
-		n, err := unix.Write(o.fd, rest[:n])
-		if err == unix.EAGAIN || err == unix.EINTR {
-			continue
-		}
-		if err != nil {
+		n, err := unix.Write(o.fd, rest)
+		switch {
+		case err == unix.EAGAIN:
+			o.full = true
+		case err == unix.EINTR:
+		case err != nil:
 			return fmt.Errorf("standard output: %w", os.NewSyscallError("write", err))
+		default:
+			written += n
 		}
-		rest = rest[n:]
 	}
+	o.buf = append(o.buf[:0], o.buf[written:]...)
 	return nil
 }
 
-// chunk returns how much of b to write at once, in bytes: as many whole lines as
-// fit into pipeBuf.
-func chunk(b []byte) int {
-	if len(b) <= cli.PipeBuf {
+// wholeLines returns how many of the first bytes of b to write at once: as many whole lines as
+// fit into most bytes, or most bytes of a longer line.
+func wholeLines(b []byte, most int) int {
+	if len(b) <= most {
 		return len(b)
 	}
-	if i := bytes.LastIndexByte(b[:cli.PipeBuf], '\n'); i >= 0 {
+	if i := bytes.LastIndexByte(b[:most], '\n'); i >= 0 {
 		return i + 1
 	}
-	return cli.PipeBuf
+	return most
 }
 
-// wait waits until standard output is writable, or broken, or, unless there is a
-// deadline, control is readable. It reports whether a write is worth trying. Past
-// the deadline it returns [errStalled].
-func (o *output) wait(deadline time.Time) (bool, error) {
-	polls := [...]unix.PollFd{
-		{Fd: int32(o.fd), Events: unix.POLLOUT},
-		{Fd: int32(o.controlFD), Events: unix.POLLIN},
-	}
-	n := len(polls)
-	var timeout *unix.Timespec
-	if !deadline.IsZero() {
-		t := unix.NsecToTimespec(int64(max(0, time.Until(deadline))))
-		n, timeout = 1, &t
-	}
+// isWritable reports whether a descriptor has room, or is broken, which a write then tells.
+func isWritable(fd int) (bool, error) {
+	polls := [...]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 	for {
-		ready, err := unix.Ppoll(polls[:n], timeout, nil)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return false, fmt.Errorf("wait for standard output: %w", err)
-		case ready == 0:
-			return false, errStalled
-		default:
-			return polls[0].Revents != 0, nil
+		_, err := unix.Ppoll(polls[:], &unix.Timespec{}, nil)
+		if err == unix.EINTR {
+			continue
 		}
+		if err != nil {
+			return false, fmt.Errorf("wait for standard output: %w", err)
+		}
+		return polls[0].Revents != 0, nil
 	}
 }

@@ -77,7 +77,7 @@ func Run(o cli.Options, hook Hook) error {
 	if err := privsep.DieWithParent(conn); err != nil {
 		return err
 	}
-	out := newOutput(unix.Stdout, conn.FD())
+	out := newOutput(unix.Stdout)
 	profileFDs, endProfile := profile()
 	defer endProfile()
 	handles := Handles{Options: o, Conn: conn, File: o.Input != ""}

@@ -34,6 +34,7 @@ type Line struct {
 	VID         *int   `json:"vid"`
 	InnerVID    *int   `json:"inner_vid"`
 	Interface   string `json:"interface"`
+	Moves       int    `json:"moves"`
 }
 
 // String returns the line as it was printed, and what is wrong with it.

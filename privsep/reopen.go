@@ -1,0 +1,38 @@
+package privsep
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// ReopenStdout makes standard output non-blocking if it is a terminal or a pipe, without an
+// effect on other processes that have it open: the flag belongs to the open file description
+// (open(2)), which they share, so descriptor 1 gets a description of its own by way of
+// /proc/self/fd. Nothing is reported if that is not possible: the caller has no permission to
+// open the file again, a security module refuses, there is no /proc, or a FIFO has no reader any
+// more. Then standard output stays as it is.
+//
+// It is for the start of the program, before it becomes another user, who might have no
+// permission.
+func ReopenStdout() {
+	var st unix.Stat_t
+	if err := unix.Fstat(unix.Stdout, &st); err != nil {
+		return
+	}
+	_, notTerminal := unix.IoctlGetTermios(unix.Stdout, unix.TCGETS)
+	if st.Mode&unix.S_IFMT != unix.S_IFIFO && notTerminal != nil {
+		return
+	}
+	// O_NOCTTY: else a session leader without a controlling terminal would get it as such.
+	fd, err := unix.Open("/proc/self/fd/1", unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	// Of a terminal that came from another mount of devpts, this can be another one.
+	var again unix.Stat_t
+	if err := unix.Fstat(fd, &again); err != nil || again.Dev != st.Dev || again.Ino != st.Ino {
+		return
+	}
+	// The parser inherits it.
+	_ = unix.Dup3(fd, unix.Stdout, 0)
+}
