@@ -28,10 +28,11 @@ type Counters struct {
 	Unreported  uint64 // bindings that were forgotten before their change was printed
 	Bindings    uint64
 
+	PacketsDropped uint64 // packets of -v that were not printed, of all interfaces
+
 	// Rebound is how often the socket was not bound to the interface of its name and no message
 	// had told. The monitor counts it; it is in no message.
-	Rebound        uint64
-	PacketsDropped uint64 // packets of -v that were not printed, of all interfaces
+	Rebound uint64
 
 	Position uint64 // how many bytes of a file are behind; not logged
 }
