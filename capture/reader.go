@@ -32,6 +32,10 @@ type Frame struct {
 	// a record that has none.
 	Seconds int64
 
+	// Cooked says that the frame was captured without its Ethernet header, of which Data has the
+	// source and the EtherType, as far as they are known, and a destination of zero. Only in files.
+	Cooked bool
+
 	// Source is the index of the socket in the list given to NewReader, or 0.
 	Source int
 }
@@ -41,6 +45,7 @@ type Frame struct {
 // were in it, and Position is how many of its bytes are behind.
 type Stats struct {
 	Frames, Dropped uint64
+	Unsupported     uint64 // frames of a link that is not Ethernet; only in files
 	Position        uint64
 }
 

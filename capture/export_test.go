@@ -1,4 +1,0 @@
-package capture
-
-// MaxDescriptions is for tests.
-const MaxDescriptions = maxDescriptions

@@ -1,0 +1,128 @@
+package pcapfile
+
+import (
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+)
+
+const gzipMagic = "\x1f\x8b" // RFC 1952 section 2.3.1
+
+// errGzip is what the errors of a compressed stream wrap.
+var errGzip = errors.New("gzip")
+
+// An inflater decompresses an input that can pause anywhere. compress/gzip cannot be interrupted where
+// its reader has nothing yet, so it runs as a coroutine, which stops there and goes on when there is
+// more. Its memory is bounded: the window of gzip and a piece of the input.
+type inflater struct {
+	input    []byte // compressed, to be taken
+	buf      []byte // what input is a part of
+	ended    bool   // nothing comes behind input
+	starved  bool   // it cannot go on without more input
+	position uint64 // bytes of the input that were taken
+
+	out  []byte // where the output goes
+	n    int    // how much of it there is
+	err  error  // of the stream, io.EOF at its end
+	next func() (struct{}, bool)
+}
+
+// newInflater returns an inflater for an input that begins with some bytes.
+func newInflater(begin []byte) *inflater {
+	z := &inflater{buf: make([]byte, inputLen)}
+	z.input = z.buf[:copy(z.buf, begin)]
+	// It is never stopped: the process ends with it.
+	z.next, _ = iter.Pull(z.run)
+	return z
+}
+
+// read decompresses into b. 0 bytes without an error are nothing yet.
+func (z *inflater) read(fd int, b []byte) (int, error) {
+	if z.starved && !z.ended {
+		n, err := readInput(fd, z.buf)
+		switch {
+		case err == io.EOF:
+			z.ended = true
+		case err != nil || n == 0:
+			return 0, err
+		}
+		z.input = z.buf[:n]
+	}
+	z.starved = false
+	z.out, z.n = b, 0
+	if z.err == nil {
+		z.next()
+	}
+	if z.n > 0 {
+		return z.n, nil
+	}
+	return 0, z.err
+}
+
+// run is the coroutine: it yields whenever there is output, or no input.
+func (z *inflater) run(yield func(struct{}) bool) {
+	source := &source{z, yield}
+	zr, err := gzip.NewReader(source)
+	for err == nil {
+		// One member at a time: what trails the last one is ignored, as gzip(1) does.
+		zr.Multistream(false)
+		for err == nil {
+			z.n, err = zr.Read(z.out)
+			if z.n > 0 && !yield(struct{}{}) {
+				return
+			}
+		}
+		if err == io.EOF && source.more() == nil && z.input[0] == gzipMagic[0] {
+			if err = zr.Reset(source); errors.Is(err, gzip.ErrHeader) {
+				err = io.EOF
+			}
+		}
+	}
+	if err != io.EOF {
+		err = fmt.Errorf("%w: %w", errGzip, err)
+	}
+	z.n, z.err = 0, err
+}
+
+// A source gives an inflater's input to compress/gzip. Being an io.ByteReader it is read no further than
+// the end of a member.
+type source struct {
+	z     *inflater
+	yield func(struct{}) bool
+}
+
+// more waits until there is input, or its end.
+func (s *source) more() error {
+	for len(s.z.input) == 0 {
+		if s.z.ended {
+			return io.EOF
+		}
+		s.z.starved = true
+		if !s.yield(struct{}{}) {
+			return io.ErrClosedPipe
+		}
+	}
+	return nil
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	if err := s.more(); err != nil {
+		return 0, err
+	}
+	n := copy(b, s.z.input)
+	s.z.input = s.z.input[n:]
+	s.z.position += uint64(n)
+	return n, nil
+}
+
+func (s *source) ReadByte() (byte, error) {
+	if err := s.more(); err != nil {
+		return 0, err
+	}
+	b := s.z.input[0]
+	s.z.input = s.z.input[1:]
+	s.z.position++
+	return b, nil
+}

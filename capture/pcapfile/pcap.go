@@ -1,0 +1,91 @@
+package pcapfile
+
+import "maas-netmon/capture"
+
+// The header of a pcap file and of a record (pcap-savefile(5)), in bytes.
+const (
+	pcapHeaderLen    = 24
+	recordHeaderLen  = 16
+	patchedHeaderLen = 24 // with interface, protocol and packet type, of patched Linux kernels
+
+	// The upper bits of the link type say how long the frame check sequence is, which trails the
+	// frame, or are reserved (LT_LINKTYPE in libpcap's pcap-common.c).
+	linkTypeMask = 0x03ffffff
+
+	magicNano    = 0xa1b23c4d
+	magicPatched = 0xa1b2cd34
+)
+
+// swap says in which order a record has its two lengths: before version 2.3 the original one came first,
+// and in 2.3 some writers did the one and some the other (libpcap's sf-pcap.c).
+type swap int
+
+const (
+	inOrder swap = iota
+	swapped
+	maybeSwapped
+)
+
+// pcapHeader reads the header of a pcap file.
+func (f *File) pcapHeader(rest []byte) int {
+	if len(rest) < pcapHeaderLen {
+		return 0
+	}
+	major, minor := f.order.Uint16(rest[4:]), f.order.Uint16(rest[6:])
+	switch {
+	case major == 2 && minor < 3 || major == 543 && minor == 0:
+		f.lengths = swapped
+	case major == 2 && minor == 3:
+		f.lengths = maybeSwapped
+	case major == 2 && minor == 4:
+		f.lengths = inOrder
+	default:
+		f.damaged("pcap of version %d.%d: want 2.0 to 2.4", major, minor)
+		return 0
+	}
+	f.recordHeader = recordHeaderLen
+	if f.order.Uint32(rest) == magicPatched {
+		f.recordHeader = patchedHeaderLen
+	}
+	linkType := f.order.Uint32(rest[20:]) & linkTypeMask
+	if f.link = linkOf(linkType); f.link == other {
+		f.err = linkTypeError(linkType)
+		return 0
+	}
+	f.snaplen = f.order.Uint32(rest[16:])
+	if f.snaplen == 0 || f.snaplen > maxRecord {
+		f.snaplen = maxRecord // not told
+	}
+	f.format = pcap
+	return pcapHeaderLen
+}
+
+// record reads the record that rest begins with. It returns its length, 0 when it is not there as a
+// whole, and whether there is a frame in it.
+func (f *File) record(rest []byte, frame *capture.Frame) (int, bool) {
+	if len(rest) < f.recordHeader {
+		return 0, false
+	}
+	// The sub-second field, micro- or nanoseconds, may hold anything: the second is the record's own.
+	seconds, captured, length := f.order.Uint32(rest), f.order.Uint32(rest[8:]), f.order.Uint32(rest[12:])
+	if f.lengths == swapped || f.lengths == maybeSwapped && captured > length {
+		captured, length = length, captured
+	}
+	if captured > maxRecord {
+		f.damaged("%d bytes long", captured)
+		return 0, false
+	}
+	total := f.recordHeader + int(captured)
+	if total > len(rest) {
+		return 0, false
+	}
+	// A record may be longer than the file's snaplen (Solaris), and then only so much of it is the
+	// frame. Whether it is longer than the frame was does not matter.
+	data := rest[f.recordHeader:total]
+	data = data[:min(len(data), int(f.snaplen))]
+	if !f.describe(frame, f.link, data, length, int64(seconds)) {
+		f.stats.Unsupported++
+		return total, false
+	}
+	return total, true
+}
