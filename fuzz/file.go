@@ -3,6 +3,7 @@ package fuzz
 import (
 	"encoding/binary"
 	"math"
+	"math/big"
 	"slices"
 
 	"maas-netmon/capture"
@@ -16,7 +17,7 @@ type fileFrame struct {
 	data    string
 }
 
-// newFileFrame cuts the data as capture.File does.
+// newFileFrame cuts the data as pcapfile.File does.
 func newFileFrame(seconds int64, length uint32, data []byte) fileFrame {
 	return fileFrame{seconds, int(length), string(data[:min(len(data), capture.Snaplen)])}
 }
@@ -40,22 +41,20 @@ func referenceFile(b []byte) (frames []fileFrame, ok bool) {
 }
 
 func referencePcap(b []byte, order binary.ByteOrder) (frames []fileFrame, ok bool) {
-	if len(b) < 24 || order.Uint16(b[4:]) != 2 || order.Uint16(b[6:]) != 4 || order.Uint32(b[20:])&0xffff != 1 {
+	if len(b) < 24 || order.Uint16(b[4:]) != 2 || order.Uint16(b[6:]) != 4 || order.Uint32(b[20:])&0x03ffffff != 1 {
 		return nil, false
 	}
-	second := uint32(1e6)
-	if order.Uint32(b) == 0xa1b23c4d {
-		second = 1e9
-	}
+	snaplen := order.Uint32(b[16:])
 	for b = b[24:]; len(b) >= 16; {
 		seconds, captured, length := order.Uint32(b), order.Uint32(b[8:]), order.Uint32(b[12:])
-		if order.Uint32(b[4:]) >= second {
-			return frames, false // a fraction of more than a second: which one is meant?
-		}
-		if captured > 262144 || captured > length || int(captured) > len(b)-16 {
+		if captured > 262144 || int(captured) > len(b)-16 {
 			return frames, false
 		}
-		frames = append(frames, newFileFrame(int64(seconds), length, b[16:16+captured]))
+		kept := captured
+		if snaplen != 0 {
+			kept = min(kept, snaplen)
+		}
+		frames = append(frames, newFileFrame(int64(seconds), length, b[16:16+kept]))
 		b = b[16+captured:]
 	}
 	return frames, len(b) == 0
@@ -64,8 +63,8 @@ func referencePcap(b []byte, order binary.ByteOrder) (frames []fileFrame, ok boo
 // ngInterface is an interface of a section.
 type ngInterface struct {
 	snaplen uint32
-	unit    uint64 // ticks a second
-	offset  int64  // seconds
+	unit    *big.Int // ticks a second
+	offset  int64    // seconds
 }
 
 func referenceNG(b []byte) (frames []fileFrame, ok bool) {
@@ -87,34 +86,32 @@ func referenceNG(b []byte) (frames []fileFrame, ok bool) {
 		}
 		kind, body := order.Uint32(b), b[8:length-4]
 		known := slices.Contains([]uint32{0x0a0d0d0a, 1, 2, 3, 6}, kind)
-		if known && (length > 320<<10 || order.Uint32(b[length-4:]) != length) {
+		if known && (length > 16<<20 || order.Uint32(b[length-4:]) != length) {
 			return frames, false
 		}
 		b = b[length:]
 		switch kind {
 		case 0x0a0d0d0a:
-			if len(body) < 16 || order.Uint32(body) != 0x1a2b3c4d || order.Uint16(body[4:]) != 1 || order.Uint16(body[6:]) != 0 {
-				return frames, false
-			}
-			if _, ok := ngOptions(body[16:], order); !ok {
+			if len(body) < 16 || order.Uint32(body) != 0x1a2b3c4d || order.Uint16(body[4:]) != 1 || order.Uint16(body[6:])&^2 != 0 {
 				return frames, false
 			}
 		case 1:
-			if len(body) < 8 || order.Uint16(body) != 1 || len(interfaces) == 1000 {
+			if len(body) < 8 || order.Uint16(body) != 1 || len(interfaces) == 1<<16 {
 				return frames, false
 			}
-			options, ok := ngOptions(body[8:], order)
-			if !ok {
-				return frames, false
-			}
-			i := ngInterface{snaplen: order.Uint32(body[4:]), unit: 1e6}
+			options := ngOptions(body[8:], order)
+			i := ngInterface{snaplen: order.Uint32(body[4:]), unit: big.NewInt(1e6)}
 			for _, o := range options {
 				switch {
-				case o.Code == capturetest.TSResol && len(o.Value) > 0:
-					if i.unit, ok = ngUnit(o.Value[0]); !ok {
+				case o.Code == capturetest.TSResol:
+					if len(o.Value) != 1 {
 						return frames, false
 					}
-				case o.Code == capturetest.TSOffset && len(o.Value) >= 8:
+					i.unit = ngUnit(o.Value[0])
+				case o.Code == capturetest.TSOffset:
+					if len(o.Value) != 8 {
+						return frames, false
+					}
 					i.offset = int64(order.Uint64(o.Value))
 				}
 			}
@@ -128,7 +125,7 @@ func referenceNG(b []byte) (frames []fileFrame, ok bool) {
 			if s := interfaces[0].snaplen; s != 0 {
 				captured = min(captured, s)
 			}
-			if padded(captured) > uint64(len(body)-4) {
+			if uint64(captured) > uint64(len(body)-4) {
 				return frames, false
 			}
 			frames = append(frames, newFileFrame(0, length, body[4:4+captured]))
@@ -141,15 +138,12 @@ func referenceNG(b []byte) (frames []fileFrame, ok bool) {
 				index = uint32(order.Uint16(body))
 			}
 			captured, length := order.Uint32(body[12:]), order.Uint32(body[16:])
-			if uint64(index) >= uint64(len(interfaces)) || padded(captured) > uint64(len(body)-20) {
-				return frames, false
-			}
-			if _, ok := ngOptions(body[20+padded(captured):], order); kind == 6 && !ok {
+			if uint64(index) >= uint64(len(interfaces)) || uint64(captured) > uint64(len(body)-20) {
 				return frames, false
 			}
 			i := interfaces[index]
 			ticks := uint64(order.Uint32(body[4:]))<<32 | uint64(order.Uint32(body[8:]))
-			frames = append(frames, newFileFrame(int64(ticks/i.unit)+i.offset, length, body[20:20+captured]))
+			frames = append(frames, newFileFrame(i.seconds(ticks), length, body[20:20+captured]))
 		}
 	}
 	return frames, order != nil
@@ -158,31 +152,36 @@ func referenceNG(b []byte) (frames []fileFrame, ok bool) {
 // padded returns a length up to a multiple of four bytes.
 func padded(n uint32) uint64 { return (uint64(n) + 3) / 4 * 4 }
 
-// ngUnit returns the ticks a second of a value of if_tsresol.
-func ngUnit(v byte) (uint64, bool) {
-	if v >= 0x80 {
-		return 1 << (v & 0x7f), v&0x7f < 64
+// seconds returns the second of a time, the nearest that 64 bits hold.
+func (i *ngInterface) seconds(ticks uint64) int64 {
+	s := new(big.Int).SetUint64(ticks)
+	s.Div(s, i.unit).Add(s, big.NewInt(i.offset))
+	if !s.IsInt64() { // only beyond the largest: ticks have no sign
+		return math.MaxInt64
 	}
-	return uint64(math.Pow10(int(v))), v < 20
+	return s.Int64()
 }
 
-// ngOptions returns the options of a block.
-func ngOptions(b []byte, order binary.ByteOrder) (options []capturetest.Option, ok bool) {
-	for len(b) > 0 {
-		if len(b) < 4 {
-			return nil, false
-		}
+// ngUnit returns the ticks a second of a value of if_tsresol.
+func ngUnit(v byte) *big.Int {
+	base := big.NewInt(10)
+	if v >= 0x80 {
+		base = big.NewInt(2)
+	}
+	return base.Exp(base, big.NewInt(int64(v&0x7f)), nil)
+}
+
+// ngOptions returns the options of a block, up to the first that does not fit.
+func ngOptions(b []byte, order binary.ByteOrder) (options []capturetest.Option) {
+	for len(b) >= 4 {
 		code, length := order.Uint16(b), order.Uint16(b[2:])
-		if code == 0 {
-			return options, length == 0
-		}
-		if padded(uint32(length)) > uint64(len(b)-4) {
-			return nil, false
+		if code == 0 || padded(uint32(length)) > uint64(len(b)-4) {
+			break
 		}
 		options = append(options, capturetest.Option{Code: code, Value: b[4 : 4+length]})
 		b = b[4+padded(uint32(length)):]
 	}
-	return options, true
+	return options
 }
 
 // inputs returns well-formed inputs with these frames: in each format, byte order and
@@ -195,7 +194,7 @@ func inputs(seconds uint32, frames [][]byte) [][]byte {
 		}
 		n := capturetest.NG{Order: order}
 		for _, resolution := range []byte{0, 3, 6, 9, 0x80, 0x80 | 20} {
-			unit, _ := ngUnit(resolution)
+			unit := ngUnit(resolution).Uint64()
 			b := slices.Concat(n.Section(), n.Interface(1, 0, capturetest.Option{Code: capturetest.TSResol, Value: []byte{resolution}}))
 			for i, f := range frames {
 				ticks := (uint64(seconds)+uint64(i))*unit + unit - 1

@@ -15,10 +15,10 @@ func TestThreatModelNamesTests(t *testing.T) {
 	testenv.Must(t, err)
 	files, err := filepath.Glob("../*/*_test.go")
 	testenv.Must(t, err)
-	cmd, err := filepath.Glob("../cmd/*/*_test.go")
+	nested, err := filepath.Glob("../*/*/*_test.go")
 	testenv.Must(t, err)
 	there := map[string]bool{}
-	for _, file := range append(files, cmd...) {
+	for _, file := range append(files, nested...) {
 		text, err := os.ReadFile(file)
 		testenv.Must(t, err)
 		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllSubmatch(text, -1) {

@@ -30,7 +30,7 @@ type mutant struct {
 }
 
 // packages are those whose tests have to notice.
-var packages = []string{"./parser", "./tracker", "./report", "./fuzz", "./capture"}
+var packages = []string{"./parser", "./tracker", "./report", "./fuzz", "./capture", "./capture/pcapfile"}
 
 func main() {
 	pattern := strings.Join(os.Args[1:], " ")

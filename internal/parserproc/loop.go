@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"maas-netmon/capture"
+	"maas-netmon/capture/pcapfile"
 	"maas-netmon/internal/cli"
 	"maas-netmon/internal/control"
 	"maas-netmon/parser"
@@ -26,19 +27,11 @@ const stallLimit = 500 * time.Millisecond
 // of a program that was stopped.
 var errStalled = &cli.Failure{Status: cli.ExitOK, Err: errors.New("standard output: its reader does not read; the last lines are lost")}
 
-// A source gives frames: [capture.Reader] or [capture.File].
+// A source gives frames: [capture.Reader] or [pcapfile.File].
 type source interface {
 	Wait(writable bool, timeout time.Duration) (capture.Wakeup, error)
 	Next(*capture.Frame) bool
 	Stats(index int) (capture.Stats, error)
-}
-
-// fileSource makes a source of a file.
-type fileSource struct{ *capture.File }
-
-func (f fileSource) Wait(bool, time.Duration) (capture.Wakeup, error) {
-	control, err := f.File.Wait()
-	return capture.Wakeup{Control: control}, err
 }
 
 // reading is the state of the parser once it reads.
@@ -97,7 +90,7 @@ func newReading(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*
 	}
 	var from source
 	if o.Input != "" {
-		from = fileSource{capture.NewFile(passed[0], conn.FD())}
+		from = pcapfile.NewFile(passed[0], conn.FD(), out.fd)
 	} else if from, err = capture.NewReader(passed, conn.FD(), out.fd); err != nil {
 		return nil, err
 	}
@@ -378,7 +371,7 @@ func (p *reading) answer(index uint16) error {
 	n, t := &p.seen[index], p.table.Stats(index)
 	c := control.Counters{
 		Frames: s.Frames, Bytes: n.bytes, Dropped: s.Dropped,
-		Short: n.short, NotARP: n.notARP, Unsupported: n.unsupported,
+		Short: n.short, NotARP: n.notARP, Unsupported: n.unsupported + s.Unsupported,
 		NewBindings: t.New, Moved: t.Moved, Refreshed: t.Refreshed,
 		Refused: t.Refused, Ignored: t.Ignored, Evicted: t.Evicted, Bindings: t.Bindings,
 		Unreported: t.Unreported,

@@ -9,10 +9,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"maas-netmon/capture"
+	"maas-netmon/capture/pcapfile"
 	"maas-netmon/internal/cli"
 	"maas-netmon/internal/control"
 	"maas-netmon/privsep"
@@ -126,18 +127,24 @@ func Run(o cli.Options, hook Hook) error {
 	return cmp.Or(p.finish(), inputError(o.Input, p.end))
 }
 
-// inputError makes the program's error of what [capture.File] ended with.
+// inputError makes the program's error of what [pcapfile.File] ended with.
 func inputError(name string, err error) error {
 	if err == nil || err == io.EOF {
 		return nil
 	}
 	f := &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("%s: %w", cli.InputName(name), err)}
+	var format *pcapfile.FormatError
 	switch {
-	case errors.Is(err, capture.ErrNoHeader):
+	case errors.Is(err, pcapfile.ErrNoHeader):
 		f.Status = cli.ExitNoHeader
-	case errors.Is(err, capture.ErrDamaged) || errors.Is(err, capture.ErrFormat):
+	case errors.Is(err, pcapfile.ErrDamaged) || errors.Is(err, pcapfile.ErrBound):
 		f.Status = cli.ExitDamaged
-	case errors.Is(err, capture.ErrLinkType):
+	case errors.As(err, &format):
+		f.Status = cli.ExitDamaged
+		if format.Command != "" {
+			f.Hint = strings.ReplaceAll(format.Command, "FILE", name) + " | maas-netmon -i -"
+		}
+	case errors.Is(err, pcapfile.ErrLinkType):
 		f.Status = cli.ExitNotEthernet
 	}
 	return f
