@@ -130,32 +130,9 @@ type ARP struct {
 // portions. Parse is safe for concurrent use.
 func Parse(arp *ARP, frame []byte, tag Tag) error {
 	*arp = ARP{}
-	if len(frame) < etherLen {
-		return ErrShort
-	}
-	var vid, inner uint16
-	tags := 0
-	if tag.Present {
-		tags = 1
-		vid = tag.TCI & vidMask
-	}
-
-	// rest begins at the EtherType, or at the TPID that stands in its place.
-	rest := frame[etherLen-etherTypeLen:]
-	for isTPID(uint16At(rest, 0)) {
-		if tags == maxTags {
-			return ErrUnsupported
-		}
-		if len(rest) < tagLen+etherTypeLen {
-			return ErrShort
-		}
-		tags++
-		if id := uint16At(rest, etherTypeLen) & vidMask; vid == 0 {
-			vid = id
-		} else {
-			inner = id
-		}
-		rest = rest[tagLen:]
+	vid, inner, rest, err := afterTags(frame, tag)
+	if err != nil {
+		return err
 	}
 	if uint16At(rest, 0) != etherTypeARP {
 		return ErrNotARP
@@ -185,6 +162,37 @@ func Parse(arp *ARP, frame []byte, tag Tag) error {
 	arp.TargetHardware = MAC(p[offTargetHardware:offTargetProtocol])
 	arp.TargetProtocol = Addr(p[offTargetProtocol:])
 	return nil
+}
+
+// afterTags walks over the VLAN tags of a frame. It returns the VIDs, and the frame from the EtherType
+// on, of which two bytes at least are there.
+func afterTags(frame []byte, tag Tag) (vid, inner uint16, rest []byte, err error) {
+	if len(frame) < etherLen {
+		return 0, 0, nil, ErrShort
+	}
+	tags := 0
+	if tag.Present {
+		tags = 1
+		vid = tag.TCI & vidMask
+	}
+	// rest begins at the EtherType, or at the TPID that stands in its place.
+	rest = frame[etherLen-etherTypeLen:]
+	for isTPID(uint16At(rest, 0)) {
+		if tags == maxTags {
+			return 0, 0, nil, ErrUnsupported
+		}
+		if len(rest) < tagLen+etherTypeLen {
+			return 0, 0, nil, ErrShort
+		}
+		tags++
+		if id := uint16At(rest, etherTypeLen) & vidMask; vid == 0 {
+			vid = id
+		} else {
+			inner = id
+		}
+		rest = rest[tagLen:]
+	}
+	return vid, inner, rest, nil
 }
 
 // isTPID says whether an EtherType announces a VLAN tag.

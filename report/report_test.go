@@ -104,6 +104,14 @@ func TestPacketGolden(t *testing.T) {
 		case "request", "reply", "operation-zero", "operation-largest", "tag-inline-8100", "tag-vid-largest", "tag-priority-stripped", "tag-two-inline":
 			got = append(got, v.Name+"\n"...)
 			got = report.AppendPacket(got, &v.ARP, 1470159914, time.UTC)
+		case "htype-ieee802", "ptype-other", "hlen-255", "plen-16":
+			var arp parser.ARP
+			types, err := parser.ParseForeign(&arp, v.Frame, v.Tag)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, v.Name+", no destination\n"...)
+			got = report.AppendAnyPacket(got, &arp, types, false, 1470159914, time.UTC)
 		}
 	}
 	golden(t, "packets.txt", got)

@@ -115,31 +115,43 @@ func appendSpaces(dst []byte, n int) []byte {
 	return dst
 }
 
-// AppendPacket appends an ARP packet, seen at a time in seconds since the Unix epoch, to dst as
-// the block of lines that `observe-arp -v` printed for it, including the empty line at its end,
-// and returns the result. The time is that of the zone. An inner VLAN ID has no place in that
-// layout and is omitted.
+// AppendPacket appends an ARP packet for IPv4 over Ethernet, seen at a time in seconds since the Unix
+// epoch, to dst as the block of lines that `observe-arp -v` printed for it, including the empty line
+// at its end, and returns the result. The time is that of the zone. A second VLAN ID, which
+// observe-arp did not know, has a line of its own.
 func AppendPacket(dst []byte, arp *parser.ARP, seconds int64, zone *time.Location) []byte {
+	return AppendAnyPacket(dst, arp, parser.EthernetIPv4, true, seconds, zone)
+}
+
+// AppendAnyPacket is AppendPacket for a packet of any types. destination is false for a packet whose
+// frame was captured without its destination.
+func AppendAnyPacket(dst []byte, arp *parser.ARP, types parser.Types, destination bool, seconds int64, zone *time.Location) []byte {
 	dst = append(dst, "ARP observed at "...)
 	dst = time.Unix(seconds, 0).In(zone).AppendFormat(dst, time.DateTime)
 	dst = append(dst, ":\n"...)
 	if arp.VID != 0 {
-		dst = append(dst, "   802.1q VLAN ID (VID): "...)
-		dst = strconv.AppendUint(dst, uint64(arp.VID), 10)
-		dst = append(dst, " (0x"...)
-		dst = appendHex(dst, arp.VID, 3)
-		dst = append(dst, ")\n"...)
+		dst = appendVID(dst, "   802.1q VLAN ID (VID): ", arp.VID)
+	}
+	if arp.InnerVID != 0 {
+		dst = appendVID(dst, "    Inner VLAN ID (VID): ", arp.InnerVID)
 	}
 	dst = append(dst, "        Ethernet source: "...)
 	dst = arp.EthernetSource.AppendTo(dst)
 	dst = append(dst, "\n   Ethernet destination: "...)
-	dst = arp.EthernetDestination.AppendTo(dst)
-	// Package parser decodes only IPv4 over Ethernet.
-	dst = append(dst, "\n          Hardware type: 0x0001"+
-		"\n          Protocol type: 0x0800"+
-		"\nHardware address length: 6"+
-		"\nProtocol address length: 4"+
-		"\n              Operation: "...)
+	if destination {
+		dst = arp.EthernetDestination.AppendTo(dst)
+	} else {
+		dst = append(dst, "not captured"...)
+	}
+	dst = append(dst, "\n          Hardware type: 0x"...)
+	dst = appendHex(dst, types.Hardware, 4)
+	dst = append(dst, "\n          Protocol type: 0x"...)
+	dst = appendHex(dst, types.Protocol, 4)
+	dst = append(dst, "\nHardware address length: "...)
+	dst = strconv.AppendUint(dst, uint64(types.HardwareLen), 10)
+	dst = append(dst, "\nProtocol address length: "...)
+	dst = strconv.AppendUint(dst, uint64(types.ProtocolLen), 10)
+	dst = append(dst, "\n              Operation: "...)
 	dst = strconv.AppendUint(dst, uint64(arp.Operation), 10)
 	switch arp.Operation {
 	case parser.OperationRequest:
@@ -156,6 +168,15 @@ func AppendPacket(dst []byte, arp *parser.ARP, seconds int64, zone *time.Locatio
 	dst = append(dst, "\nTarget protocol address: "...)
 	dst = arp.TargetProtocol.AppendTo(dst)
 	return append(dst, "\n\n"...)
+}
+
+// appendVID appends a line with a VLAN ID, which is printed in decimal and hexadecimal.
+func appendVID(dst []byte, heading string, vid uint16) []byte {
+	dst = append(dst, heading...)
+	dst = strconv.AppendUint(dst, uint64(vid), 10)
+	dst = append(dst, " (0x"...)
+	dst = appendHex(dst, vid, 3)
+	return append(dst, ")\n"...)
 }
 
 // appendHex appends the lowest digits of v in hexadecimal.
