@@ -113,15 +113,15 @@ func TestBadFile(t *testing.T) {
 	}{
 		{"empty", nil, 3, "", "input ended before its header"},
 		{"header cut", good[:20], 3, "", "input ended before its header"},
-		{"another format", []byte("#!/bin/sh\nexit 0\n"), 2, "", "neither pcap nor pcapng"},
-		{"link type", capturetest.Pcap{Order: capturetest.Orders[1], LinkType: 113}.File(1, arpFrames...), 4, "",
-			"its link type is not Ethernet: 113 (Linux SLL)"},
+		{"another format", []byte("#!/bin/sh\nexit 0\n"), 2, "", "neither pcap nor pcapng: it looks like a script"},
+		{"link type", capturetest.Pcap{Order: capturetest.Orders[1], LinkType: 105}.File(1, arpFrames...), 4, "",
+			"its link type is not Ethernet: 105 (IEEE 802.11)"},
 		{"record cut", slices.Concat(good, good[24:50]), 2, arpLines, fmt.Sprintf("damaged record at byte %d: the input ends within it", end)},
 		{"record of 4 GiB", slices.Concat(good, littlePcap.RecordHeader(1<<32-1), good), 2, arpLines,
 			fmt.Sprintf("damaged record at byte %d: 4294967295 bytes long", end)},
 		{"pcapng of no interface", slices.Concat(capturetest.NG{Order: capturetest.Orders[1]}.Section(),
 			capturetest.NG{Order: capturetest.Orders[1]}.Enhanced(0, 0, arpFrames[0], 60)), 2, "",
-			"damaged record at byte 28: Interface id 0 not present in section (have only 0 interfaces)"},
+			"damaged record at byte 28: a packet of interface 0, of which the section has 0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
