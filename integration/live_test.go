@@ -19,12 +19,12 @@ type scenario struct {
 	want   []want
 }
 
-// play runs a scenario on an interface of its own. The fence's line, which is always
-// last, is left out of what is compared.
+// play runs a scenario on an interface of its own, without a limit of the moves. The line of the
+// fence, which is always last, is not compared.
 func (s scenario) play(t *testing.T) {
 	t.Parallel()
 	a, b := rawPair(t)
-	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, "--moved-interval", "0", a.Name)
 	port := b.Port(t)
 	for _, f := range s.frames {
 		testenv.Must(t, port.Send(f.Bytes()))
