@@ -129,7 +129,8 @@ func (r *results) judge() {
 		most("quiet", ours, "p99 ms", v+0.3)
 	}
 	most("latency", ours, "longest ms", 150)
-	most("new", ours, "lost %", 0)
+	most("new", ours, "lost %", 1)
+	most("surprise", ours, "lost %", 0)
 	most("busy", ours, "lost, part of what 100 ms bring beyond the ring", 1)
 	most("busy", ours, "lost and not counted", 0)
 	most("burst", ours, "lost", 0)
