@@ -12,12 +12,16 @@ const (
 	quiet = 2 * maxPause
 )
 
+// minFill is how many frames may gather in a ring of any size. It is less than half of the
+// smallest ring, and lets 1,000 frames per second gather for nearly as long as in a large one.
+const minFill = 96
+
 // A pacer decides for how long a reader lets frames gather. To wake up costs as much as to read
 // some hundred frames, and at real rates it is nearly all of the work.
 //
-// A pause ends before an eighth of a ring is filled at the rate just seen. It may be twice as
-// long as the one before: a burst out of the quiet begins with few frames, whose rate tells
-// nothing about those that follow.
+// At the rate just seen, a pause fills an eighth of a ring, or minFill slots of a small one. It is
+// at most twice as long as the pause before: a burst out of the quiet begins with few frames,
+// whose rate tells nothing about those that follow.
 type pacer struct {
 	slots int           // of each ring
 	last  time.Duration // the last pause, 0 after a quiet while
@@ -36,7 +40,7 @@ func (p *pacer) next(frames, most int, gap time.Duration) time.Duration {
 	case gap >= time.Duration(frames)*maxPause:
 		return 0 // no two frames would gather
 	}
-	fill := gap * time.Duration(p.slots/8) / time.Duration(most)
+	fill := gap * time.Duration(max(p.slots/8, minFill)) / time.Duration(most)
 	p.last = max(minPause, min(2*p.last, fill, maxPause))
 	return p.last
 }

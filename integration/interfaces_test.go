@@ -161,9 +161,9 @@ func TestLoopback(t *testing.T) {
 	again.False(t, sendFence(t, p, port))
 }
 
-// Sixty-four interfaces are one parser, one ring each, and a bound on all of them.
+// Five hundred interfaces have one parser, a ring each, and a bound on their memory.
 func TestManyInterfaces(t *testing.T) {
-	const n = 64
+	const n = 500
 	ns := testenv.Net(t)
 	var commands strings.Builder
 	var names []string
@@ -175,12 +175,13 @@ func TestManyInterfaces(t *testing.T) {
 	one := testenv.Watch(t, ns, testenv.Options{}, names[0])
 	all := testenv.Watch(t, ns, testenv.Options{}, names...)
 	var seen []*testenv.Expectation[testenv.Line]
+	address := func(i int) string { return fmt.Sprintf("10.0.%d.%d", i/200, i%200+1) }
 	for i, name := range names {
-		seen = append(seen, all.Lines.Expect(on(name, fmt.Sprintf("10.0.0.%d", i+1))))
+		seen = append(seen, all.Lines.Expect(on(name, address(i))))
 	}
 	for i := range names {
 		port := testenv.Host{Namespace: ns, Name: fmt.Sprintf("vb%d", i)}.Port(t)
-		testenv.Must(t, port.Send(request(macC, fmt.Sprintf("10.0.0.%d", i+1)).Bytes()))
+		testenv.Must(t, port.Send(request(macC, address(i)).Bytes()))
 	}
 	for _, e := range seen {
 		e.True(t)
@@ -190,10 +191,20 @@ func TestManyInterfaces(t *testing.T) {
 		t.Errorf("%d threads with one interface, %d with %d", few, many, n)
 	}
 	testenv.Require(t, testenv.Root) // to look into a process that is not dumpable
-	each := (pss(t, all.Child(t)) + pss(t, all.Pid()) - pss(t, one.Child(t)) - pss(t, one.Pid())) / (n - 1)
-	t.Logf("%d KiB of memory for each further interface", each)
-	if each > 1536 {
-		t.Errorf("%d KiB of memory for each further interface, want at most 1536", each)
+	if total := pss(t, all.Child(t)) + pss(t, all.Pid()); total > 64<<10 {
+		t.Errorf("%d KiB of memory for %d interfaces, want at most %d", total, n, 64<<10)
+	}
+}
+
+// More interfaces than there can be sockets are wrong usage.
+func TestTooManyInterfaces(t *testing.T) {
+	var names []string
+	for i := range 1025 {
+		names = append(names, fmt.Sprintf("va%d", i))
+	}
+	status, stdout, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{}, names...)
+	if want := "maas-netmon: 1025 INTERFACEs given: at most 1024 are possible\n"; status != 2 || stdout != "" || !strings.HasPrefix(stderr, want) {
+		t.Errorf("status %d, %q, %q, want 2 and %q", status, stdout, stderr, want)
 	}
 }
 

@@ -76,9 +76,13 @@ func (c *Conn) Send(m Message) error {
 }
 
 // SendFD is Send for a message that carries a descriptor; the peer gets one of its own
-// for the same open file.
-func (c *Conn) SendFD(m Message, fd int) error {
-	err := unix.Sendmsg(c.fd, m.Encode(), unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL)
+// for the same open file. It waits at most timeout for room: the buffer holds fewer messages
+// than there can be sockets.
+func (c *Conn) SendFD(m Message, fd int, timeout time.Duration) error {
+	err := c.wait(unix.POLLOUT, timeout)
+	if err == nil {
+		err = unix.Sendmsg(c.fd, m.Encode(), unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL)
+	}
 	if err != nil {
 		return fmt.Errorf("send %v with descriptor: %w", m.Type, err)
 	}
@@ -99,7 +103,7 @@ func (c *Conn) Receive(timeout time.Duration) (Message, error) {
 }
 
 func (c *Conn) receive(timeout time.Duration) (Message, error) {
-	if err := c.wait(timeout); err != nil {
+	if err := c.wait(unix.POLLIN, timeout); err != nil {
 		return Message{}, err
 	}
 	if c.parser {
@@ -117,7 +121,7 @@ func (c *Conn) receive(timeout time.Duration) (Message, error) {
 // ReceiveFD is Receive for a message that must carry exactly one descriptor, which
 // it returns close-on-exec.
 func (c *Conn) ReceiveFD(timeout time.Duration) (Message, int, error) {
-	if err := c.wait(timeout); err != nil {
+	if err := c.wait(unix.POLLIN, timeout); err != nil {
 		return Message{}, -1, err
 	}
 	control := make([]byte, unix.CmsgLen(4)) // room for one, not for two
@@ -181,7 +185,7 @@ func (c *Conn) ended() bool {
 }
 
 // wait waits until there is something to receive. A negative timeout waits for ever.
-func (c *Conn) wait(timeout time.Duration) error {
+func (c *Conn) wait(events int16, timeout time.Duration) error {
 	var deadline time.Time
 	if timeout >= 0 {
 		deadline = time.Now().Add(timeout)
@@ -192,11 +196,11 @@ func (c *Conn) wait(timeout time.Duration) error {
 			t := unix.NsecToTimespec(int64(max(0, time.Until(deadline))))
 			limit = &t
 		}
-		n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}, limit, nil)
+		n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(c.fd), Events: events}}, limit, nil)
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
-			return fmt.Errorf("wait for message: %w", err)
+			return fmt.Errorf("wait for control socket: %w", err)
 		case n == 0:
 			return ErrTimeout
 		default:

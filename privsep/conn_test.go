@@ -73,7 +73,7 @@ func TestConnPassesOneDescriptor(t *testing.T) {
 	a, b := newPair(t)
 	r, w := pipe(t)
 	want := Message{Type: Socket, Index: 1}
-	if err := a.SendFD(want, w); err != nil {
+	if err := a.SendFD(want, w, soon); err != nil {
 		t.Fatal(err)
 	}
 	got, fd, err := b.ReceiveFD(soon)

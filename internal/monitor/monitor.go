@@ -355,13 +355,13 @@ func unexpected(m privsep.Message) error {
 // handOver gives the parser a descriptor of each socket, or of the input.
 func (m *monitor) handOver() error {
 	if m.input != nil {
-		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket}, m.input.fd); err != nil {
+		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket}, m.input.fd, control.HandshakeTimeout); err != nil {
 			return err
 		}
 		return m.input.close()
 	}
 	for i, w := range m.watched {
-		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket, Index: uint16(i)}, w.socket.FD()); err != nil {
+		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket, Index: uint16(i)}, w.socket.FD(), control.HandshakeTimeout); err != nil {
 			return err
 		}
 	}
