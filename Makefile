@@ -39,6 +39,12 @@ BENCHTIME = 0.5s
 # Options of `make bench-peers`, such as -runs 7 -case idle,start.
 BENCHPEERS =
 
+# The suites of `make test-distros`: bookworm first, see .ci/distro.
+DISTROS = bookworm bullseye trixie sid
+
+# The kernels of `make test-arm64`: one has pages of 4 KiB, the other of 16 KiB.
+ARM64 = 6.12: newest:16k
+
 # The kernel of `make test-vm`, and those of `make test-kernels`: see vm/kernel.
 KERNEL  = 6.1
 KERNELS = 5.10 6.1 6.12 newest
@@ -49,10 +55,11 @@ RACE_PACKAGES = ./capture ./cmd/... ./internal/app ./internal/cli ./internal/con
 
 .DEFAULT_GOAL = build
 .PHONY: help deps build run demo test unit test-fleet check bench bench-peers fuzz mutate cover vuln sbom install \
-        lint deb reproducible test-vm test-kernels release-check clean FORCE
+        lint deb reproducible test-vm test-kernels \
+        test-distros test-arm64 release-check clean FORCE
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 deps: ## install the Debian packages that are missing (sudo only then)
 	@.ci/install-deps
@@ -145,9 +152,19 @@ test-vm: build ## boot a Debian kernel with AppArmor in qemu: half a minute; mak
 	@.ci/install-deps vm
 	GO=$(GO) vm/run bin/maas-netmon $(KERNEL)
 
-test-kernels: build ## the same on each kernel of KERNELS: minutes
+test-kernels: build ## the same, and the attacks, on each of KERNELS: an hour
 	@.ci/install-deps vm
-	for k in $(KERNELS); do GO=$(GO) KERNELFRESH=1 vm/run bin/maas-netmon $$k || exit; done
+	for k in $(KERNELS); do \
+		GO=$(GO) KERNELFRESH=1 vm/run bin/maas-netmon $$k && GO=$(GO) vm/suite amd64 $$k || exit; \
+	done
+
+test-distros: ## the README's commands as a new user on each of DISTROS: an hour, as root
+	@.ci/install-deps distros
+	for s in $(DISTROS); do .ci/distro $$s || exit; done
+
+test-arm64: ## run tests, attacks and demo on arm64 kernels in qemu: hours under emulation
+	@.ci/install-deps vm arm64
+	for k in $(ARM64); do GO=$(GO) vm/suite arm64 $${k%:*} "$${k#*:}" || exit; done
 
 release-check: deb ## boot a Debian with systemd in qemu and see the package through its life: minutes, as root
 	@.ci/install-deps vm

@@ -167,7 +167,7 @@ func TestNoFile(t *testing.T) {
 		{"no -i, and a long name", "", []string{"dir/x.PCAPNG"}, 2,
 			"maas-netmon: \"dir/x.PCAPNG\": not the name of an interface\nmaas-netmon: hint: to read a file: maas-netmon -i dir/x.PCAPNG\n"},
 		{"no -i for standard input", "", []string{"-"}, 1, "maas-netmon: -: no such network interface\nmaas-netmon: hint: to read a file: maas-netmon -i -\n"},
-		{"closed", `exec "$0" "$@" <&-`, []string{"-i", "-"}, 3, "maas-netmon: standard input: input ended before its header\n"},
+		{"closed", `exec "$0" "$@" <&-`, []string{"-i", "-"}, 2, "maas-netmon: standard input is closed\n" + see},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

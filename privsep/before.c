@@ -1,13 +1,8 @@
 // Runs before the Go runtime, in either process: what would be too late after it.
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-// The runtime opens /dev/null in the place of a standard stream that is closed: after
-// that, nobody could tell.
-int privsep_stdout_flags;
 
 // Without the memory and threads that it wants, the runtime dies with a stack.
 static void need(int resource, rlim_t least, rlim_t unit, const char *what) {
@@ -21,7 +16,6 @@ static void need(int resource, rlim_t least, rlim_t unit, const char *what) {
 
 __attribute__((constructor)) static void before(void) {
 	const rlim_t MiB = 1 << 20;
-	privsep_stdout_flags = fcntl(STDOUT_FILENO, F_GETFL);
 	need(RLIMIT_AS, 2048 * MiB, MiB, "MiB of address space");
 	need(RLIMIT_DATA, 256 * MiB, MiB, "MiB of data");
 	need(RLIMIT_NPROC, 32, 1, "processes and threads");

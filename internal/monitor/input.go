@@ -31,10 +31,14 @@ func openInput(name string) (*input, error) {
 			return nil, inputFailure(name, err)
 		}
 		in.fd = fd
+	} else if in.fd == unix.Stdin {
+		if err := cli.CheckStdin(); err != nil {
+			return nil, err
+		}
 	} else if flags, err := unix.FcntlInt(uintptr(in.fd), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE == unix.O_WRONLY {
 		return nil, cli.UsageError(fmt.Errorf("%s is not open for reading", cli.InputName(name)))
 	} else if privsep.Replaced(in.fd) {
-		return nil, &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("%s: %w", cli.InputName(name), privsep.ErrReplaced),
+		return nil, &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("%s: %w", cli.InputName(name), privsep.ErrAppArmor),
 			Hint: "put cat between: cat FILE | maas-netmon -i -"}
 	}
 	if isTerminal(in.fd) {

@@ -26,10 +26,11 @@ expect 'lines appended to a file' lines 6 /data/lines
 as_joe '/usr/sbin/maas-netmon --check >/data/check'
 expect '--check into a file' has '^It would run' /data/check
 metrics=/var/lib/prometheus/node-exporter/arp.prom
-as_joe "/usr/sbin/maas-netmon --metrics-file $metrics --stats-interval 1s va 2>/tmp/log | cat" &
+as_joe "/usr/sbin/maas-netmon --metrics-file $metrics --stats-interval 1s va 2>/tmp/log.metrics | cat" &
+await grep watching /tmp/log.metrics
 await grep '^maas_netmon_frames_total' $metrics
 expect 'a metrics file' has '^maas_netmon_frames_total{interface="va"}' $metrics
-processes /tmp/log
+processes /tmp/log.metrics
 kill -TERM "$monitor"
 wait
 

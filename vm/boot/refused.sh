@@ -26,15 +26,30 @@ expect 'a metrics file elsewhere is refused' refused '--metrics-file /data/arp.p
 echo 'profile shell { file, signal, unix, /usr/sbin/maas-netmon px, }' | apparmor_parser -r -K
 confined cat /proc/self/attr/current >/tmp/label
 expect 'a confined shell' confined_as /tmp/label shell
-replaced='AppArmor does not let this program have the file'
-expect 'a confined shell: a file of its own as standard output is refused' refused "standard output: $replaced" \
+replaced='\(:\| is closed, or\) AppArmor does not let this program have the file'
+expect 'a confined shell: a file of its own as standard output is refused' refused "standard output$replaced" \
 	confined '/usr/sbin/maas-netmon -i /data/veth.pcap >/data/out'
-expect 'a confined shell: the same for an interface' refused "standard output: $replaced" \
+expect 'a confined shell: the same for an interface' refused "standard output$replaced" \
 	confined '/usr/sbin/maas-netmon va >>/data/out'
-expect 'a confined shell: the same for --check' refused "standard output: $replaced" \
+expect 'a confined shell: the same for --check' refused "standard output$replaced" \
 	confined '/usr/sbin/maas-netmon --check va >/data/out'
-expect 'a confined shell: a file as standard input is refused' refused "standard input: $replaced" \
+expect 'a confined shell: a file as standard input is refused' refused "standard input$replaced" \
 	confined '/usr/sbin/maas-netmon -i - </data/veth'
+expect 'a confined shell: the hint is to put cat between' has 'hint: put cat between' /tmp/err
+confined '/usr/sbin/maas-netmon -i /data/veth.pcap 2>/data/err | cat' >/tmp/out 2>/tmp/err
+expect 'a confined shell: no line is lost if standard error is refused' lines 3 /tmp/out
+# Root has the capability without the file's, so that the program is not AT_SECURE.
+confined_root() {
+	echo "$*" >/tmp/script
+	sh -c 'echo exec shell >/proc/self/attr/exec; exec /bin/sh /tmp/script'
+}
+expect 'a confined shell of root: a file as standard output is refused' refused "standard output$replaced" \
+	confined_root '/usr/sbin/maas-netmon -i /data/veth.pcap >/data/out'
+expect 'a confined shell of root: a file as standard input is refused' refused "standard input$replaced" \
+	confined_root '/usr/sbin/maas-netmon -i - </data/veth'
+confined_root '/usr/sbin/maas-netmon -i /data/veth.pcap 2>/data/err.root | cat' >/tmp/out 2>/tmp/err
+expect 'a confined shell of root: no line is lost if standard error is refused' lines 3 /tmp/out
+rm -f /data/err /data/err.root
 confined 'cat /data/veth | /usr/sbin/maas-netmon -i - | cat' >/tmp/out 2>/tmp/err
 expect 'a confined shell: a pipe is not refused' lines 3 /tmp/out
 rm /data/log
@@ -48,7 +63,7 @@ wait
 mkdir /etc/apparmor.d/local
 echo '/data/out w, /data/veth r,' >/etc/apparmor.d/local/usr.sbin.maas-netmon
 apparmor_parser -r -K /etc/apparmor.d/usr.sbin.maas-netmon
-expect 'standard output that only the monitor may write is refused' refused "standard output: $replaced" \
+expect 'standard output that only the monitor may write is refused' refused "standard output$replaced" \
 	confined '/usr/sbin/maas-netmon -i /data/veth.pcap >/data/out'
 expect 'a capture that only the monitor may read is refused' refused 'receive socket: malformed message: a descriptor too many, or one' \
 	as_joe /usr/sbin/maas-netmon -i /data/veth

@@ -1,0 +1,13 @@
+// This file runs before the Go runtime, which opens /dev/null for each standard stream that is
+// closed: later nobody could tell.
+
+#include <fcntl.h>
+#include <unistd.h>
+
+// The flags of standard input and output as open(2) has them, -1 for one that is closed.
+int privsep_stream_flags[2];
+
+__attribute__((constructor)) static void note_streams(void) {
+	privsep_stream_flags[0] = fcntl(STDIN_FILENO, F_GETFL);
+	privsep_stream_flags[1] = fcntl(STDOUT_FILENO, F_GETFL);
+}
