@@ -37,20 +37,47 @@ type Counters struct {
 	Position uint64 // how many bytes of a file are behind; not logged
 }
 
-// Fields lists the counters in the order in which a message carries them.
-func (c *Counters) Fields() [16]*uint64 {
-	return [...]*uint64{
-		&c.Frames, &c.Bytes, &c.Dropped, &c.Short, &c.NotARP, &c.Unsupported,
-		&c.NewBindings, &c.Moved, &c.Refreshed, &c.Refused, &c.Ignored, &c.Evicted, &c.Bindings,
-		&c.Position, &c.Unreported, &c.PacketsDropped,
-	}
+// A Counter describes a field of [Counters].
+type Counter struct {
+	Name   string                  // in the log; "" where it is not logged
+	Metric string                  // in the metrics file, behind maas_netmon_; "" where it is not in there
+	Help   string                  // for the metrics file
+	Own    bool                    // the monitor's own: not in a message
+	Of     func(*Counters) *uint64 // the field
 }
+
+// Table has all counters, in the order in which a message and the log have them. It is the only
+// place to add one.
+var Table = [...]Counter{
+	{Name: "frames", Metric: "frames_total", Help: "Frames that the kernel's filter let pass.", Of: func(c *Counters) *uint64 { return &c.Frames }},
+	{Name: "bytes", Metric: "frame_bytes_total", Help: "Their length on the wire.", Of: func(c *Counters) *uint64 { return &c.Bytes }},
+	{Name: "dropped", Metric: "dropped_total", Help: "Frames that were lost because the ring was full.", Of: func(c *Counters) *uint64 { return &c.Dropped }},
+	{Name: "short", Metric: "short_total", Help: "Frames that were cut off.", Of: func(c *Counters) *uint64 { return &c.Short }},
+	{Name: "not_arp", Metric: "not_arp_total", Help: "Frames that were not ARP.", Of: func(c *Counters) *uint64 { return &c.NotARP }},
+	{Name: "unsupported", Metric: "unsupported_total", Help: "Frames that were not ARP for IPv4 over Ethernet, or had too many VLAN tags.", Of: func(c *Counters) *uint64 { return &c.Unsupported }},
+	{Name: "new", Metric: "new_total", Help: "NEW events.", Of: func(c *Counters) *uint64 { return &c.NewBindings }},
+	{Name: "moved", Metric: "moved_total", Help: "MOVED events.", Of: func(c *Counters) *uint64 { return &c.Moved }},
+	{Name: "refreshed", Metric: "refreshed_total", Help: "REFRESHED events.", Of: func(c *Counters) *uint64 { return &c.Refreshed }},
+	{Name: "refused", Metric: "refused_total", Help: "Bindings of addresses that no host can have.", Of: func(c *Counters) *uint64 { return &c.Refused }},
+	{Name: "ignored", Metric: "ignored_total", Help: "ARP packets that are neither request nor reply.", Of: func(c *Counters) *uint64 { return &c.Ignored }},
+	{Name: "evicted", Metric: "evicted_total", Help: "Bindings that were forgotten because the table was full.", Of: func(c *Counters) *uint64 { return &c.Evicted }},
+	{Name: "unreported", Metric: "unreported_total", Help: "Bindings that were forgotten before their change was printed.", Of: func(c *Counters) *uint64 { return &c.Unreported }},
+	{Name: "bindings", Metric: "bindings", Help: "Bindings in the table.", Of: func(c *Counters) *uint64 { return &c.Bindings }},
+	{Name: "packets_dropped", Metric: "packets_dropped_total", Help: "Packets of -v that were not printed for lack of room, of all interfaces.", Of: func(c *Counters) *uint64 { return &c.PacketsDropped }},
+	{Name: "rebound", Metric: "rebound_total", Help: "Times that the socket was not bound to the interface of the name.", Own: true, Of: func(c *Counters) *uint64 { return &c.Rebound }},
+	{Of: func(c *Counters) *uint64 { return &c.Position }},
+}
+
+// A message has room for all of them.
+var _ [privsep.NumValues - len(Table)]struct{}
 
 // Message returns the counters of an interface as a Pong.
 func (c *Counters) Message(index uint16) privsep.Message {
 	m := privsep.Message{Type: privsep.Pong, Index: index}
-	for i, p := range c.Fields() {
-		m.Values[i] = *p
+	for i := range Table {
+		if !Table[i].Own {
+			m.Values[i] = *Table[i].Of(c)
+		}
 	}
 	return m
 }
@@ -58,30 +85,29 @@ func (c *Counters) Message(index uint16) privsep.Message {
 // CountersOf is the inverse of Message.
 func CountersOf(m privsep.Message) Counters {
 	var c Counters
-	for i, p := range c.Fields() {
-		*p = m.Values[i]
+	for i := range Table {
+		if !Table[i].Own {
+			*Table[i].Of(&c) = m.Values[i]
+		}
 	}
 	return c
 }
 
 // Attrs returns the counters as they are logged.
 func (c *Counters) Attrs() []any {
-	return []any{
-		slog.Uint64("frames", c.Frames), slog.Uint64("bytes", c.Bytes), slog.Uint64("dropped", c.Dropped),
-		slog.Uint64("short", c.Short), slog.Uint64("not_arp", c.NotARP),
-		slog.Uint64("unsupported", c.Unsupported),
-		slog.Uint64("new", c.NewBindings), slog.Uint64("moved", c.Moved),
-		slog.Uint64("refreshed", c.Refreshed), slog.Uint64("refused", c.Refused),
-		slog.Uint64("ignored", c.Ignored), slog.Uint64("evicted", c.Evicted),
-		slog.Uint64("unreported", c.Unreported), slog.Uint64("bindings", c.Bindings),
-		slog.Uint64("packets_dropped", c.PacketsDropped), slog.Uint64("rebound", c.Rebound),
+	var attrs []any
+	for _, t := range Table {
+		if t.Name != "" {
+			attrs = append(attrs, slog.Uint64(t.Name, *t.Of(c)))
+		}
 	}
+	return attrs
 }
 
 // HandshakeTimeout is how long either process waits for the other at the start.
 const HandshakeTimeout = 10 * time.Second
 
-// HelloMessage says which of the optional layers are in force.
+// HelloMessage tells which of the optional layers are in force.
 func HelloMessage(layers sandbox.Layers) privsep.Message {
 	m := privsep.Message{Type: privsep.Hello}
 	m.Values[0] = uint64(layers.Landlock)

@@ -1,16 +1,47 @@
 package control
 
-import "testing"
+import (
+	"reflect"
+	"testing"
 
+	"maas-netmon/sandbox"
+)
+
+// Each counter but the monitor's own passes through a message, in a value of its own.
 func TestCountersMessage(t *testing.T) {
-	var want Counters
-	for i, p := range want.Fields() {
-		*p = uint64(i) + 1<<40
+	var sent, want Counters
+	for i, c := range Table {
+		*c.Of(&sent) = uint64(i) + 1<<40
+		if !c.Own {
+			*c.Of(&want) = uint64(i) + 1<<40
+		}
 	}
-	if got := CountersOf(want.Message(7)); got != want {
+	m := sent.Message(7)
+	if got := CountersOf(m); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if m := want.Message(7); m.Index != 7 {
+	if m.Index != 7 {
 		t.Errorf("index %d", m.Index)
+	}
+}
+
+// The table has each field once.
+func TestTable(t *testing.T) {
+	var c Counters
+	for i := range Table {
+		*Table[i].Of(&c)++
+	}
+	for i, v := 0, reflect.ValueOf(c); i < v.NumField(); i++ {
+		if n := v.Field(i).Uint(); n != 1 {
+			t.Errorf("%s is in the table %d times", v.Type().Field(i).Name, n)
+		}
+	}
+}
+
+func TestHelloMessage(t *testing.T) {
+	for _, want := range []sandbox.Layers{{}, {Landlock: 7}, {MDWE: true}, {Landlock: 1, MDWE: true}} {
+		if got := LayersOf(HelloMessage(want)); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
 	}
 }

@@ -4,15 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"maas-netmon/internal/cli"
-	"maas-netmon/linkmon"
-	"maas-netmon/privsep"
 	"maas-netmon/sandbox"
 )
 
@@ -64,15 +61,17 @@ func Check(o cli.Options) error {
 	if problem != nil {
 		o.Interfaces = nil
 	}
-	watched, err := prepare(o)
+	ifaces, err := prepare(o)
 	if err != nil {
 		complain(err)
-		watched, o.Interfaces = nil, nil
+		ifaces, o.Interfaces = nil, nil
 	}
-	for _, w := range watched {
-		fmt.Printf("ok  %s: packet socket, filter locked, ring\n", w.name)
+	for _, f := range ifaces {
+		fmt.Printf("ok  %s: packet socket, filter locked, ring\n", f.name)
 	}
-	if err := checkConfinement(o, watched, signals); err != nil {
+	m := newMonitor(ifaces, nil, signals)
+	m.checking = true
+	if err := m.run(o); err != nil {
 		return err
 	}
 	if problem != nil {
@@ -83,27 +82,9 @@ func Check(o cli.Options) error {
 	return nil
 }
 
-// checkConfinement brings the processes up, prints their layers, and ends the parser.
-func checkConfinement(o cli.Options, watched []*watch, signals <-chan os.Signal) error {
-	links, err := linkmon.Open()
-	if err != nil {
-		return err
-	}
-	child, err := privsep.Launch(o.ParserArgs())
-	if err != nil {
-		return launchError(err)
-	}
-	m := newMonitor(o.Interfaces, watched, links, nil, child, signals, 0)
-	m.checking = true
-	if err := m.start(); err != nil {
-		return m.end(err)
-	}
-	m.printLayers()
-	return m.end(errStopped)
-}
-
+// printLayers prints the layers of both processes' confinement.
 func (m *monitor) printLayers() {
-	s := m.seen
+	s := m.inspection
 	fmt.Printf("ok  parser: process %d, user %s, group %s, each of %d threads looked at from outside\n",
 		m.child.Pid(), s.Uid, s.Gid, s.Threads)
 	fmt.Printf("ok  parser: no capability; no_new_privs; bounding set %s\n", s.Bounding)

@@ -1,6 +1,3 @@
-// This file runs in the monitor: it asks the parser for numbers, and what has an answer to
-// give is alive.
-
 package monitor
 
 import (
@@ -16,133 +13,138 @@ import (
 	"maas-netmon/privsep"
 )
 
-// beat asks the parser for its counters. One that answered nothing for a while is
-// stuck, or stopped.
-func (m *monitor) beat() error {
-	if m.pending >= 0 {
-		m.silent += m.heartbeat
-		if m.silent >= silenceLimit {
-			return fmt.Errorf("the parser has not answered for %v", silenceLimit)
-		}
-		slog.Debug("the parser has not answered", "since", m.silent)
-		return nil
-	}
-	m.silent = 0
-	return m.ask(0)
+// A round asks for the counters of each interface in turn. The next question follows the answer to
+// the last, so that neither process can fill the other's socket.
+type round struct {
+	next          int           // the interface that is asked about
+	inFlight      bool          // the answer has not come
+	unansweredFor time.Duration // in whole heartbeats
+	log           bool          // the counters are to be logged at the end of the round
 }
 
-// tellCounters writes the metrics file and, if they are to be logged, logs the counters,
-// as soon as the parser has told them.
-func (m *monitor) tellCounters(log bool) error {
-	m.tell = m.tell || log
-	if m.pending >= 0 {
-		return nil
+// onHeartbeat asks for the counters: a parser that answers is alive. One that leaves a question
+// unanswered for a while hangs, or was stopped by a signal.
+func (m *monitor) onHeartbeat() error {
+	if !m.round.inFlight {
+		m.round.unansweredFor = 0
+		return m.requestCounters(0)
 	}
-	return m.ask(0)
+	m.round.unansweredFor += m.heartbeat
+	if m.round.unansweredFor >= silenceLimit {
+		return fmt.Errorf("the parser has not answered for %v", silenceLimit)
+	}
+	slog.Debug("the parser has not answered", "since", m.round.unansweredFor)
+	return nil
 }
 
-// ask asks for the counters of an interface. When they have come, the next one's are asked
-// for: neither process can fill the other's socket.
-func (m *monitor) ask(i int) error {
+// startRound starts a round, unless one is under way, and has its counters logged if log is true.
+func (m *monitor) startRound(log bool) error {
+	m.round.log = m.round.log || log
+	if m.round.inFlight {
+		return nil
+	}
+	return m.requestCounters(0)
+}
+
+// requestCounters asks for the counters of an interface.
+func (m *monitor) requestCounters(i int) error {
 	err := m.child.Send(privsep.Message{Type: privsep.Ping, Index: uint16(i)})
 	switch {
-	case errors.Is(err, unix.EAGAIN), // it does not read at the moment
-		errors.Is(err, unix.EPIPE): // it is gone: the end of its messages comes next
-		m.pending = -1
+	case errors.Is(err, unix.EAGAIN), // the parser does not read at the moment
+		errors.Is(err, unix.EPIPE): // it has ended: the end of its messages comes next
+		m.round.inFlight = false
 		return nil
 	}
-	m.pending = i
+	m.round.next, m.round.inFlight = i, true
 	return err
 }
 
-// answer takes what the parser said: the counters that it was asked for, in turn.
-func (m *monitor) answer(r received) error {
-	if r.err != nil {
-		return r.err
-	}
-	if r.Type == privsep.End && m.input != nil && !m.ended {
-		m.ended = true
-		if m.stopping { // it is about to end anyway
-			return nil
-		}
-		return errEnded
-	}
-	i := int(r.Index)
-	if r.Type != privsep.Pong || i != m.pending {
-		return unexpected(r.Message)
-	}
-	m.pending = -1
-	m.silent = 0 // a question may be open at each beat, where there are others than the heartbeat's
-	c := control.CountersOf(r.Message)
-	m.dropped[i].add(c.Dropped-m.counters[i].Dropped, "frames lost, the ring was full", "interface", m.names[i])
-	m.evicted.unsaid += c.Evicted - m.counters[i].Evicted
-	m.counters[i] = c
-	if m.input != nil && m.input.shown && !m.stopping {
+// handleCounters takes the answer to the question of the round and asks the next one. After the
+// last one it passes the counters on.
+func (m *monitor) handleCounters(c control.Counters) error {
+	f := m.ifaces[m.round.next]
+	m.round.inFlight = false
+	// Also here, not only at a heartbeat: with --stats-interval or SIGUSR1, a question that was
+	// just sent may be open at each heartbeat.
+	m.round.unansweredFor = 0
+	f.drops.add(c.Dropped-f.counters.Dropped, "frames lost, the ring was full", "interface", f.name)
+	m.evicted.pending += c.Evicted - f.counters.Evicted
+	c.Rebound = f.counters.Rebound // the monitor's own
+	f.counters = c
+	if m.input != nil && m.input.shown && m.phase == running {
 		m.input.show(c.Position)
 	}
-	if i+1 < len(m.names) {
-		return m.ask(i + 1)
+	if m.round.next+1 < len(m.ifaces) {
+		return m.requestCounters(m.round.next + 1)
 	}
-	m.evicted.add(0, "bindings forgotten, the table is full")
-	if m.tell {
-		m.tell = false
-		m.summary()
+
+	m.evicted.logPending("bindings forgotten, the table is full")
+	if m.round.log {
+		m.round.log = false
+		m.logCounters()
 	}
-	m.writeMetrics()
+	if m.metrics != nil {
+		m.metrics.write(metrics(m.ifaces))
+	}
 	m.confirm()
-	switch {
-	case !m.stopping:
-		return nil
-	case !m.last: // what this round asked for, it began to ask before
-		m.last = true
-		return m.ask(0)
+	switch m.phase {
+	case draining:
+		// This round began before Stop. Its counters are not the last ones.
+		m.phase = finalRound
+		return m.requestCounters(0)
+	case finalRound:
+		return m.child.CloseWrite() // the parser ends when it has read that
 	}
-	return m.child.CloseWrite()
+	return nil
 }
 
 // confirm feeds the watchdog: the parser has answered, and each socket is bound to the interface
 // that has its name, which is compared once in a heartbeat.
 func (m *monitor) confirm() {
-	if m.links != nil && !m.stopping && time.Since(m.checked) >= m.heartbeat*3/4 {
-		m.checked = time.Now()
+	if m.links != nil && m.phase == running && time.Since(m.links.compared) >= m.heartbeat*3/4 {
+		m.links.compared = time.Now()
 		m.reportFlaps()
 		err := m.checkBindings()
-		if m.agreed = err == nil; err != nil {
+		if m.links.agreed = err == nil; err != nil {
 			slog.Warn("cannot confirm that interfaces are watched", "err", err)
 		}
 	}
-	if m.links == nil || m.agreed {
+	if m.links == nil || m.links.agreed {
 		m.manager.notify("WATCHDOG=1", m.status())
 	}
 }
 
-// writeMetrics writes the metrics file, if there is one.
-func (m *monitor) writeMetrics() {
-	if m.metrics == nil {
-		return
-	}
-	m.countRebounds()
-	m.metrics.write(metrics(m.names, m.counters))
-}
-
-// countRebounds puts the monitor's own counter beside the parser's.
-func (m *monitor) countRebounds() {
-	for i, w := range m.watched {
-		m.counters[i].Rebound = w.rebound
-	}
-}
-
-// summary logs the counters of each name, whatever the log level: somebody asked.
-func (m *monitor) summary() {
-	m.countRebounds()
+// logCounters logs the counters of each interface, whatever the log level: they were asked for.
+func (m *monitor) logCounters() {
 	key := "interface"
 	if m.input != nil {
 		key = "file"
 	}
-	for i, name := range m.names {
+	for _, f := range m.ifaces {
 		r := slog.NewRecord(time.Now(), slog.LevelInfo, "counters", 0)
-		r.Add(key, name)
-		r.Add(m.counters[i].Attrs()...)
+		r.Add(key, f.name)
+		r.Add(f.counters.Attrs()...)
 		_ = slog.Default().Handler().Handle(context.Background(), r)
 	}
+}
+
+// A lossLog counts losses and logs them: the first at once, later ones once a minute at most.
+type lossLog struct {
+	pending uint64 // not logged yet
+	last    time.Time
+}
+
+// add adds n losses, and logs those that are pending if it is time to.
+func (l *lossLog) add(n uint64, message string, attrs ...any) {
+	l.pending += n
+	l.logPending(message, attrs...)
+}
+
+// logPending logs the losses that are pending, if there are any and it is time to.
+func (l *lossLog) logPending(message string, attrs ...any) {
+	if l.pending == 0 || !l.last.IsZero() && time.Since(l.last) < complaintInterval {
+		return
+	}
+	slog.Warn(message, append(attrs, "lost", l.pending)...)
+	l.pending, l.last = 0, time.Now()
 }

@@ -15,7 +15,7 @@ type writer []byte
 
 func (w *writer) Write(b []byte) (int, error) { *w = append(*w, b...); return len(b), nil }
 
-// However a parser ends, there is a word for it and a status.
+// However a parser ends, the program has an error and a status for it.
 func TestParserEnded(t *testing.T) {
 	exited := func(status int) unix.WaitStatus { return unix.WaitStatus(status << 8) }
 	for _, c := range []struct {
@@ -45,19 +45,19 @@ func TestParserEnded(t *testing.T) {
 		{unix.WaitStatus(unix.SIGKILL), false, true, 1},
 		{unix.WaitStatus(unix.SIGSEGV), true, false, 1},
 	} {
-		if status := cli.PrintError(io.Discard, parserEnded(c.how, c.stopped, c.ended)); status != c.status {
+		if status := cli.PrintError(io.Discard, parserEnded(c.how, c.stopped || c.ended, c.ended)); status != c.status {
 			t.Errorf("%#x, stopped %v, ended %v: exit status %d, want %d", c.how, c.stopped, c.ended, status, c.status)
 		}
 	}
 }
 
-// A loss is said at once, then once a minute at the most, and nothing of it is forgotten.
-func TestLoss(t *testing.T) {
+// A loss is logged at once, later ones once a minute at most, and none is forgotten.
+func TestLossLog(t *testing.T) {
 	var log writer
 	old := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	defer slog.SetDefault(old)
-	var l loss
+	var l lossLog
 	add := func(n uint64, want string) {
 		t.Helper()
 		log = nil

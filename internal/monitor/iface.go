@@ -14,22 +14,52 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"maas-netmon/capture"
+	"maas-netmon/internal/control"
 	"maas-netmon/linkmon"
 )
 
+// An iface is one INTERFACE of the command line, or the FILE, for which only the name and the
+// counters are used.
+type iface struct {
+	name     string
+	socket   *capture.Socket // nil for a file
+	bound    int             // index of the interface that the socket is bound to, 0 for none
+	link     linkState
+	counters control.Counters
+	drops    lossLog // frames
+}
+
+// links are the kernel's interfaces, and the comparison with the sockets' bindings.
+type links struct {
+	*linkmon.Monitor
+	table     linkmon.Table // of all interfaces
+	compared  time.Time     // when the kernel's bindings were compared with its interfaces
+	agreed    bool          // whether they agreed then
+	postponed bool          // the comparison waits for messages of the kernel
+}
+
+func openLinks() (*links, error) {
+	m, err := linkmon.Open()
+	if err != nil {
+		return nil, err
+	}
+	return &links{Monitor: m}, nil
+}
+
 // update takes what the kernel reported of interfaces.
 func (m *monitor) update(u linkmon.Update) {
-	links := m.table.Apply(u)
+	links := m.links.table.Apply(u)
 	var affected []int
-	for i, w := range m.watched {
-		if u.Complete || slices.ContainsFunc(links, func(l linkmon.Link) bool { return l.Index == w.index || l.Called(w.name) }) {
+	for i, f := range m.ifaces {
+		if u.Complete || slices.ContainsFunc(links, func(l linkmon.Link) bool { return l.Index == f.bound || l.Called(f.name) }) {
 			affected = append(affected, i)
 		}
 	}
 	// First all that lost their interface: another name may have it now.
 	for _, i := range affected {
-		w := m.watched[i]
-		if l, found := m.table.Find(w.name); w.index != 0 && (!found || l.Index != w.index) {
+		f := m.ifaces[i]
+		if l, found := m.links.table.Find(f.name); f.bound != 0 && (!found || l.Index != f.bound) {
 			m.unbind(i)
 			m.report(i, absent, l)
 		}
@@ -43,8 +73,8 @@ func (m *monitor) update(u linkmon.Update) {
 // is bound to it already: the kernel may have unbound it meanwhile. The socket, its ring and
 // the parser's mapping stay. It reports what changed.
 func (m *monitor) reconcile(i int) {
-	w := m.watched[i]
-	l, found := m.table.Find(w.name)
+	f := m.ifaces[i]
+	l, found := m.links.table.Find(f.name)
 	now := absent
 	switch {
 	case !found:
@@ -53,7 +83,7 @@ func (m *monitor) reconcile(i int) {
 	default:
 		now = conditionOf(l)
 	}
-	if w.index != 0 && !now.watched() {
+	if f.bound != 0 && !now.watched() {
 		m.unbind(i)
 	}
 	if now.watched() && !m.bind(i, l.Index) {
@@ -64,8 +94,8 @@ func (m *monitor) reconcile(i int) {
 
 // watchedElsewhere reports whether another name's socket is bound to the interface.
 func (m *monitor) watchedElsewhere(i, index int) bool {
-	for j, w := range m.watched {
-		if j != i && w.index == index {
+	for j, f := range m.ifaces {
+		if j != i && f.bound == index {
 			return true
 		}
 	}
@@ -74,53 +104,53 @@ func (m *monitor) watchedElsewhere(i, index int) bool {
 
 // bind binds the socket of a name to an interface, and reports whether that succeeded.
 func (m *monitor) bind(i, index int) bool {
-	w := m.watched[i]
-	bound, err := w.socket.Bound()
+	f := m.ifaces[i]
+	bound, err := f.socket.Bound()
 	if err == nil {
-		err = w.socket.Bind(index)
+		err = f.socket.Bind(index)
 	}
 	if err != nil {
-		slog.Debug("interface cannot be bound", "interface", w.name, "err", err)
-		w.index = 0
+		slog.Debug("interface cannot be bound", "interface", f.name, "err", err)
+		f.bound = 0
 		return false
 	}
-	if w.index == index && bound != index {
+	if f.bound == index && bound != index {
 		// It was unbound. Messages that wait may tell why.
 		if pending, err := m.links.Pending(); err == nil && !pending {
-			m.countRebound(w)
+			m.countRebound(f)
 		}
 	}
-	w.index = index
+	f.bound = index
 	return true
 }
 
 // countRebound counts and logs that a socket was not bound to what its name stood for, and that no
 // message of the kernel had told.
-func (m *monitor) countRebound(w *watch) {
-	w.rebound++
-	slog.Warn("interface changed without a message of the kernel, bound again", "interface", w.name)
+func (m *monitor) countRebound(f *iface) {
+	f.counters.Rebound++
+	slog.Warn("interface changed without a message of the kernel, bound again", "interface", f.name)
 }
 
 // unbind ends the flow of frames from the interface that the socket of a name is bound to.
 func (m *monitor) unbind(i int) {
-	w := m.watched[i]
-	if err := w.socket.Mute(w.index); err != nil && !errors.Is(err, unix.ENODEV) {
-		slog.Warn("cannot unbind interface", "interface", w.name, "err", err)
+	f := m.ifaces[i]
+	if err := f.socket.Mute(f.bound); err != nil && !errors.Is(err, unix.ENODEV) {
+		slog.Warn("cannot unbind interface", "interface", f.name, "err", err)
 	}
-	w.index = 0
+	f.bound = 0
 }
 
 // report logs a change of an interface's condition, if it is due.
 func (m *monitor) report(i int, now condition, l linkmon.Link) {
-	messages, flaps := m.states[i].next(now, time.Now())
+	messages, flaps := m.ifaces[i].link.next(now, time.Now())
 	m.logLink(i, messages, flaps, l)
 }
 
 // logLink logs messages about an interface.
 func (m *monitor) logLink(i int, messages []message, flaps uint64, l linkmon.Link) {
 	for _, message := range messages {
-		attrs := []any{"interface", m.watched[i].name}
-		if m.states[i].now == noCarrier {
+		attrs := []any{"interface", m.ifaces[i].name}
+		if m.ifaces[i].link.now == noCarrier {
 			attrs = append(attrs, "state", l.State)
 		}
 		if flaps > 0 {
@@ -132,9 +162,9 @@ func (m *monitor) logLink(i int, messages []message, flaps uint64, l linkmon.Lin
 
 // reportFlaps logs the changes that were not due when they happened. Each heartbeat calls it.
 func (m *monitor) reportFlaps() {
-	for i, w := range m.watched {
-		l, _ := m.table.Find(w.name)
-		messages, flaps := m.states[i].report(time.Now())
+	for i, f := range m.ifaces {
+		l, _ := m.links.table.Find(f.name)
+		messages, flaps := m.ifaces[i].link.report(time.Now())
 		m.logLink(i, messages, flaps, l)
 	}
 }
@@ -149,11 +179,11 @@ func (m *monitor) checkBindings() error {
 	if err != nil {
 		return err
 	}
-	if pending && !m.postponed {
-		m.postponed = true
+	if pending && !m.links.postponed {
+		m.links.postponed = true
 		return nil
 	}
-	m.postponed = false
+	m.links.postponed = false
 	truth, err := m.links.List()
 	if err != nil {
 		return err
@@ -164,19 +194,19 @@ func (m *monitor) checkBindings() error {
 	var list linkmon.Table
 	list.Apply(truth)
 	wrong := map[int]uint64{} // how often each was bound again before
-	for i, w := range m.watched {
+	for i, f := range m.ifaces {
 		if !m.agrees(i, &list) {
-			wrong[i] = w.rebound
+			wrong[i] = f.counters.Rebound
 		}
 	}
 	m.update(truth)
 	for i, before := range wrong {
-		w := m.watched[i]
+		f := m.ifaces[i]
 		if !m.agrees(i, &list) {
-			return fmt.Errorf("%s: the socket is not bound to the interface", w.name)
+			return fmt.Errorf("%s: the socket is not bound to the interface", f.name)
 		}
-		if w.rebound == before {
-			m.countRebound(w)
+		if f.counters.Rebound == before {
+			m.countRebound(f)
 		}
 	}
 	return nil
@@ -185,27 +215,11 @@ func (m *monitor) checkBindings() error {
 // agrees reports whether the socket of a name is bound to the interface that has the name in the
 // list, or to none if there is no such interface or it cannot be watched.
 func (m *monitor) agrees(i int, list *linkmon.Table) bool {
-	w := m.watched[i]
+	f := m.ifaces[i]
 	want := 0
-	if l, found := list.Find(w.name); found && conditionOf(l).watched() && !m.watchedElsewhere(i, l.Index) {
+	if l, found := list.Find(f.name); found && conditionOf(l).watched() && !m.watchedElsewhere(i, l.Index) {
 		want = l.Index
 	}
-	bound, err := w.socket.Bound()
+	bound, err := f.socket.Bound()
 	return err == nil && bound == want
-}
-
-// A loss is said at once, and then once a minute at the most.
-type loss struct {
-	unsaid uint64
-	last   time.Time
-}
-
-// add adds to what was lost, and logs the sum if it is time to.
-func (l *loss) add(n uint64, message string, attrs ...any) {
-	l.unsaid += n
-	if l.unsaid == 0 || !l.last.IsZero() && time.Since(l.last) < complaintInterval {
-		return
-	}
-	slog.Warn(message, append(attrs, "lost", l.unsaid)...)
-	l.unsaid, l.last = 0, time.Now()
 }

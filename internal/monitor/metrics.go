@@ -29,7 +29,7 @@ type metricsFile struct {
 	name   string
 	spare  string
 	files  [2]int // the spare one first
-	failed loss
+	failed lossLog
 }
 
 // openMetrics makes the two files, and removes the spare ones of processes that were killed.
@@ -162,39 +162,21 @@ func (f *metricsFile) remove() {
 	_ = unix.Unlinkat(f.dir, f.spare, 0)
 }
 
-// A metric is one family of numbers as Prometheus's text format has them.
-type metric struct {
-	name, kind, help string
-	of               func(*control.Counters) uint64
-}
-
-var families = []metric{
-	{"frames_total", "counter", "Frames that the kernel's filter let pass.", func(c *control.Counters) uint64 { return c.Frames }},
-	{"frame_bytes_total", "counter", "Their length on the wire.", func(c *control.Counters) uint64 { return c.Bytes }},
-	{"dropped_total", "counter", "Frames that were lost because the ring was full.", func(c *control.Counters) uint64 { return c.Dropped }},
-	{"short_total", "counter", "Frames that were cut off.", func(c *control.Counters) uint64 { return c.Short }},
-	{"not_arp_total", "counter", "Frames that were not ARP.", func(c *control.Counters) uint64 { return c.NotARP }},
-	{"unsupported_total", "counter", "Frames that were not ARP for IPv4 over Ethernet, or had too many VLAN tags.", func(c *control.Counters) uint64 { return c.Unsupported }},
-	{"new_total", "counter", "NEW events.", func(c *control.Counters) uint64 { return c.NewBindings }},
-	{"moved_total", "counter", "MOVED events.", func(c *control.Counters) uint64 { return c.Moved }},
-	{"refreshed_total", "counter", "REFRESHED events.", func(c *control.Counters) uint64 { return c.Refreshed }},
-	{"refused_total", "counter", "Bindings of addresses that no host can have.", func(c *control.Counters) uint64 { return c.Refused }},
-	{"ignored_total", "counter", "ARP packets that are neither request nor reply.", func(c *control.Counters) uint64 { return c.Ignored }},
-	{"evicted_total", "counter", "Bindings that were forgotten because the table was full.", func(c *control.Counters) uint64 { return c.Evicted }},
-	{"rebound_total", "counter", "Times that the socket was not bound to the interface of the name.", func(c *control.Counters) uint64 { return c.Rebound }},
-	{"unreported_total", "counter", "Bindings that were forgotten before their change was printed.", func(c *control.Counters) uint64 { return c.Unreported }},
-	{"packets_dropped_total", "counter", "Packets of -v that were not printed for lack of room, of all interfaces.", func(c *control.Counters) uint64 { return c.PacketsDropped }},
-	{"bindings", "gauge", "Bindings in the table.", func(c *control.Counters) uint64 { return c.Bindings }},
-}
-
 // metrics returns the counters in Prometheus's text format.
-func metrics(names []string, all []control.Counters) string {
+func metrics(ifaces []*iface) string {
 	var b strings.Builder
 	label := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
-	for _, m := range families {
-		fmt.Fprintf(&b, "# HELP maas_netmon_%s %s\n# TYPE maas_netmon_%s %s\n", m.name, m.help, m.name, m.kind)
-		for i, name := range names {
-			fmt.Fprintf(&b, "maas_netmon_%s{interface=\"%s\"} %d\n", m.name, label.Replace(name), m.of(&all[i]))
+	for _, c := range control.Table {
+		if c.Metric == "" {
+			continue
+		}
+		kind := "gauge"
+		if strings.HasSuffix(c.Metric, "_total") {
+			kind = "counter"
+		}
+		fmt.Fprintf(&b, "# HELP maas_netmon_%s %s\n# TYPE maas_netmon_%s %s\n", c.Metric, c.Help, c.Metric, kind)
+		for _, f := range ifaces {
+			fmt.Fprintf(&b, "maas_netmon_%s{interface=\"%s\"} %d\n", c.Metric, label.Replace(f.name), *c.Of(&f.counters))
 		}
 	}
 	return b.String()

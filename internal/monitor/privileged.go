@@ -18,18 +18,10 @@ import (
 	"maas-netmon/sandbox"
 )
 
-// watch is one INTERFACE of the command line and its socket.
-type watch struct {
-	name    string
-	socket  *capture.Socket
-	index   int    // of the interface that the socket is bound to, 0 for none
-	rebound uint64 // how often the binding was wrong and no message had told
-}
-
 // prepare does what needs a privilege and then gives every privilege up, whether it
 // succeeded or not.
-func prepare(o cli.Options) ([]*watch, error) {
-	watched, err := acquire(o)
+func prepare(o cli.Options) ([]*iface, error) {
+	ifaces, err := acquire(o)
 	if dropErr := sandbox.Drop(); dropErr != nil {
 		return nil, cli.Unconfined(dropErr)
 	}
@@ -38,12 +30,12 @@ func prepare(o cli.Options) ([]*watch, error) {
 			return nil, cli.Unconfined(err)
 		}
 	}
-	return watched, err
+	return ifaces, err
 }
 
 // acquire opens the sockets and, started as root, becomes another user. Capabilities are in
 // the effective set only for the calls that need them.
-func acquire(o cli.Options) ([]*watch, error) {
+func acquire(o cli.Options) ([]*iface, error) {
 	if err := sandbox.SetUndumpable(); err != nil {
 		return nil, cli.Unconfined(err)
 	}
@@ -57,7 +49,7 @@ func acquire(o cli.Options) ([]*watch, error) {
 	if err != nil {
 		return nil, err
 	}
-	watched, openErr := openSockets(o.Interfaces, o.Wait)
+	ifaces, openErr := openSockets(o.Interfaces, o.Wait)
 	if become != nil {
 		if err := privsep.Become(become.uid, become.gid); err != nil {
 			return nil, &cli.Failure{Status: cli.ExitConfinement, Err: err,
@@ -68,13 +60,13 @@ func acquire(o cli.Options) ([]*watch, error) {
 			return nil, cli.Unconfined(err)
 		}
 	}
-	return watched, openErr
+	return ifaces, openErr
 }
 
 // openSockets opens a packet socket for each of the named interfaces, those that are not
 // there yet among them if they are to be waited for. It is the one thing that
 // CAP_NET_RAW is used for.
-func openSockets(names []string, wait bool) ([]*watch, error) {
+func openSockets(names []string, wait bool) ([]*iface, error) {
 	all, err := net.Interfaces()
 	if err != nil {
 		return nil, err
@@ -93,7 +85,7 @@ func openSockets(names []string, wait bool) ([]*watch, error) {
 	if len(found) == 0 {
 		return nil, nil // a file, or --check without an interface
 	}
-	var watched []*watch
+	var ifaces []*iface
 	slots := capture.RingSlots(len(found))
 	err = sandbox.WithCapability(cap.NET_RAW, func() error {
 		for i, ifi := range found {
@@ -101,7 +93,7 @@ func openSockets(names []string, wait bool) ([]*watch, error) {
 			if err != nil {
 				return fmt.Errorf("%s: %w", names[i], err)
 			}
-			watched = append(watched, &watch{name: names[i], socket: socket, index: ifi.Index})
+			ifaces = append(ifaces, &iface{name: names[i], socket: socket, bound: ifi.Index})
 		}
 		return nil
 	})
@@ -111,7 +103,7 @@ func openSockets(names []string, wait bool) ([]*watch, error) {
 	case errors.Is(err, capture.ErrNotEthernet):
 		return nil, &cli.Failure{Status: cli.ExitNotEthernet, Err: err}
 	}
-	return watched, err
+	return ifaces, err
 }
 
 // errNoInterface is returned by findInterface.

@@ -35,8 +35,8 @@ func dialManager(env cli.Environment) (*manager, error) {
 	}
 	s := &manager{conn: conn}
 	if env.WatchdogPID == "" || env.WatchdogPID == strconv.Itoa(os.Getpid()) {
-		if µs, err := strconv.ParseUint(env.WatchdogUsec, 10, 40); err == nil {
-			s.watchdog = time.Duration(µs) * time.Microsecond
+		if usec, err := strconv.ParseUint(env.WatchdogUsec, 10, 40); err == nil {
+			s.watchdog = time.Duration(usec) * time.Microsecond
 		}
 	}
 	return s, nil
@@ -80,10 +80,10 @@ func heartbeatOf(s *manager) time.Duration {
 // status returns the counters as one line for systemctl(1).
 func (m *monitor) status() string {
 	var frames, dropped, bindings uint64
-	for _, c := range m.counters {
-		frames += c.Frames
-		dropped += c.Dropped
-		bindings += c.Bindings
+	for _, f := range m.ifaces {
+		frames += f.counters.Frames
+		dropped += f.counters.Dropped
+		bindings += f.counters.Bindings
 	}
 	return fmt.Sprintf("STATUS=%d bindings; %d frames, %d of them lost", bindings, frames, dropped)
 }

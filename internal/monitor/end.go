@@ -1,0 +1,90 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/cli"
+	"maas-netmon/privsep"
+)
+
+// end waits for the end of the parser, and makes the program's error of it and of the cause, which
+// ended the loop or the start.
+func (m *monitor) end(cause error) error {
+	if m.phase < draining {
+		m.manager.notify("STOPPING=1")
+	}
+	if errors.Is(cause, unix.EPIPE) {
+		cause = io.EOF
+	}
+	// After the end of its messages the parser has ended, or is about to, and how it did is what the
+	// user wants to know. In any other case it must not go on without a monitor.
+	if !errors.Is(cause, io.EOF) {
+		m.child.Kill()
+	}
+	timer := time.AfterFunc(stopLimit, m.child.Kill)
+	status, err := m.child.Wait()
+	late := !timer.Stop()
+	switch {
+	case err != nil:
+		return err
+	case late && status.Signaled() && status.Signal() == unix.SIGKILL && errors.Is(cause, io.EOF):
+		return errors.New("the parser was killed: it closed its socket and went on")
+	case errors.Is(cause, privsep.ErrMessage):
+		return cli.Unconfined(fmt.Errorf("the parser was killed: %w", cause))
+	case errors.Is(cause, errStopped):
+		return nil
+	case errors.Is(cause, io.EOF):
+		if m.stoppedTogether(status) {
+			return nil
+		}
+		return parserEnded(status, m.phase >= draining, m.inputEnded)
+	}
+	return cause
+}
+
+// stoppedTogether reports whether a signal that ended the parser before it could ignore
+// it was meant for the whole process group, and so for the monitor too.
+func (m *monitor) stoppedTogether(status unix.WaitStatus) bool {
+	if m.phase != starting || !status.Signaled() || !slices.Contains(endSignals, os.Signal(status.Signal())) {
+		return false
+	}
+	select {
+	case <-m.signals:
+		return true
+	case <-time.After(100 * time.Millisecond):
+		return false
+	}
+}
+
+// parserEnded returns the error of a parser that ended with a status. finished tells that it was to
+// end, inputEnded that this was because it had read all of its input.
+func parserEnded(status unix.WaitStatus, finished, inputEnded bool) error {
+	switch {
+	case finished && status.Exited() && status.ExitStatus() == cli.ExitOK:
+		return nil
+	case inputEnded && status.Exited() && slices.Contains([]int{cli.ExitDamaged, cli.ExitNoHeader, cli.ExitNotEthernet}, status.ExitStatus()):
+		return cli.ErrAlreadyReported(status.ExitStatus())
+	case status.Signaled() && status.Signal() == unix.SIGSYS:
+		return &cli.Failure{Status: cli.ExitConfinement,
+			Err:  errors.New("the parser was killed by seccomp: it made a system call that it may not make (SIGSYS)"),
+			Hint: "the kernel's log has its number: dmesg | grep type=1326"}
+	case status.Signaled():
+		name := unix.SignalName(status.Signal())
+		if name == "" {
+			name = status.Signal().String() // "signal 34"
+		}
+		return fmt.Errorf("the parser was killed by %s", name)
+	case status.ExitStatus() == cli.ExitOK:
+		return errors.New("the parser ended by itself")
+	case status.ExitStatus() == cli.ExitFailure || status.ExitStatus() == cli.ExitConfinement:
+		return cli.ErrAlreadyReported(status.ExitStatus())
+	}
+	return fmt.Errorf("the parser ended with exit status %d", status.ExitStatus())
+}

@@ -1,0 +1,216 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/cli"
+	"maas-netmon/internal/control"
+	"maas-netmon/privsep"
+	"maas-netmon/sandbox"
+)
+
+// launch opens what the confined monitor cannot open any more, and starts the parser.
+func (m *monitor) launch(o cli.Options) (err error) {
+	if o.Input != "" {
+		m.input, err = openInput(o.Input)
+	} else {
+		m.links, err = openLinks()
+	}
+	if err != nil {
+		return err
+	}
+	m.child, err = privsep.Launch(m.hooks.launchArgs(o.ParserArgs()))
+	if err != nil {
+		return launchError(err)
+	}
+	return nil
+}
+
+// bringUp sees the parser confined, gives it the sockets, confines this process and waits until the
+// parser reads. The order is what the security of the program rests on: the parser gets no socket
+// before the kernel has told that it is confined, and no frame flows before both processes are.
+func (m *monitor) bringUp() error {
+	go m.receive()
+	hello, err := m.await(privsep.Hello)
+	if err != nil {
+		return err
+	}
+	m.parser = control.LayersOf(hello)
+	// The parser's own word proves nothing: the kernel is asked.
+	m.inspection, err = sandbox.Inspect(m.child.Pid())
+	if err != nil {
+		f := &cli.Failure{Status: cli.ExitConfinement, Err: fmt.Errorf("the parser is not confined: %w", err)}
+		if errors.Is(err, fs.ErrNotExist) {
+			f.Hint = "a /proc that is mounted with hidepid hides the parser from the program itself"
+		}
+		return f
+	}
+	if err := m.handOver(); err != nil {
+		return err
+	}
+	if m.self, err = m.confine(); err != nil {
+		return cli.Unconfined(err)
+	}
+	// Only now does a frame reach the ring.
+	if err := m.bindSockets(); err != nil {
+		return err
+	}
+	if err := m.child.Send(privsep.Message{Type: privsep.Start}); err != nil {
+		return err
+	}
+	if _, err := m.await(privsep.Ready); err != nil {
+		return err
+	}
+	m.phase = running
+	return nil
+}
+
+// receive passes the parser's messages on to the loop, and its silence, until there are no more.
+func (m *monitor) receive() {
+	for {
+		message, err := m.child.Receive(m.heartbeat)
+		if err == privsep.ErrTimeout {
+			select {
+			case m.silence <- struct{}{}:
+			default: // the loop has not taken the last one yet
+			}
+			continue
+		}
+		m.messages <- received{message, err}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// await waits for a message of the parser at the start.
+func (m *monitor) await(want privsep.Type) (privsep.Message, error) {
+	timeout := time.NewTimer(control.HandshakeTimeout)
+	defer timeout.Stop()
+	select {
+	case <-m.signals:
+		return privsep.Message{}, errStopped
+	case r := <-m.messages:
+		if r.err == nil && r.Type != want {
+			r.err = unexpected(r.Message)
+		}
+		return r.Message, r.err
+	case <-timeout.C:
+		return privsep.Message{}, fmt.Errorf("the parser did not say %v within %v", want, control.HandshakeTimeout)
+	}
+}
+
+// unexpected is the error for a message at the wrong time, which only a compromised parser sends.
+func unexpected(m privsep.Message) error {
+	return fmt.Errorf("%w: unexpected %v %d", privsep.ErrMessage, m.Type, m.Index)
+}
+
+// handOver gives the parser a descriptor of each socket, or of the input.
+func (m *monitor) handOver() error {
+	if m.input != nil {
+		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket}, m.input.fd, control.HandshakeTimeout); err != nil {
+			return err
+		}
+		return m.input.close()
+	}
+	for i, f := range m.ifaces {
+		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket, Index: uint16(i)}, f.socket.FD(), control.HandshakeTimeout); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bindSockets starts the flow of frames into the sockets, which takes no capability.
+func (m *monitor) bindSockets() error {
+	for _, f := range m.ifaces {
+		if f.socket == nil { // a file
+			continue
+		}
+		if f.bound == 0 {
+			slog.Info("interface is not there, waiting for it", "interface", f.name)
+			continue
+		}
+		if err := f.socket.Bind(f.bound); errors.Is(err, unix.ENODEV) {
+			f.bound = 0 // deleted since it was found: the first update will report that
+		} else if err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+		f.link = linkState{now: up, reported: up, existed: true}
+	}
+	return nil
+}
+
+// confine confines the monitor. It grants the descriptors that the loop uses.
+func (m *monitor) confine() (sandbox.Layers, error) {
+	control := m.child.FD()
+	g := sandbox.MonitorGrant{
+		Write:   []int{unix.Stderr, control},
+		Receive: []int{control},
+		Child:   m.child.PidFD(),
+	}
+	if m.links != nil {
+		subscription, lister, err := m.links.FDs()
+		if err != nil {
+			return sandbox.Layers{}, err
+		}
+		g.Receive, g.Send = append(g.Receive, subscription, lister), []int{lister}
+	}
+	if m.checking {
+		g.Write = append(g.Write, unix.Stdout)
+	}
+	if m.metrics != nil {
+		m.metrics.grant(&g)
+	}
+	if m.manager != nil {
+		err := m.manager.control(func(fd int) error {
+			g.Write = append(g.Write, fd)
+			return nil
+		})
+		if err != nil {
+			return sandbox.Layers{}, err
+		}
+	}
+	for _, f := range m.ifaces {
+		if f.socket != nil {
+			g.Bind = append(g.Bind, f.socket.FD())
+		}
+	}
+	return sandbox.ConfineMonitor(g)
+}
+
+// announce reports that both processes are confined and the parser reads.
+func (m *monitor) announce() {
+	attrs := []any{"parser", m.child.Pid(), "landlock", m.parser.Landlock, "mdwe", m.parser.MDWE}
+	if m.input != nil {
+		slog.Info("reading", append([]any{"file", m.ifaces[0].name}, attrs...)...)
+	} else {
+		slog.Info("watching", append([]any{"interfaces", m.names()}, attrs...)...)
+	}
+	for _, l := range []struct {
+		process string
+		sandbox.Layers
+	}{{"parser", m.parser}, {"monitor", m.self}} {
+		if l.Landlock == 0 {
+			slog.Warn("this kernel has no Landlock", "process", l.process)
+		}
+		if !l.MDWE {
+			slog.Warn("this kernel has no PR_SET_MDWE", "process", l.process)
+		}
+	}
+	m.manager.notify("READY=1", m.status())
+}
+
+// names returns the names of the interfaces.
+func (m *monitor) names() (names []string) {
+	for _, f := range m.ifaces {
+		names = append(names, f.name)
+	}
+	return names
+}
