@@ -2,6 +2,8 @@ package integration
 
 import (
 	"bytes"
+	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -77,6 +79,10 @@ func TestFile(t *testing.T) {
 			}
 		}
 		inputs[fmt.Sprintf("pcapng %v", order)] = b
+		inputs[fmt.Sprintf("gzip of pcapng %v", order)] = gzipped(t, b)
+		// Two members, the border within a record.
+		p := capturetest.Pcap{Order: order}.File(fileSeconds, arpFrames...)
+		inputs[fmt.Sprintf("gzip of pcap %v", order)] = slices.Concat(gzipped(t, p[:70]), gzipped(t, p[70:]))
 	}
 	for name, content := range inputs {
 		t.Run(name, func(t *testing.T) {
@@ -96,6 +102,81 @@ func TestFile(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// gzipped returns what gzip makes of some bytes.
+func gzipped(t *testing.T, b []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, err := w.Write(b)
+	testenv.Must(t, errors.Join(err, w.Close()))
+	return out.Bytes()
+}
+
+// An input that is no capture: the command that makes one of it is the hint, quoted for a shell.
+func TestOtherFormat(t *testing.T) {
+	path := inputFile(t, []byte("\x28\xb5\x2f\xfd................"))
+	quoted := filepath.Join(filepath.Dir(path), "it's one")
+	testenv.Must(t, os.Rename(path, quoted))
+	status, stdout, stderr := withoutPrivilege(t, "", "-i", quoted)
+	want := "maas-netmon: " + quoted + ": neither pcap nor pcapng: it looks like zstd\n" +
+		"maas-netmon: hint: zstd -dc '" + filepath.Dir(path) + `/it'\''s one' | maas-netmon -i -` + "\n"
+	if status != 2 || stdout != "" || stderr != want {
+		t.Errorf("exit status %d, %q, %q, want %q", status, stdout, stderr, want)
+	}
+}
+
+// Frames of an interface that is not Ethernet are skipped and counted.
+func TestOtherLinkTypes(t *testing.T) {
+	n := capturetest.NG{Order: capturetest.Orders[1]}
+	path := inputFile(t, slices.Concat(n.Section(), n.Interface(105, 0), n.Interface(1, 0),
+		n.Enhanced(0, 0, arpFrames[1], 60), n.Enhanced(1, fileSeconds*1e6, arpFrames[0], 60)))
+	status, stdout, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{}, "-i", path)
+	if first, _, _ := strings.Cut(arpLines, "\n"); status != 0 || stdout != first+"\n" {
+		t.Errorf("exit status %d, %q", status, stdout)
+	}
+	if want := " unsupported=1 new=1 "; !strings.Contains(stderr, want) {
+		t.Errorf("%q, want %q", stderr, want)
+	}
+}
+
+// With -v, a packet of a cooked capture has no destination, one with two tags has both, and one that is
+// not for IPv4 over Ethernet is printed, without an event.
+func TestVerboseFile(t *testing.T) {
+	sll := func(frame []byte) []byte {
+		return slices.Concat([]byte{0, 1, 0, 1, 0, 6}, frame[6:12], []byte{0, 0}, frame[12:])
+	}
+	foreign := slices.Clone(arpFrames[0])
+	foreign[15], foreign[18] = 6, 8 // IEEE 802, addresses of 8 bytes
+	p := capturetest.Pcap{Order: capturetest.Orders[1], LinkType: 113}
+	path := inputFile(t, p.File(fileSeconds, sll(arpFrames[2]), sll(foreign), sll(arpFrames[0])[:40]))
+	block := func(second int, vids, hardware, length, ip string) string {
+		return fmt.Sprintf(`ARP observed at 2026-11-21 02:28:%d:
+%s        Ethernet source: 02:00:00:00:00:0c
+   Ethernet destination: not captured
+          Hardware type: %s
+          Protocol type: 0x0800
+Hardware address length: %s
+Protocol address length: 4
+              Operation: 1 (request)
+Sender hardware address: 02:00:00:00:00:0c
+Sender protocol address: %s
+Target hardware address: 00:00:00:00:00:00
+Target protocol address: 10.0.0.254
+
+`, second, vids, hardware, length, ip)
+	}
+	want := `{"ip":"10.0.0.6","mac":"02:00:00:00:00:0c","time":1795228118,"event":"NEW","vid":200,"inner_vid":100}` + "\n" +
+		block(38, "   802.1q VLAN ID (VID): 200 (0x0c8)\n    Inner VLAN ID (VID): 100 (0x064)\n", "0x0001", "6", "10.0.0.6") +
+		block(39, "", "0x0006", "8", "10.0.0.5")
+	status, got, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{Env: []string{"TZ=UTC"}}, "-v", "-i", path)
+	if diff := cmp.Diff(want, got); status != 0 || diff != "" {
+		t.Errorf("exit status %d, -want +got:\n%s", status, diff)
+	}
+	if want := " short=1 not_arp=0 unsupported=1 "; !strings.Contains(stderr, want) {
+		t.Errorf("%q, want %q", stderr, want)
 	}
 }
 

@@ -103,7 +103,7 @@ func TestPacketGolden(t *testing.T) {
 		switch v.Name {
 		case "request", "reply", "operation-zero", "operation-largest", "tag-inline-8100", "tag-vid-largest", "tag-priority-stripped", "tag-two-inline":
 			got = append(got, v.Name+"\n"...)
-			got = report.AppendPacket(got, &v.ARP, 1470159914, time.UTC)
+			got = report.AppendPacket(got, &v.ARP, parser.EthernetIPv4, true, 1470159914, time.UTC)
 		case "htype-ieee802", "ptype-other", "hlen-255", "plen-16":
 			var arp parser.ARP
 			types, err := parser.ParseForeign(&arp, v.Frame, v.Tag)
@@ -111,7 +111,7 @@ func TestPacketGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			got = append(got, v.Name+", no destination\n"...)
-			got = report.AppendAnyPacket(got, &arp, types, false, 1470159914, time.UTC)
+			got = report.AppendPacket(got, &arp, types, false, 1470159914, time.UTC)
 		}
 	}
 	golden(t, "packets.txt", got)
@@ -120,7 +120,7 @@ func TestPacketGolden(t *testing.T) {
 // The time of a packet is that of the zone.
 func TestPacketZone(t *testing.T) {
 	zone := time.FixedZone("", -4*60*60)
-	got := report.AppendPacket(nil, &parser.ARP{}, 1470159914, zone)
+	got := report.AppendPacket(nil, &parser.ARP{}, parser.EthernetIPv4, true, 1470159914, zone)
 	want := "ARP observed at 2016-08-02 13:45:14:\n"
 	if !bytes.HasPrefix(got, []byte(want)) {
 		t.Errorf("%s, want %s", got, want)
@@ -219,7 +219,7 @@ func TestAppends(t *testing.T) {
 	for name, got := range map[string]string{
 		"JSON":   string(report.AppendJSON([]byte("before"), &e.Event, e.ifname)),
 		"text":   string(report.AppendText([]byte("before"), &e.Event, e.ifname, true)),
-		"packet": string(report.AppendPacket([]byte("before"), &parser.ARP{}, 0, time.UTC)),
+		"packet": string(report.AppendPacket([]byte("before"), &parser.ARP{}, parser.EthernetIPv4, true, 0, time.UTC)),
 	} {
 		if !strings.HasPrefix(got, "before") || strings.Count(got, "before") != 1 {
 			t.Errorf("%s: %q", name, got)
@@ -234,7 +234,7 @@ func TestNoAllocation(t *testing.T) {
 		if n := testing.AllocsPerRun(10, func() {
 			buf = report.AppendJSON(buf[:0], &e.Event, e.ifname)
 			buf = report.AppendText(buf[:0], &e.Event, e.ifname, true)
-			buf = report.AppendPacket(buf[:0], &parser.ARP{VID: 100}, e.Time, zone)
+			buf = report.AppendPacket(buf[:0], &parser.ARP{VID: 100}, parser.EthernetIPv4, true, e.Time, zone)
 		}); n != 0 {
 			t.Errorf("%v: %v allocations", e, n)
 		}
@@ -265,6 +265,6 @@ func BenchmarkAppendPacket(b *testing.B) {
 	buf := make([]byte, 0, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = report.AppendPacket(buf[:0], &parser.ARP{VID: 100, Operation: 1}, 1470159914, time.UTC)
+		buf = report.AppendPacket(buf[:0], &parser.ARP{VID: 100, Operation: 1}, parser.EthernetIPv4, true, 1470159914, time.UTC)
 	}
 }

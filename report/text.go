@@ -115,17 +115,12 @@ func appendSpaces(dst []byte, n int) []byte {
 	return dst
 }
 
-// AppendPacket appends an ARP packet for IPv4 over Ethernet, seen at a time in seconds since the Unix
-// epoch, to dst as the block of lines that `observe-arp -v` printed for it, including the empty line
-// at its end, and returns the result. The time is that of the zone. A second VLAN ID, which
-// observe-arp did not know, has a line of its own.
-func AppendPacket(dst []byte, arp *parser.ARP, seconds int64, zone *time.Location) []byte {
-	return AppendAnyPacket(dst, arp, parser.EthernetIPv4, true, seconds, zone)
-}
-
-// AppendAnyPacket is AppendPacket for a packet of any types. destination is false for a packet whose
-// frame was captured without its destination.
-func AppendAnyPacket(dst []byte, arp *parser.ARP, types parser.Types, destination bool, seconds int64, zone *time.Location) []byte {
+// AppendPacket appends an ARP packet of any types, seen at a time in seconds since the Unix epoch, to
+// dst as the block of lines that `observe-arp -v` printed for it, including the empty line at its end,
+// and returns the result. The time is that of the zone. A second VLAN ID, which observe-arp did not
+// know, has a line of its own. destination is false for a packet whose frame was captured without its
+// destination.
+func AppendPacket(dst []byte, arp *parser.ARP, types parser.Types, destination bool, seconds int64, zone *time.Location) []byte {
 	dst = append(dst, "ARP observed at "...)
 	dst = time.Unix(seconds, 0).In(zone).AppendFormat(dst, time.DateTime)
 	dst = append(dst, ":\n"...)

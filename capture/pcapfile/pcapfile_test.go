@@ -292,6 +292,7 @@ func TestLenient(t *testing.T) {
 		{"nanoseconds under the microsecond magic", put32(p.File(testSeconds, testFrame), 28, 999_999_999), want(testSeconds)},
 		{"any fraction", put32(p.File(testSeconds, testFrame), 28, 1<<32-1), want(testSeconds)},
 		{"patched kernel", patched, want(testSeconds)},
+		{"patched kernel, above snaplen", put32(patched, 16, 30), record{testSeconds, 60, string(testFrame[:44])}},
 		{"length of the FCS", put32(p.File(testSeconds, testFrame), 20, 0x54000001), want(testSeconds)},
 		{"pcapng 1.2", put16(join(head, packet), 14, 2), want(testSeconds)},
 		{"section length", put32(put32(join(head, packet), 16, 4), 20, 0), want(testSeconds)},

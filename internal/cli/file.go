@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,5 +50,15 @@ func FileHint(name string) string {
 	if !isFile {
 		return ""
 	}
-	return "to read a file: maas-netmon -i " + name
+	return "to read a file: maas-netmon -i " + ShellQuote(name)
+}
+
+// ShellQuote returns a word as a POSIX shell reads it.
+func ShellQuote(word string) string {
+	if word != "" && !strings.ContainsFunc(word, func(r rune) bool {
+		return !strings.ContainsRune("-+=_./:,@%", r) && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r))
+	}) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -211,7 +211,8 @@ func (p *reading) handle(f *capture.Frame) {
 	seen := &p.seen[f.Source]
 	seen.bytes += uint64(f.Len)
 	var arp parser.ARP
-	if err := parser.Parse(&arp, f.Data, parser.Tag{Present: f.Tagged, TPID: f.TPID, TCI: f.TCI}); err != nil {
+	tag := parser.Tag{Present: f.Tagged, TPID: f.TPID, TCI: f.TCI}
+	if err := parser.Parse(&arp, f.Data, tag); err != nil {
 		switch err {
 		case parser.ErrShort:
 			seen.short++
@@ -219,6 +220,12 @@ func (p *reading) handle(f *capture.Frame) {
 			seen.notARP++
 		default:
 			seen.unsupported++
+			if !p.verbose {
+				break
+			}
+			if types, err := parser.ParseForeign(&arp, f.Data, tag); err == nil {
+				p.packet(&arp, types, f)
+			}
 		}
 		return
 	}
@@ -234,7 +241,7 @@ func (p *reading) handle(f *capture.Frame) {
 		p.table.Note(uint16(f.Source), f.Seconds, &arp)
 	}
 	if p.verbose {
-		p.packet(&arp, f.Seconds)
+		p.packet(&arp, parser.EthernetIPv4, f)
 	}
 }
 
@@ -250,12 +257,12 @@ func (p *reading) line(e *tracker.Event) {
 
 // packet appends the lines of a packet to the output, unless they do not fit, or lines wait that
 // belong before them.
-func (p *reading) packet(arp *parser.ARP, seconds int64) {
+func (p *reading) packet(arp *parser.ARP, types parser.Types, f *capture.Frame) {
 	if p.table.Waiting() || !p.room(packetLines) {
 		p.dropped++
 		return
 	}
-	p.out.buf = report.AppendPacket(p.out.buf, arp, seconds, time.Local)
+	p.out.buf = report.AppendPacket(p.out.buf, arp, types, !f.Cooked, f.Seconds, time.Local)
 	p.limit.take(packetLines)
 }
 

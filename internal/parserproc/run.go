@@ -142,7 +142,7 @@ func inputError(name string, err error) error {
 	case errors.As(err, &format):
 		f.Status = cli.ExitDamaged
 		if format.Command != "" {
-			f.Hint = strings.ReplaceAll(format.Command, "FILE", name) + " | maas-netmon -i -"
+			f.Hint = strings.ReplaceAll(format.Command, "FILE", cli.ShellQuote(name)) + " | maas-netmon -i -"
 		}
 	case errors.Is(err, pcapfile.ErrLinkType):
 		f.Status = cli.ExitNotEthernet
