@@ -15,7 +15,7 @@ _maas_netmon() {
 		if [[ $cur == -* ]]; then
 			words='-i --input-file -v --verbose --format --wait --refresh
 				--moved-interval --max-rate --max-bindings
-				--stats-interval --metrics-file --user --check --log-level --version --help'
+				--stats-interval --metrics-file --user --die-with-parent --check --log-level --version --help'
 		fi
 		;;
 	esac

@@ -11,6 +11,7 @@ complete -c maas-netmon -x -l max-bindings -d 'How many bindings are remembered'
 complete -c maas-netmon -x -l stats-interval -d 'Print the counters this often'
 complete -c maas-netmon -r -F -l metrics-file -d "The counters for node_exporter's textfile collector"
 complete -c maas-netmon -x -l user -a '(__fish_complete_users)' -d 'When started as root: the user to become'
+complete -c maas-netmon -l die-with-parent -d 'End when the process that started it ends'
 complete -c maas-netmon -l check -d 'Print what kernel and installation give'
 complete -c maas-netmon -x -l log-level -a 'debug info warn error' -d 'What to log'
 complete -c maas-netmon -l version -d 'Print the version and exit'

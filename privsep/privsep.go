@@ -1,13 +1,20 @@
 // Package privsep divides a program into two processes of different privilege: the
-// monitor, which opens what needs a privilege, and the parser, which reads what
-// strangers wrote.
+// monitor, which opens what needs a privilege, and the parser, which reads untrusted
+// input.
 //
 // It starts the parser ([Launch]) from the program's own executable, connects the
 // two by a socket pair ([Conn]), and passes messages of one fixed size and, one at
 // a time, descriptors. It can close what the program inherited ([CloseStray]) and
-// become another user ([Become]). It does not know what the descriptors and
-// numbers mean, and holds no opinion on confinement.
+// become another user ([Become]). It does not know the meaning of the descriptors and
+// numbers, and does not confine a process.
+//
+// Its C part, preinit.c, runs in both processes before the Go runtime starts.
 package privsep
+
+// #cgo LDFLAGS: -Wl,--wrap=pthread_create
+// #include <sys/types.h>
+// extern pid_t privsep_parent;
+import "C"
 
 import (
 	"errors"
@@ -26,8 +33,8 @@ import (
 const controlFD = 3
 
 // CloseStray closes every descriptor above standard error that the program was
-// started with, except keep, so that neither process holds one by accident: what it
-// refers to would be readable behind every confinement. keep is marked close-on-exec; a
+// started with, except keep, so that neither process holds one by accident: a confined
+// process could still read from it or write to it. keep is marked close-on-exec; a
 // number up to 2, or -1, keeps none. Call it first in main.
 //
 // The Go runtime's own two (its netpoller's epoll instance and eventfd, made early
@@ -67,45 +74,91 @@ func CloseStray(keep int) error {
 	return nil
 }
 
-// Become changes every user and group of the process to uid and gid, drops the
-// supplementary groups, on all threads, and makes sure that there is no way
-// back. It needs CAP_SETUID and CAP_SETGID permitted, and keeps the permitted
-// capabilities: dropping them is the caller's next step.
+// Become changes every user and group of the process to uid and gid and drops the
+// supplementary groups, on all threads. It needs CAP_SETUID and CAP_SETGID permitted, and
+// keeps the permitted capabilities: dropping them is the caller's next step. An error may
+// leave the group changed, but not the user.
+//
+// Where the new user may read the program's file, the former group remains as the saved
+// set-group-ID until [Launch], which needs it and gives it up.
 func Become(uid, gid int) error {
-	// Groups first: the user that remains could not change them any more.
+	was := os.Getgid()
+	// Groups first: the new user may not change them.
 	if err := cap.SetGroups(gid); err != nil {
 		return fmt.Errorf("become group %d: %w", gid, err)
 	}
 	if err := cap.SetUID(uid); err != nil {
 		return fmt.Errorf("become user %d: %w", uid, err)
 	}
+	if was == gid || !readable(self) {
+		return nil
+	}
+	return saveGroup(was)
+}
+
+// saveGroup makes a group the saved set-group-ID on all threads. It is no error where that is
+// refused.
+func saveGroup(saved int) error {
+	set := cap.GetProc()
+	if err := set.SetFlag(cap.Effective, true, cap.SETGID); err != nil {
+		return err
+	}
+	if err := set.SetProc(); err != nil {
+		return fmt.Errorf("raise CAP_SETGID: %w", err)
+	}
+	gid := os.Getgid()
+	_ = syscall.Setresgid(gid, gid, saved)
+	if err := set.ClearFlag(cap.Effective); err != nil {
+		return err
+	}
+	return set.SetProc()
+}
+
+// savedGroup returns the saved set-group-ID if it is not the real one.
+func savedGroup() (gid int, ok bool) {
+	real, _, saved := unix.Getresgid()
+	return saved, saved != real
+}
+
+// dropSavedGroup makes the real group the saved one on all threads.
+func dropSavedGroup() error {
+	gid := os.Getgid()
+	if err := syscall.Setresgid(gid, gid, gid); err != nil {
+		return fmt.Errorf("leave the former group: %w", err)
+	}
 	return nil
 }
 
-// CannotReturn fails when the process can still become user 0, which means that
-// something of its privilege is left.
-func CannotReturn() error {
+// CheckNoRoot fails when the process can still become user 0, which means that it has kept a
+// privilege.
+func CheckNoRoot() error {
 	if err := syscall.Setresuid(-1, 0, -1); err == nil {
 		return errors.New("user 0 could be taken back")
 	}
 	return nil
 }
 
-// Mapped reports whether a user is known in this user namespace (user_namespaces(7)).
-// Only a known one can be become.
-func Mapped(uid int) (bool, error) {
+// InUserNamespace reports whether the process is in a user namespace other than the initial one, in
+// which user IDs are not those of the machine (user_namespaces(7)). Where that cannot be told,
+// because a security module hides the map, it is taken for the initial one.
+func InUserNamespace() bool {
 	maps, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		return false, err
-	}
-	for line := range strings.Lines(string(maps)) {
-		var inside, outside, count int
-		if _, err := fmt.Sscan(line, &inside, &outside, &count); err != nil {
-			return false, fmt.Errorf("read uid_map: %w", err)
-		}
-		if uid >= inside && uid < inside+count {
-			return true, nil
-		}
-	}
-	return false, nil
+	return err == nil && strings.Join(strings.Fields(string(maps)), " ") != "0 0 4294967295"
 }
+
+// EndWithParent has the kernel send SIGTERM to the calling process when its parent ends. The
+// change of a user or a capability undoes that (PR_SET_PDEATHSIG(2const)), so call it after
+// every privilege is gone. The kernel means the thread of the parent that started this process.
+// It fails with [ErrParentEnded] if the parent has ended since this process started.
+func EndWithParent() error {
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0); err != nil {
+		return fmt.Errorf("set parent-death signal: %w", err)
+	}
+	if os.Getppid() != int(C.privsep_parent) {
+		return ErrParentEnded
+	}
+	return nil
+}
+
+// ErrParentEnded is returned by [EndWithParent].
+var ErrParentEnded = errors.New("the process that started it has ended")

@@ -6,42 +6,70 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// A Child is the parser as the monitor sees it. Not safe for concurrent use, but for
+// A Child is the parser as the monitor sees it. Not safe for concurrent use, except for
 // Kill, and for one goroutine that receives.
 type Child struct {
 	*Conn
 	pid, pidfd int
+	byPID      bool // pidfd_send_signal(2) is refused
+
+	mu     sync.Mutex
+	reaped bool
 }
 
-// Launch starts the program's own executable anew as the parser: with the given
-// argument list (args[0] included), nothing in the environment that is not ours,
-// nothing to read on standard input, this process's standard output and error, and its
+// Launch starts the program's own executable as the parser: with the given
+// argument list (args[0] included), an environment of two variables, an empty
+// standard input, this process's standard output and error, and its
 // end of the socket pair. Every other descriptor must be close-on-exec (see
-// [CloseStray]), and every privilege given up.
+// [CloseStray]), and every privilege given up, except for the group that [Become] saved. Launch
+// gives that up too.
 //
-// No process of the same user can look into the parser, from its first instruction on;
-// see [executable]. Where the administrator has it otherwise, it is not started:
-// [ErrDumpable].
+// No other process of the same user can look into the parser, from its first instruction on.
+// A program can make itself not dumpable only after it has started, and in the time before that
+// any process of the same user could take the control socket out of it (pidfd_getfd(2)), or
+// open its memory for writing and keep it open. So the kernel must start it not dumpable, in one
+// of three ways (PR_SET_DUMPABLE(2const); begin_new_exec and would_dump in fs/exec.c):
+//
+//   - Our user may not read the program's file: it is executed.
+//   - Otherwise a copy in memory that nobody may read is executed.
+//   - Where that is refused (by AppArmor in a snap, or by the sysctl vm.memfd_noexec), the file is
+//     executed with an effective group that is not the real one. [Become] saved that group. The
+//     parser gives it up before its runtime starts (preinit.c).
+//
+// If none is possible, Launch fails with [ErrReadable], and with fs.suid_dumpable=1, which
+// undoes all three, with [ErrDumpable].
 //
 // The parser asks for a signal when the thread that made it ends
 // (PR_SET_PDEATHSIG(2const) speaks of the thread): the calling goroutine must be
 // locked to a thread that lasts as long as the process, as main's is after
 // runtime.LockOSThread in an init function.
 func Launch(args []string) (*Child, error) {
+	c, err := launch(args)
+	if _, ok := savedGroup(); ok {
+		if dropErr := dropSavedGroup(); dropErr != nil {
+			err = errors.Join(err, dropErr)
+		}
+	}
+	if err != nil && c != nil {
+		c.Kill()
+		_, _ = c.Wait()
+		c.Close()
+		return nil, err
+	}
+	return c, err
+}
+
+func launch(args []string) (*Child, error) {
 	if err := checkDumpable(); err != nil {
 		return nil, err
 	}
-	path, done, err := executable()
-	if err != nil {
-		return nil, fmt.Errorf("prepare executable: %w", err)
-	}
-	defer done()
 	ours, theirs, err := pair()
 	if err != nil {
 		return nil, err
@@ -56,8 +84,8 @@ func Launch(args []string) (*Child, error) {
 	c := &Child{Conn: ours}
 	// Not os.StartProcess: it would make a non-blocking standard output, which
 	// others may share, blocking.
-	c.pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
-		// Before debug.SetTraceback and runtime.GOMAXPROCS can say so.
+	c.pid, err = fork(args, &syscall.ProcAttr{
+		// Set before the parser's main could do it with debug.SetTraceback and runtime.GOMAXPROCS.
 		Env:   []string{"GOTRACEBACK=none", "GOMAXPROCS=1"},
 		Files: []uintptr{null.Fd(), 1, 2, uintptr(theirs.fd)},
 		Sys:   &syscall.SysProcAttr{PidFD: &c.pidfd},
@@ -66,27 +94,45 @@ func Launch(args []string) (*Child, error) {
 		ours.Close()
 		return nil, fmt.Errorf("start parser: %w", err)
 	}
+	// A seccomp filter that does not know the call refuses it (snapd's does), and Linux before 5.1
+	// does not have it. Signal 0 only asks.
+	err = unix.PidfdSendSignal(c.pidfd, 0, nil, 0)
+	c.byPID = err == unix.EPERM || err == unix.ENOSYS
 	return c, nil
 }
 
-// executable returns the path of the file that is running, for an exec that makes a
-// process which is not dumpable, and what to do after it.
-//
-// A program can make itself not dumpable, but not before it runs: until then any process
-// of the same user could take the control socket out of it (pidfd_getfd(2)), stop it, and
-// be given what the parser is to be given. A process that executes a file which it may
-// not read, though, is not dumpable from the start (PR_SET_DUMPABLE(2const); would_dump
-// in fs/exec.c). So where our user may read the program's file, what is executed is a
-// copy in memory that nobody may.
-func executable() (path string, done func(), err error) {
-	const self = "/proc/self/exe" // the file that is running, even if another took its name
-	// Not by opening it: a security module may refuse that and the exec not care.
-	if err := unix.Access(self, unix.R_OK); err == unix.EACCES {
-		return self, func() {}, nil
+// ErrReadable is returned by [Launch] where the parser would be dumpable when it starts.
+var ErrReadable = errors.New("the program's file is readable, and no copy of it in memory may be executed")
+
+// self is the file that is running, even if another took its name.
+const self = "/proc/self/exe"
+
+// readable reports whether our user may read a file. It does not open the file: a security module
+// may refuse that, which makes no difference to the kernel's decision in an exec.
+func readable(path string) bool { return unix.Access(path, unix.R_OK) != unix.EACCES }
+
+// fork starts the parser not dumpable, in one of the ways that [Launch] names.
+func fork(args []string, attr *syscall.ProcAttr) (pid int, err error) {
+	if !readable(self) {
+		return syscall.ForkExec(self, args, attr)
 	}
+	pid, err = forkCopy(args, attr)
+	if !errors.Is(err, fs.ErrPermission) {
+		return pid, err
+	}
+	gid, ok := savedGroup()
+	if !ok {
+		return 0, fmt.Errorf("%w: %w", ErrReadable, err)
+	}
+	attr.Sys.Credential = &syscall.Credential{Uid: uint32(os.Getuid()), Gid: uint32(gid), NoSetGroups: true}
+	return syscall.ForkExec(self, args, attr)
+}
+
+// forkCopy starts the parser from a copy of the file in memory.
+func forkCopy(args []string, attr *syscall.ProcAttr) (pid int, err error) {
 	file, err := os.Open(self)
 	if err != nil {
-		return "", nil, err
+		return 0, err
 	}
 	defer file.Close()
 	fd, err := unix.MemfdCreate("maas-netmon", unix.MFD_CLOEXEC|unix.MFD_EXEC)
@@ -94,37 +140,41 @@ func executable() (path string, done func(), err error) {
 		fd, err = unix.MemfdCreate("maas-netmon", unix.MFD_CLOEXEC)
 	}
 	if err != nil {
-		return "", nil, os.NewSyscallError("memfd_create", err)
+		return 0, os.NewSyscallError("memfd_create", err)
 	}
 	memory := os.NewFile(uintptr(fd), "memfd")
 	defer memory.Close()
 	if _, err := io.Copy(memory, file); err != nil {
-		return "", nil, err
+		return 0, err
 	}
 	if err := unix.Fchmod(fd, 0o111); err != nil {
-		return "", nil, os.NewSyscallError("fchmod", err)
+		return 0, os.NewSyscallError("fchmod", err)
 	}
 	// A file that is open for writing cannot be executed, and this one cannot be opened for
 	// reading; O_PATH is neither. Its number must be none of those that the child gets.
 	opened, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return "", nil, os.NewSyscallError("open", err)
+		return 0, os.NewSyscallError("open", err)
 	}
 	defer unix.Close(opened)
 	ref, err := unix.FcntlInt(uintptr(opened), unix.F_DUPFD_CLOEXEC, controlFD+1)
 	if err != nil {
-		return "", nil, os.NewSyscallError("fcntl", err)
+		return 0, os.NewSyscallError("fcntl", err)
 	}
-	return fmt.Sprintf("/proc/self/fd/%d", ref), func() { unix.Close(ref) }, nil
+	defer unix.Close(ref)
+	if err := memory.Close(); err != nil {
+		return 0, err
+	}
+	return syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", ref), args, attr)
 }
 
-// ErrDumpable is returned by [Launch] where the parser would be within reach at first.
+// ErrDumpable is returned by [Launch] where every new process is dumpable.
 var ErrDumpable = errors.New("fs.suid_dumpable is 1: any process of the user could reach into the parser while it starts")
 
-// checkDumpable looks at what [executable] relies on: the kernel makes such a process as
-// dumpable as fs.suid_dumpable says (proc_sys_fs(5)), of which 0 and 2 keep others of its
+// checkDumpable looks at the setting that [Launch] relies on: the kernel makes such a process as
+// dumpable as fs.suid_dumpable says (proc_sys_fs(5)); 0 and 2 keep other processes of its
 // user out. Where the administrator hides /proc/sys (systemd's ProcSubset=, or a
-// security module), it cannot be told.
+// security module), the setting is unknown, and the program starts.
 func checkDumpable() error {
 	value, err := os.ReadFile("/proc/sys/fs/suid_dumpable")
 	switch {
@@ -138,31 +188,56 @@ func checkDumpable() error {
 	return nil
 }
 
-// Pid returns the parser's process number.
+// Pid returns the parser's process ID.
 func (c *Child) Pid() int { return c.pid }
 
-// PidFD returns the descriptor (pidfd_open(2)) by which Kill finds the parser.
+// PidFD returns the descriptor (pidfd_open(2)) of the parser.
 func (c *Child) PidFD() int { return c.pidfd }
 
-// Kill ends the parser at once. One that has ended already is no error. Safe for
+// KilledByPID reports whether Kill uses kill(2), because pidfd_send_signal(2) is refused.
+func (c *Child) KilledByPID() bool { return c.byPID }
+
+// Kill ends the parser at once. It does nothing to one that has ended already. Safe for
 // concurrent use.
 func (c *Child) Kill() {
-	_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
+	if !c.byPID {
+		_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
+		return
+	}
+	// Until it is waited for, the process ID is no other process's.
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.reaped {
+		_ = unix.Kill(c.pid, unix.SIGKILL)
+	}
 }
 
-// Wait waits for the end of the parser and tells how it was.
+// Wait waits for the end of the parser and returns how it ended.
 func (c *Child) Wait() (unix.WaitStatus, error) {
+	// A pidfd becomes readable when its process has ended.
+	for {
+		n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(c.pidfd), Events: unix.POLLIN}}, nil, nil)
+		if err != nil && err != unix.EINTR {
+			return 0, os.NewSyscallError("ppoll", err)
+		}
+		if n > 0 {
+			break
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var status unix.WaitStatus
 	for {
 		_, err := unix.Wait4(c.pid, &status, 0, nil)
 		if err != unix.EINTR {
+			c.reaped = true
 			return status, os.NewSyscallError("wait4", err)
 		}
 	}
 }
 
-// SetName names the process as ps(1) and pgrep(1) show it: one that was started from
-// /proc/self/exe would be called exe. name is cut to 15 bytes.
+// SetName sets the name of the process that ps(1) and pgrep(1) show: a process that was started
+// from /proc/self/exe would be called exe. name is cut to 15 bytes.
 func SetName(name string) error {
 	b, err := unix.BytePtrFromString(name)
 	if err != nil {
@@ -174,7 +249,7 @@ func SetName(name string) error {
 
 // DieWithParent has the kernel kill the calling process when the thread that
 // started it ends (PR_SET_PDEATHSIG(2const)). It fails with [ErrNotStarted] when
-// that has happened already.
+// the thread has ended already.
 func DieWithParent(c *Conn) error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("set parent-death signal: %w", err)

@@ -72,7 +72,7 @@ func Inspect(pid int) (Inspection, error) {
 			return found, err
 		}
 		if found.Threads > 0 && found.Threads == len(before) && slices.Equal(before, after) {
-			found.AddressSpace, err = checkLimits(fmt.Sprintf("/proc/%d/limits", pid))
+			found.AddressSpace, err = checkLimits(pid)
 			return found, err
 		}
 	}
@@ -270,28 +270,28 @@ func coredumpMask(pid int) uint32 {
 	return info.coredump[0]
 }
 
-// checkLimits looks at the hard resource limits of a process (proc_pid_limits(5)) and returns
-// that of its address space.
-func checkLimits(path string) (addressSpace uint64, err error) {
-	limits := map[string]string{}
-	err = readProc(path, func(*os.File) error { return nil }, func(line string) {
-		const nameLen = 26
-		if fields := strings.Fields(line[min(nameLen, len(line)):]); len(fields) >= 2 {
-			limits[strings.TrimSpace(line[:nameLen])] = fields[1]
+// checkLimits looks at the hard resource limits of a process and returns that of its address
+// space. prlimit(2) only compares users; a security module may hide /proc/PID/limits, as
+// AppArmor does in a snap.
+func checkLimits(pid int) (addressSpace uint64, err error) {
+	for _, l := range []struct {
+		name     string
+		resource int
+		most     uint64
+	}{
+		{"RLIMIT_CORE", unix.RLIMIT_CORE, 0},
+		{"RLIMIT_MEMLOCK", unix.RLIMIT_MEMLOCK, 0},
+		{"RLIMIT_DATA", unix.RLIMIT_DATA, unix.RLIM_INFINITY - 1},
+		{"RLIMIT_AS", unix.RLIMIT_AS, unix.RLIM_INFINITY - 1},
+	} {
+		var limit unix.Rlimit
+		if err := unix.Prlimit(pid, l.resource, nil, &limit); err != nil {
+			return 0, os.NewSyscallError("prlimit", err)
 		}
-	})
-	if err != nil {
-		return 0, err
-	}
-	for _, name := range []string{"Max core file size", "Max locked memory"} {
-		if limits[name] != "0" {
-			return 0, fmt.Errorf("%s is %q, want 0", name, limits[name])
+		if limit.Max > l.most {
+			return 0, fmt.Errorf("%s is %d, want at most %d", l.name, limit.Max, l.most)
 		}
-	}
-	for _, name := range []string{"Max data size", "Max address space"} {
-		if addressSpace, err = strconv.ParseUint(limits[name], 10, 64); err != nil {
-			return 0, fmt.Errorf("%s is %q, want a number", name, limits[name])
-		}
+		addressSpace = limit.Max
 	}
 	return addressSpace, nil
 }

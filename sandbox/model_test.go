@@ -26,7 +26,7 @@ var numbers = map[string]uint32{
 	"clock_nanosleep": unix.SYS_CLOCK_NANOSLEEP, "clone": unix.SYS_CLONE, "clone3": unix.SYS_CLONE3,
 	"close": unix.SYS_CLOSE, "epoll_ctl": unix.SYS_EPOLL_CTL, "epoll_pwait": unix.SYS_EPOLL_PWAIT,
 	"exit": unix.SYS_EXIT, "exit_group": unix.SYS_EXIT_GROUP, "futex": unix.SYS_FUTEX,
-	"getpid": unix.SYS_GETPID, "getsockname": unix.SYS_GETSOCKNAME, "getrandom": unix.SYS_GETRANDOM, "getsockopt": unix.SYS_GETSOCKOPT,
+	"getpid": unix.SYS_GETPID, "kill": unix.SYS_KILL, "getsockname": unix.SYS_GETSOCKNAME, "getrandom": unix.SYS_GETRANDOM, "getsockopt": unix.SYS_GETSOCKOPT,
 	"gettid": unix.SYS_GETTID, "madvise": unix.SYS_MADVISE, "mmap": unix.SYS_MMAP,
 	"mprotect": unix.SYS_MPROTECT, "munmap": unix.SYS_MUNMAP, "nanosleep": unix.SYS_NANOSLEEP,
 	"ftruncate": unix.SYS_FTRUNCATE, "pwrite64": unix.SYS_PWRITE64, "renameat2": unix.SYS_RENAMEAT2, "unlinkat": unix.SYS_UNLINKAT,

@@ -214,6 +214,11 @@ func monitorRules(g MonitorGrant, eventfds []int) []rule {
 			allow("renameat2", "metrics file", eq(0, g.Directory), eq(2, g.Directory), eq(4, unix.RENAME_EXCHANGE)),
 			allow("unlinkat", "metrics file", eq(0, g.Directory), eq(2, 0)))
 	}
+	if g.KillPID != 0 {
+		rules = append(rules, allow("kill", "ends the parser, where pidfd_send_signal is refused", eq(0, g.KillPID), eq(1, int(unix.SIGKILL))))
+	} else {
+		rules = append(rules, allow("pidfd_send_signal", "ends the parser", eq(0, g.Child)))
+	}
 	return append(rules,
 		allow("ppoll", "waits for the parser's message, and for room to log"),
 		allow("epoll_ctl", "netpoller: a descriptor is closed"),
@@ -221,6 +226,5 @@ func monitorRules(g MonitorGrant, eventfds []int) []rule {
 		allow("shutdown", "tells the parser that it is over"),
 		allow("getsockopt", "a socket's error", eq(1, unix.SOL_SOCKET), eq(2, unix.SO_ERROR)),
 		allow("wait4", "how the parser ended"),
-		allow("pidfd_send_signal", "ends the parser", eq(0, g.Child)),
 	)
 }

@@ -72,6 +72,8 @@ type MonitorGrant struct {
 	Directory int
 	// Child is the pidfd of the process that may be signalled.
 	Child int
+	// KillPID is its process ID where it is killed by kill(2) instead, 0 otherwise.
+	KillPID int
 }
 
 // ErrNoCapability is returned by WithCapability when the permitted set lacks the capability.
@@ -116,7 +118,9 @@ func Drop() error {
 		return err
 	}
 	if setpcap {
-		if err := cap.ModeNoPriv.Set(); err != nil {
+		// A security module may refuse the use of a capability that is permitted, as AppArmor does
+		// in a snap. no_new_privs, below, is enough to gain nothing.
+		if err := cap.ModeNoPriv.Set(); err != nil && !errors.Is(err, unix.EPERM) {
 			return fmt.Errorf("drop bounding set: %w", err)
 		}
 	}
@@ -131,6 +135,17 @@ func Drop() error {
 	// Without it the exec of a file that has a capability would give it back.
 	if _, err := cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)
+	}
+	return nil
+}
+
+// CheckNoCapability fails when the process has a capability, or could raise one.
+func CheckNoCapability() error {
+	set := cap.GetProc()
+	for _, flag := range []cap.Flag{cap.Permitted, cap.Effective} {
+		if d, err := set.Cf(cap.NewSet()); err != nil || d.Has(flag) {
+			return fmt.Errorf("the parser must not have a capability, but has %q", set)
+		}
 	}
 	return nil
 }

@@ -322,10 +322,10 @@ var lies = []lie{
 	{"dumpable", "dumpable", func() error {
 		return errors.Join(limits(), Drop(), load(parserRules(ParserGrant{Write: []int{1, 2}}, nil, nil, nil)))
 	}},
-	{"no limit of core dumps", "Max core file size", func() error {
+	{"no limit of core dumps", "RLIMIT_CORE", func() error {
 		return errors.Join(SetUndumpable(), limitMemory(testMemory), Drop(), load(parserRules(ParserGrant{Write: []int{1, 2}}, nil, nil, nil)))
 	}},
-	{"no limit of memory", "Max data size", func() error {
+	{"no limit of memory", "RLIMIT_DATA", func() error {
 		return errors.Join(SetUndumpable(), limit("", unix.RLIMIT_CORE, 0), limit("", unix.RLIMIT_MEMLOCK, 0), Drop(),
 			load(parserRules(ParserGrant{Write: []int{1, 2}}, nil, nil, nil)))
 	}},

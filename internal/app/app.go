@@ -12,6 +12,7 @@ import (
 	"maas-netmon/internal/cli"
 	"maas-netmon/internal/monitor"
 	"maas-netmon/internal/parserproc"
+	"maas-netmon/sandbox"
 )
 
 // Hooks are where programs for tests do what the shipped one does not. The zero value does nothing.
@@ -41,12 +42,15 @@ func Main(args []string, hooks Hooks) (status int) {
 			status = cli.PrintError(&cli.Stderr, fmt.Errorf("internal error: %v", r))
 		}
 	}()
-	env, err := cli.TakeEnvironment()
-	if err != nil {
-		return cli.PrintError(&cli.Stderr, err)
-	}
-	o, err := cli.ParseOptions(args, env.LogLevel)
+	env := cli.TakeEnvironment()
+	o, err := cli.ParseOptions(args, env)
 	cli.Stderr.ForJournal(env.Journal || o.Journal)
+	if err != nil || o.Help || o.Version {
+		// Whoever reads what is printed can hold the process up.
+		if dropErr := sandbox.Drop(); dropErr != nil {
+			return cli.PrintError(&cli.Stderr, cli.Unconfined(dropErr))
+		}
+	}
 	switch {
 	case err != nil:
 		err = cli.UsageError(err)
@@ -61,9 +65,6 @@ func Main(args []string, hooks Hooks) (status int) {
 		err = monitor.Check(o)
 	default:
 		cli.StartLog(o.LogLevel)
-		if env.Complaint != nil {
-			slog.Warn("ignored", "err", env.Complaint)
-		}
 		err = monitor.Run(o, env, hooks.Monitor)
 	}
 	return cli.PrintError(&cli.Stderr, err)

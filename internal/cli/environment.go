@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 )
 
 // version is set by packagers (-ldflags "-X maas-netmon/internal/cli.version=..."); otherwise it is
@@ -21,19 +22,21 @@ type Environment struct {
 	WatchdogPID  string
 	Journal      bool   // standard error is the journal (systemd.exec(5), JOURNAL_STREAM)
 	NoColour     bool   // https://no-color.org, or a terminal without colours
-	Zone         string // tzset(3); empty is the system's
+	Zone         string // TZ, for SetZone; empty is the system's
+	Snap         string // the snap that the program was started by (SNAP_NAME)
 }
 
 // TakeEnvironment reads the few variables that mean something to the program and
-// empties the environment: none of the others shall steer the Go runtime or a
-// library any more.
-func TakeEnvironment() (Environment, error) {
+// empties the environment, so that no other variable can influence the Go runtime or a
+// library.
+func TakeEnvironment() Environment {
 	e := Environment{
 		NotifySocket: os.Getenv("NOTIFY_SOCKET"),
 		WatchdogUsec: os.Getenv("WATCHDOG_USEC"),
 		WatchdogPID:  os.Getenv("WATCHDOG_PID"),
 		Journal:      isJournal(os.Getenv("JOURNAL_STREAM")),
 		NoColour:     os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb",
+		Snap:         os.Getenv("SNAP_NAME"),
 	}
 	if s := os.Getenv("LOG_LEVEL"); s != "" {
 		var err error
@@ -43,13 +46,30 @@ func TakeEnvironment() (Environment, error) {
 	}
 	zone, ok := os.LookupEnv("TZ")
 	os.Clearenv()
-	if !ok {
-		return e, nil
-	}
-	if e.Zone = zone; zone == "" {
+	if e.Zone = zone; ok && zone == "" {
 		e.Zone = "UTC" // as tzset(3) understands it
 	}
-	return e, os.Setenv("TZ", e.Zone)
+	return e
+}
+
+// SetZone makes a time zone, as TZ in the environment names it (tzset(3)), the local one; it is loaded
+// when it is first used. It must be called before that, and after every privilege is
+// gone, for a zone can be the path of any file. What is not a regular file is refused: to open a
+// pipe could take for ever.
+func SetZone(zone string) error {
+	if zone == "" {
+		return nil
+	}
+	path := strings.TrimPrefix(zone, ":")
+	if strings.Contains(path, "..") {
+		return fmt.Errorf("TZ=%.64q: not the name of a time zone", zone)
+	}
+	if strings.HasPrefix(path, "/") {
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+			return fmt.Errorf("TZ=%.64q: not a file with a time zone", zone)
+		}
+	}
+	return os.Setenv("TZ", zone)
 }
 
 // StartLog has slog write to standard error, from a level on.

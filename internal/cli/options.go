@@ -51,8 +51,11 @@ Options:
                       the counters for node_exporter's textfile collector,
                       written whole, at the stats interval (15s if there is
                       none)
-  --user NAME         when started as root: the user to become (default
-                      maas-netmon if there is one, else nobody)
+  --user NAME or UID  when started as root: the user to become (default: the
+                      first of maas-netmon, snap_daemon and nobody that exists
+                      and may be become)
+  --die-with-parent   end when the process that started it ends; the default in
+                      MAAS's snap (SNAP_NAME=maas)
   --check             print what this kernel and this installation give:
                       capability, interfaces, every layer of the confinement;
                       exit with 0 if it would run
@@ -120,6 +123,8 @@ type Options struct {
 	StatsInterval time.Duration // 0: never
 	MetricsFile   string        // file; "" for none
 	User          string
+	DieWithParent bool
+	Snap          string // the snap that the program was started by, from the environment
 	LogLevel      slog.Level
 	Input         string // the file to be read, "-" for standard input; "" for interfaces
 	Interfaces    []string
@@ -155,6 +160,7 @@ func (o *Options) flagSet() *flag.FlagSet {
 	fs.IntVar(&o.MaxBindings, "max-bindings", defaultMaxBindings, "")
 	fs.BoolVar(&o.Wait, "wait", false, "")
 	fs.StringVar(&o.User, "user", "", "")
+	fs.BoolVar(&o.DieWithParent, "die-with-parent", o.Snap == "maas", "")
 	input := func(s string) error {
 		switch {
 		case s == "":
@@ -174,11 +180,10 @@ func (o *Options) flagSet() *flag.FlagSet {
 	return fs
 }
 
-// ParseOptions reads the arguments, without the program's name. Options may stand
-// behind interfaces; "--" ends them.
-func ParseOptions(args []string, logLevel slog.Level) (Options, error) {
-	var o Options
-	o.LogLevel = logLevel
+// ParseOptions reads the arguments, without the program's name. Options may follow
+// interfaces; "--" ends them.
+func ParseOptions(args []string, env Environment) (Options, error) {
+	o := Options{LogLevel: env.LogLevel, Snap: env.Snap}
 	fs := o.flagSet()
 	for {
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {

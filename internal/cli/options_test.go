@@ -55,7 +55,7 @@ func TestParseOptions(t *testing.T) {
 		if c.want != nil {
 			c.want(&want)
 		}
-		got, err := ParseOptions(strings.Fields(c.args), slog.LevelInfo)
+		got, err := ParseOptions(strings.Fields(c.args), Environment{})
 		if err != nil {
 			t.Errorf("%s: %v", c.args, err)
 		}
@@ -75,7 +75,7 @@ func TestParserArgs(t *testing.T) {
 		{Format: FormatText, Colour: true, Verbose: true, Zone: "Asia/Kathmandu", Journal: true, Check: true,
 			Refresh: 90 * time.Second, MovedInterval: time.Minute, MaxRate: 300, MaxBindings: 1, Interfaces: []string{"eth0", "eth1"}},
 	} {
-		got, err := ParseOptions(want.ParserArgs()[1:], slog.LevelInfo)
+		got, err := ParseOptions(want.ParserArgs()[1:], Environment{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +103,7 @@ func TestOptionErrors(t *testing.T) {
 		"--log-level loud eth0":                    `invalid value "loud" for --log-level: want debug, info, warn or error`,
 		"-i= eth0":                                 `invalid value "" for -i: no name`,
 	} {
-		if _, err := ParseOptions(strings.Fields(args), slog.LevelInfo); err == nil || err.Error() != want {
+		if _, err := ParseOptions(strings.Fields(args), Environment{}); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", args, err, want)
 		}
 	}

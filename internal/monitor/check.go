@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
@@ -20,17 +21,15 @@ func Check(o cli.Options) error {
 	if err := checkLimits(len(o.Interfaces)); err != nil {
 		return err
 	}
-	if err := cli.CheckStdout(); err != nil {
-		return err
-	}
-	fmt.Printf("maas-netmon %s, %s\n", cli.BuildVersion(), kernel())
 	signals := catchSignals()
+	// Whoever reads the report can hold the process up, so it is printed without a privilege.
+	var report strings.Builder
 	var problem error // the first
 	complain := func(err error) {
-		fmt.Printf("no  %s\n", cli.Printable(err.Error()))
+		fmt.Fprintf(&report, "no  %s\n", cli.Printable(err.Error()))
 		var f *cli.Failure
 		if errors.As(err, &f) && f.Hint != "" {
-			fmt.Printf("    hint: %s\n", cli.Printable(f.Hint))
+			fmt.Fprintf(&report, "    hint: %s\n", cli.Printable(f.Hint))
 		}
 		if problem == nil {
 			problem = err
@@ -38,39 +37,49 @@ func Check(o cli.Options) error {
 	}
 
 	if err := sandbox.WithCapability(cap.NET_RAW, func() error { return nil }); err != nil {
-		complain(noCapability())
+		complain(noCapability(err))
 	} else {
-		fmt.Println("ok  CAP_NET_RAW: permitted")
+		report.WriteString("ok  CAP_NET_RAW: permitted\n")
 	}
 	all, err := net.Interfaces()
 	if err != nil {
-		return err
+		complain(err)
 	}
 	for _, name := range o.Interfaces {
 		ifi, err := findInterface(all, name)
 		if o.Wait && errors.Is(err, errNoInterface) {
-			fmt.Printf("ok  %s: is not there yet; frames will come when it is\n", name)
+			fmt.Fprintf(&report, "ok  %s: is not there yet; frames will come when it is\n", name)
 			continue
 		}
 		if err != nil {
 			complain(err)
 			continue
 		}
-		fmt.Printf("ok  %s: %s\n", name, state(ifi))
+		fmt.Fprintf(&report, "ok  %s: %s\n", name, state(ifi))
 	}
 	if problem != nil {
 		o.Interfaces = nil
 	}
-	ifaces, err := prepare(o)
-	if err != nil {
-		complain(err)
-		ifaces, o.Interfaces = nil, nil
+	p, err := prepare(o)
+	if stdoutErr := cli.CheckStdout(); stdoutErr != nil {
+		return stdoutErr
 	}
-	for _, f := range ifaces {
+	if err != nil {
+		if cli.StatusOf(err) == cli.ExitUsage {
+			return err
+		}
+		complain(err)
+		p.ifaces, o.Interfaces = nil, nil
+	}
+	fmt.Printf("maas-netmon %s, %s\n%s", cli.BuildVersion(), kernel(), report.String())
+	for _, f := range p.ifaces {
 		fmt.Printf("ok  %s: packet socket, filter locked, ring\n", f.name)
 	}
-	m := newMonitor(ifaces, nil, signals)
-	m.checking = true
+	if p.staysRoot != nil {
+		fmt.Printf("--  stays user 0, without a capability: %s\n", cli.Printable(p.staysRoot.Error()))
+	}
+	m := newMonitor(p.ifaces, nil, signals)
+	m.checking, m.userZero = true, p.userZero
 	if err := m.run(o); err != nil {
 		return err
 	}

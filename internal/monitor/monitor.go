@@ -60,18 +60,28 @@ func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 	if err := checkLimits(len(o.Sources())); err != nil {
 		return err
 	}
-	if err := cli.CheckStdout(); err != nil {
-		return err
-	}
-	privsep.ReopenStdout()
 	signals := catchSignals()
 
-	ifaces, err := prepare(o)
+	p, err := prepare(o)
 	if err != nil {
 		return err
 	}
 	// From here on neither process has a privilege.
 
+	if o.DieWithParent {
+		if err := privsep.EndWithParent(); err != nil {
+			return err
+		}
+	}
+	for _, err := range []error{env.Complaint, cli.SetZone(env.Zone)} {
+		if err != nil {
+			slog.Warn("ignored", "err", err)
+		}
+	}
+	if p.staysRoot != nil {
+		slog.Warn("stays user 0, without a capability", "err", p.staysRoot)
+	}
+	ifaces := p.ifaces
 	if o.Input != "" {
 		ifaces = []*iface{{name: o.Input}}
 	}
@@ -90,7 +100,7 @@ func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 	o.Zone, o.Journal = env.Zone, env.Journal
 	o.Colour = o.Format == cli.FormatText && !env.NoColour && isTerminal(unix.Stdout)
 	m := newMonitor(ifaces, manager, signals)
-	m.metrics, m.statsInterval, m.hooks = file, o.StatsInterval, hooks
+	m.metrics, m.statsInterval, m.hooks, m.userZero = file, o.StatsInterval, hooks, p.userZero
 	return m.run(o)
 }
 
@@ -171,6 +181,10 @@ func launchError(err error) error {
 	switch {
 	case errors.Is(err, privsep.ErrDumpable):
 		f.Hint = "sysctl fs.suid_dumpable=0, or 2"
+	case errors.Is(err, privsep.ErrReadable):
+		f.Hint = "sudo chmod 0711 the program's file, so that only root may read it"
+	case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOMEM):
+		f.Status, f.Hint = cli.ExitFailure, "raise TasksMax= of the systemd unit, pids.max of the cgroup, or ulimit -u"
 	case errors.Is(err, unix.EACCES):
 		f.Hint = fmt.Sprintf("user %d must be able to execute the program's file", os.Getuid())
 	}
@@ -204,6 +218,7 @@ type monitor struct {
 	manager  *manager     // nil without one
 	metrics  *metricsFile // nil without one
 	checking bool         // the option --check
+	userZero bool         // of the machine, see isUserZero
 	hooks    Hooks
 
 	signals  <-chan os.Signal

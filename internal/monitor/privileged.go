@@ -18,49 +18,62 @@ import (
 	"maas-netmon/sandbox"
 )
 
+// prepared is what prepare leaves behind.
+type prepared struct {
+	ifaces []*iface
+	// staysRoot tells why the process is still user 0, if it is.
+	staysRoot error
+	userZero  bool // see isUserZero
+}
+
 // prepare does what needs a privilege and then gives every privilege up, whether it
-// succeeded or not.
-func prepare(o cli.Options) ([]*iface, error) {
-	ifaces, err := acquire(o)
+// succeeded or not. It opens no file whose name the caller has chosen, and logs nothing.
+func prepare(o cli.Options) (prepared, error) {
+	p, err := acquire(o)
 	if dropErr := sandbox.Drop(); dropErr != nil {
-		return nil, cli.Unconfined(dropErr)
+		return prepared{}, cli.Unconfined(dropErr)
 	}
 	if err == nil && os.Getuid() != 0 {
-		if err := privsep.CannotReturn(); err != nil {
-			return nil, cli.Unconfined(err)
+		if err := privsep.CheckNoRoot(); err != nil {
+			return prepared{}, cli.Unconfined(err)
 		}
 	}
-	return ifaces, err
+	return p, err
 }
 
 // acquire opens the sockets and, started as root, becomes another user. Capabilities are in
 // the effective set only for the calls that need them.
-func acquire(o cli.Options) ([]*iface, error) {
+func acquire(o cli.Options) (p prepared, err error) {
 	if err := sandbox.SetUndumpable(); err != nil {
-		return nil, cli.Unconfined(err)
+		return p, cli.Unconfined(err)
 	}
 	if err := sandbox.ClearEffective(); err != nil {
-		return nil, cli.Unconfined(err)
+		return p, cli.Unconfined(err)
 	}
 	if err := privsep.CloseStray(cli.InputFD(o.Input)); err != nil {
-		return nil, cli.Unconfined(err)
+		return p, cli.Unconfined(err)
 	}
-	become, err := chooseUser(o.User)
+	if err := cli.CheckStdout(); err != nil {
+		return p, err
+	}
+	// Before the user changes, who might have no permission. It opens nothing but what standard
+	// output is already, and cannot wait for anybody.
+	privsep.ReopenStdout()
+	accounts, err := chooseAccounts(o.User, o.Snap != "")
 	if err != nil {
-		return nil, err
+		return p, err
 	}
 	ifaces, openErr := openSockets(o.Interfaces, o.Wait)
-	if become != nil {
-		if err := privsep.Become(become.uid, become.gid); err != nil {
-			return nil, &cli.Failure{Status: cli.ExitConfinement, Err: err,
-				Hint: "started as root, it needs CAP_SETUID and CAP_SETGID too; or start it as another user with cap_net_raw"}
-		}
-		// Another user's processes are as dumpable as fs.suid_dumpable says (proc(5)).
-		if err := sandbox.SetUndumpable(); err != nil {
-			return nil, cli.Unconfined(err)
-		}
+	p.ifaces = ifaces
+	if p.staysRoot, err = become(accounts, o.User != "", o.Snap != ""); err != nil {
+		return p, err
 	}
-	return ifaces, openErr
+	// A change of the user makes the process as dumpable as fs.suid_dumpable says (proc(5)).
+	if err := sandbox.SetUndumpable(); err != nil {
+		return p, cli.Unconfined(err)
+	}
+	p.userZero = isUserZero()
+	return p, openErr
 }
 
 // openSockets opens a packet socket for each of the named interfaces, those that are not
@@ -99,7 +112,7 @@ func openSockets(names []string, wait bool) ([]*iface, error) {
 	})
 	switch {
 	case errors.Is(err, sandbox.ErrNoCapability) || errors.Is(err, unix.EPERM):
-		return nil, noCapability()
+		return nil, noCapability(err)
 	case errors.Is(err, capture.ErrNotEthernet):
 		return nil, &cli.Failure{Status: cli.ExitNotEthernet, Err: err}
 	}
@@ -117,14 +130,4 @@ func findInterface(all []net.Interface, name string) (*net.Interface, error) {
 		}
 	}
 	return nil, &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("%s: %w", name, errNoInterface), Hint: cli.FileHint(name)}
-}
-
-// noCapability is the error of an installation that is not complete.
-func noCapability() error {
-	exe, err := os.Executable()
-	if err != nil {
-		exe = "/usr/sbin/maas-netmon"
-	}
-	return &cli.Failure{Status: cli.ExitFailure, Err: errors.New("CAP_NET_RAW is missing: no packet socket can be opened"),
-		Hint: "sudo setcap cap_net_raw=p " + exe}
 }

@@ -57,6 +57,9 @@ func (m *monitor) bringUp() error {
 	if m.self, err = m.confine(); err != nil {
 		return cli.Unconfined(err)
 	}
+	if err := checkUserZero(m.userZero, min(m.parser.Landlock, m.self.Landlock)); err != nil {
+		return err
+	}
 	// Only now does a frame reach the ring.
 	if err := m.bindSockets(); err != nil {
 		return err
@@ -154,6 +157,9 @@ func (m *monitor) confine() (sandbox.Layers, error) {
 		Write:   []int{unix.Stderr, control},
 		Receive: []int{control},
 		Child:   m.child.PidFD(),
+	}
+	if m.child.KilledByPID() {
+		g.KillPID = m.child.Pid()
 	}
 	if m.links != nil {
 		subscription, lister, err := m.links.FDs()

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/signal"
 	"strings"
 
@@ -54,6 +53,10 @@ func Run(o cli.Options, hook Hook) error {
 	if hook == nil {
 		hook = func(Stage, Handles) {}
 	}
+	if err := sandbox.CheckNoCapability(); err != nil {
+		_ = sandbox.Drop() // before anything is printed
+		return cli.Unconfined(err)
+	}
 	conn, err := privsep.Inherit()
 	if err != nil {
 		return cli.UsageError(err)
@@ -69,12 +72,8 @@ func Run(o cli.Options, hook Hook) error {
 	if err := privsep.SetName("maas-netmon"); err != nil {
 		return err
 	}
-	if o.Zone != "" {
-		// Loaded when it is first used, which the confinement sees to.
-		if err := os.Setenv("TZ", o.Zone); err != nil {
-			return err
-		}
-	}
+	// Loaded when it is first used, which sandbox.Parser does. The monitor reports an error.
+	_ = cli.SetZone(o.Zone)
 	if err := privsep.DieWithParent(conn); err != nil {
 		return err
 	}

@@ -1,0 +1,96 @@
+// This file runs before the Go runtime, in both processes: it looks at what cannot be seen
+// later, and refuses surroundings in which the runtime or a library would end with a dump of
+// its own instead of one line.
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+// The process that started this one, read as early as possible.
+pid_t privsep_parent;
+
+enum { failure = 1, confinement = 5 }; // exit statuses
+
+#define MIB ((rlim_t)1 << 20)
+#define STACK (1 * MIB) // of each thread
+
+// need ends the program if the limit of a resource is below what the Go runtime reserves.
+static void need(int resource, rlim_t least, rlim_t unit, const char *what, const char *hint) {
+	struct rlimit limit;
+	if (getrlimit(resource, &limit) == 0 && limit.rlim_cur < least) {
+		dprintf(STDERR_FILENO, "maas-netmon: %llu %s are allowed, %llu are needed\nmaas-netmon: hint: %s\n",
+			(unsigned long long)(limit.rlim_cur / unit), what, (unsigned long long)(least / unit), hint);
+		_exit(failure);
+	}
+}
+
+// set_stacks gives each thread a stack of one size. glibc would take the caller's RLIMIT_STACK,
+// which may be more than all the memory that the process is allowed, or too little to run on.
+static void set_stacks(void) {
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur < STACK) {
+		limit.rlim_cur = limit.rlim_max < STACK ? limit.rlim_max : STACK;
+		setrlimit(RLIMIT_STACK, &limit);
+	}
+	need(RLIMIT_STACK, STACK, MIB, "MiB of stack", "ulimit -Hs 1024, or LimitSTACK= in a systemd unit");
+	pthread_attr_t attr;
+	if (pthread_attr_init(&attr) == 0) {
+		pthread_attr_setstacksize(&attr, STACK);
+		pthread_setattr_default_np(&attr);
+		pthread_attr_destroy(&attr);
+	}
+}
+
+// need_proc ends the program unless /proc is that of our process ID namespace. psx finds the
+// threads there, and the monitor inspects the parser there.
+static void need_proc(void) {
+	char self[32] = "";
+	if (readlink("/proc/self", self, sizeof self - 1) < 0 || atol(self) != getpid()) {
+		dprintf(STDERR_FILENO, "maas-netmon: /proc is not mounted, or is that of another process ID namespace\n"
+			"maas-netmon: hint: mount -t proc proc /proc\n");
+		_exit(confinement);
+	}
+}
+
+// leave_group gives up an effective group that is not the real one. The parser can be started
+// with such a group, see Launch. A set-group-ID bit on the program's file gives nothing.
+static void leave_group(void) {
+	gid_t real = getgid();
+	if (getegid() != real && setresgid(real, real, real) != 0) {
+		dprintf(STDERR_FILENO, "maas-netmon: leave group %ld: %s\n", (long)getegid(), strerror(errno));
+		_exit(confinement);
+	}
+}
+
+__attribute__((constructor(101))) static void preinit(void) {
+	privsep_parent = getppid();
+	leave_group();
+	need_proc();
+	need(RLIMIT_AS, 2048 * MIB, MIB, "MiB of address space", "ulimit -v 2097152, or LimitAS=2G in a systemd unit");
+	need(RLIMIT_DATA, 256 * MIB, MIB, "MiB of data", "ulimit -d 262144, or LimitDATA=256M in a systemd unit");
+	need(RLIMIT_NPROC, 32, 1, "processes and threads", "ulimit -u 32, or LimitNPROC=32 in a systemd unit");
+	set_stacks();
+}
+
+int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+// __wrap_pthread_create is pthread_create for the Go runtime, which aborts with a dump of all
+// stacks when a thread cannot be made. The runtime tries 20 times before that.
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*f)(void *), void *arg) {
+	static atomic_int failures;
+	int err = __real_pthread_create(thread, attr, f, arg);
+	if (err == 0) {
+		failures = 0;
+	} else if (err != EAGAIN || ++failures >= 20) {
+		dprintf(STDERR_FILENO, "maas-netmon: no thread can be made: %s\n"
+			"maas-netmon: hint: raise TasksMax= of the systemd unit, pids.max of the cgroup, or ulimit -u\n", strerror(err));
+		_exit(failure);
+	}
+	return err;
+}
