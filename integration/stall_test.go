@@ -104,11 +104,23 @@ func TestImpossibleSurroundings(t *testing.T) {
 			"maas-netmon: 0 pending signals are allowed, 64 are needed\n" +
 				"maas-netmon: hint: ulimit -i 64, or LimitSIGPENDING=64 in a systemd unit"},
 		{"little address space", false, `exec prlimit --as=2000000000 "$0" "$@"`, 1,
-			"maas-netmon: 1907 MiB of address space are allowed, 2048 are needed"},
+			"maas-netmon: 1907 MiB of address space are allowed, 2048 are needed\n" +
+				"maas-netmon: hint: ulimit -v 2097152, or LimitAS=2G in a systemd unit"},
 		{"little memory", false, `exec prlimit --data=200000000 "$0" "$@"`, 1,
-			"maas-netmon: 190 MiB of data are allowed, 256 are needed"},
+			"maas-netmon: 190 MiB of data are allowed, 256 are needed\n" +
+				"maas-netmon: hint: ulimit -d 262144, or LimitDATA=256M in a systemd unit"},
 		{"few threads", false, `exec prlimit --nproc=31 "$0" "$@"`, 1,
-			"maas-netmon: 31 processes and threads are allowed, 32 are needed"},
+			"maas-netmon: 31 processes and threads are allowed, 32 are needed\n" +
+				"maas-netmon: hint: ulimit -u 32, or LimitNPROC=32 in a systemd unit"},
+		{"little stack", false, `exec prlimit --stack=300000 "$0" "$@"`, 1,
+			"maas-netmon: 0 MiB of stack are allowed, 1 are needed\n" +
+				"maas-netmon: hint: ulimit -Hs 1024, or LimitSTACK= in a systemd unit"},
+		{"no /proc", true, `exec unshare -m sh -c 'umount -l /proc && exec "$0" "$@"' "$0" "$@"`, 5,
+			"maas-netmon: /proc is not mounted, or is that of another process ID namespace\n" +
+				"maas-netmon: hint: mount -t proc proc /proc"},
+		{"/proc of another namespace", true, `exec unshare --pid --fork "$0" "$@"`, 5,
+			"maas-netmon: /proc is not mounted, or is that of another process ID namespace\n" +
+				"maas-netmon: hint: mount -t proc proc /proc"},
 		{"just enough", false, `exec prlimit --as=2147483648 --data=268435456 "$0" --version >&2`, 0, ""},
 		{"hidepid", true, `exec unshare -m sh -c 'mount -t proc -o hidepid=2 proc /proc && exec "$0" "$@"' "$0" "$@"`, 5,
 			"maas-netmon: the parser is not confined: open /proc/N/task: no such file or directory\n" +

@@ -17,8 +17,9 @@ import (
 // childFlag makes the test binary play the parser, or something that is not one.
 const childFlag = "--privsep-test="
 
+func init() { runtime.LockOSThread() } // to the main thread, whose children are counted
+
 func TestMain(m *testing.M) {
-	runtime.LockOSThread()
 	if len(os.Args) == 2 {
 		if role, ok := strings.CutPrefix(os.Args[1], childFlag); ok {
 			os.Exit(child(role))

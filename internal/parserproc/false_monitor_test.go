@@ -288,3 +288,21 @@ func wrongKind(open func(*testing.T) int) func(*falseMonitor) {
 		m.send(privsep.Message{Type: privsep.Start})
 	}
 }
+
+// A parser that holds a capability does not run, even if whoever started it made the socket.
+func TestCapableParser(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	o, err := cli.ParseOptions([]string{"lo"}, cli.Environment{})
+	testenv.Must(t, err)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	testenv.Must(t, err)
+	defer unix.Close(fds[0])
+	theirs := os.NewFile(uintptr(fds[1]), "control")
+	defer theirs.Close()
+	cmd := exec.Command(testenv.Binary(t), o.ParserArgs()[1:]...)
+	cmd.ExtraFiles = []*os.File{theirs}
+	out, _ := cmd.CombinedOutput()
+	if status := cmd.ProcessState.ExitCode(); status != cli.ExitConfinement || !strings.HasPrefix(string(out), "maas-netmon: the parser must not have a capability") {
+		t.Errorf("exit status %d, %q", status, out)
+	}
+}

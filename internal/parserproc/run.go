@@ -53,13 +53,16 @@ func Run(o cli.Options, hook Hook) error {
 	if hook == nil {
 		hook = func(Stage, Handles) {}
 	}
-	if err := sandbox.CheckNoCapability(); err != nil {
+	capErr := sandbox.CheckNoCapability()
+	if capErr != nil {
 		_ = sandbox.Drop() // before anything is printed
-		return cli.Unconfined(err)
 	}
 	conn, err := privsep.Inherit()
 	if err != nil {
 		return cli.UsageError(err)
+	}
+	if capErr != nil {
+		return cli.Unconfined(capErr)
 	}
 	// Check again: the parser runs under a different AppArmor profile.
 	if err := cli.CheckStdout(); err != nil {
