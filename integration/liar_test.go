@@ -1,10 +1,13 @@
 package integration
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"maas-netmon/internal/testenv"
 )
@@ -31,11 +34,13 @@ func TestLyingParser(t *testing.T) {
 
 		"unconfined": {5, "the parser is not confined: "},
 		"hidden":     {5, "the parser is not confined: "},
+		"dumpable":   {5, "the parser is not confined: process "},
 
-		"close":      {1, "the parser was killed: it closed its socket and went on"},
-		"shutdown":   {1, "the parser was killed: it closed its socket and went on"},
-		"close-late": seccomp,
-		"empty":      {5, malformed + "0 bytes, want 200"},
+		"close":         {1, "the parser was killed: it closed its socket and went on"},
+		"shutdown":      {1, "the parser was killed: it closed its socket and went on"},
+		"close-late":    seccomp,
+		"shutdown-late": seccomp,
+		"empty":         {5, malformed + "0 bytes, want 200"},
 
 		"short":      {5, malformed + "199 bytes, want 200"},
 		"byte":       {5, malformed + "1 bytes, want 200"},
@@ -109,6 +114,13 @@ func TestLyingParser(t *testing.T) {
 			check(t, p, want)
 		})
 	}
+	t.Run("blind", func(t *testing.T) {
+		t.Parallel()
+		a, _, err := testenv.Connect(testenv.Net(t), "blind", testenv.MACA, testenv.Net(t), "vb", testenv.MACB)
+		testenv.Must(t, err)
+		p := testenv.Start(t, a.Namespace, testenv.Options{Path: liar}, "--stats-interval", "1s", "blind")
+		check(t, p, outcome{5, unexpected + "pong 0"})
+	})
 	// No frame flows while the parser is not known to be confined.
 	for _, lie := range []string{"unconfined", "hidden"} {
 		t.Run(lie+", no frame", func(t *testing.T) {
@@ -145,4 +157,43 @@ func TestLyingParser(t *testing.T) {
 		p.Signal(t, sigTERM)
 		check(t, p, outcome{0, ""})
 	})
+}
+
+// A parser that gives no complete answer is ended 40 s after the last one, whatever else it does:
+// it is stopped, it reads and answers nothing, or it answers for the first interface alone.
+func TestSilentParser(t *testing.T) {
+	liar := testenv.TestBin(t, "liar")
+	const limit = 40 * time.Second
+	for _, c := range []struct {
+		lie  string // "" for an honest parser, which is stopped
+		args []string
+	}{
+		{"", nil},
+		{"no-answer", nil},
+		{"no-answer", []string{"--stats-interval", "1s"}},
+		{"first-answer", []string{"--stats-interval", "1s"}},
+	} {
+		t.Run(strings.Join(append([]string{c.lie}, c.args...), " "), func(t *testing.T) {
+			t.Parallel()
+			name := cmp.Or(c.lie, "va")
+			a, _, err := testenv.Connect(testenv.Net(t), name, testenv.MACA, testenv.Net(t), "vb", testenv.MACB)
+			testenv.Must(t, err)
+			p := testenv.Start(t, a.Namespace, testenv.Options{Path: liar}, append(c.args, name, "lo")...)
+			p.Ready(t)
+			begin := time.Now()
+			if c.lie == "" {
+				testenv.Must(t, unix.Kill(p.Child(t), unix.SIGSTOP))
+			}
+			silent := p.Log.Expect(testenv.Holds("the parser has not answered for 40s"))
+			if !silent.Wait(limit + testenv.Patience) {
+				t.Fatalf("still there after %v", time.Since(begin))
+			}
+			if took := time.Since(begin); took < limit-2*time.Second {
+				t.Errorf("it was ended after %v", took)
+			}
+			if status := p.Exit(t); status != 1 {
+				t.Errorf("exit status %d, want 1", status)
+			}
+		})
+	}
 }

@@ -13,49 +13,37 @@ import (
 	"maas-netmon/privsep"
 )
 
-// A round asks for the counters of each interface in turn. The next question follows the answer to
-// the last, so that neither process can fill the other's socket.
-type round struct {
-	next          int           // the interface that is asked about
-	inFlight      bool          // the answer has not come
-	unansweredFor time.Duration // in whole heartbeats
-	log           bool          // the counters are to be logged at the end of the round
-}
-
-// onHeartbeat asks for the counters: a parser that answers is alive. One that leaves a question
-// unanswered for a while hangs, or was stopped by a signal.
+// onHeartbeat is called when the parser has completed no round for a while. It asks, or asks
+// again where the question could not be sent, until the parser has been silent for too long.
 func (m *monitor) onHeartbeat() error {
-	if !m.round.inFlight {
-		m.round.unansweredFor = 0
-		return m.requestCounters(0)
-	}
-	m.round.unansweredFor += m.heartbeat
-	if m.round.unansweredFor >= silenceLimit {
+	ask, late := m.round.tick(m.heartbeat)
+	if late {
 		return fmt.Errorf("the parser has not answered for %v", silenceLimit)
 	}
-	slog.Debug("the parser has not answered", "since", m.round.unansweredFor)
+	m.clock.Reset(m.round.wait(m.heartbeat))
+	if ask {
+		return m.requestCounters()
+	}
+	slog.Debug("the parser has not answered")
 	return nil
 }
 
 // startRound starts a round, unless one is under way, and has its counters logged if log is true.
 func (m *monitor) startRound(log bool) error {
 	m.round.log = m.round.log || log
-	if m.round.inFlight {
+	if !m.round.begin() {
 		return nil
 	}
-	return m.requestCounters(0)
+	return m.requestCounters()
 }
 
-// requestCounters asks for the counters of an interface.
-func (m *monitor) requestCounters(i int) error {
-	err := m.child.Send(privsep.Message{Type: privsep.Ping, Index: uint16(i)})
-	switch {
-	case errors.Is(err, unix.EAGAIN), // the parser does not read at the moment
-		errors.Is(err, unix.EPIPE): // it has ended: the end of its messages comes next
-		m.round.inFlight = false
+// requestCounters sends the open question.
+func (m *monitor) requestCounters() error {
+	err := m.child.Send(privsep.Message{Type: privsep.Ping, Index: uint16(m.round.next)})
+	m.round.unsent = errors.Is(err, unix.EAGAIN)
+	if m.round.unsent || errors.Is(err, unix.EPIPE) { // it has ended: the end of its messages comes next
 		return nil
 	}
-	m.round.next, m.round.inFlight = i, true
 	return err
 }
 
@@ -63,10 +51,7 @@ func (m *monitor) requestCounters(i int) error {
 // last one it passes the counters on.
 func (m *monitor) handleCounters(c control.Counters) error {
 	f := m.ifaces[m.round.next]
-	m.round.inFlight = false
-	// Also here, not only at a heartbeat: with --stats-interval or SIGUSR1, a question that was
-	// just sent may be open at each heartbeat.
-	m.round.unansweredFor = 0
+	complete := m.round.answer(len(m.ifaces))
 	f.drops.add(c.Dropped-f.counters.Dropped, "frames lost, the ring was full", "interface", f.name)
 	m.evicted.pending += c.Evicted - f.counters.Evicted
 	c.Rebound = f.counters.Rebound // the monitor's own
@@ -74,9 +59,10 @@ func (m *monitor) handleCounters(c control.Counters) error {
 	if m.input != nil && m.input.shown && m.phase == running {
 		m.input.show(c.Position)
 	}
-	if m.round.next+1 < len(m.ifaces) {
-		return m.requestCounters(m.round.next + 1)
+	if !complete {
+		return m.requestCounters()
 	}
+	m.clock.Reset(m.heartbeat)
 
 	m.evicted.logPending("bindings forgotten, the table is full")
 	if m.round.log {
@@ -91,7 +77,7 @@ func (m *monitor) handleCounters(c control.Counters) error {
 	case draining:
 		// This round began before Stop. Its counters are not the last ones.
 		m.phase = finalRound
-		return m.requestCounters(0)
+		return m.startRound(false)
 	case finalRound:
 		return m.child.CloseWrite() // the parser ends when it has read that
 	}

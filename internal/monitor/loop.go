@@ -15,13 +15,6 @@ import (
 )
 
 const (
-	// heartbeat is how long the parser may be silent before it is asked for its counters,
-	// unless the service manager waits for a shorter time. Each heartbeat costs some 16
-	// wake-ups, those of the Go runtime included.
-	heartbeat = 20 * time.Second
-	// silenceLimit is how long it may leave a question unanswered. One heartbeat is not
-	// enough: where both processes were stopped, time has passed without either.
-	silenceLimit = 2 * heartbeat
 	// stopLimit is how long the parser has for what is in the ring when the
 	// program ends. With stallLimit it keeps the end within a second.
 	stopLimit = 800 * time.Millisecond
@@ -42,6 +35,7 @@ func (m *monitor) loop() error {
 		stats = time.NewTicker(cmp.Or(m.statsInterval, cli.DefaultMetricsInterval))
 		defer stats.Stop()
 	}
+	m.clock.Reset(m.heartbeat)
 	for {
 		var err error
 		switch m.phase {
@@ -70,7 +64,7 @@ func (m *monitor) serve(progress, stats <-chan time.Time) error {
 		}
 		m.update(c.Update)
 		return nil
-	case <-m.silence:
+	case <-m.clock.C:
 		return m.onHeartbeat()
 	case <-progress:
 		return m.startRound(false)
@@ -94,12 +88,12 @@ func (m *monitor) finish() error {
 	if m.input != nil {
 		m.input.clear()
 	}
-	if m.round.inFlight {
+	if m.round.open {
 		m.phase = draining
 		return nil
 	}
 	m.phase = finalRound
-	return m.requestCounters(0)
+	return m.startRound(false)
 }
 
 // drain waits for one event while the parser finishes, and handles it. Links, signals and
@@ -132,7 +126,7 @@ func (m *monitor) handleMessage(r received) error {
 			return m.finish()
 		}
 		return nil // it was told to finish at the same time
-	case r.Type == privsep.Pong && m.round.inFlight && int(r.Index) == m.round.next:
+	case r.Type == privsep.Pong && m.round.asks(int(r.Index)):
 		return m.handleCounters(control.CountersOf(r.Message))
 	}
 	return unexpected(r.Message)

@@ -212,7 +212,7 @@ type monitor struct {
 	inputEnded bool             // the parser has read all of the input
 	deadline   <-chan time.Time // for the parser's end, once it is draining
 
-	child    *privsep.Child
+	child    parserProcess
 	links    *links       // nil for a file
 	input    *input       // nil for interfaces
 	manager  *manager     // nil without one
@@ -224,7 +224,7 @@ type monitor struct {
 	signals  <-chan os.Signal
 	usr1     chan os.Signal // asks for the counters
 	messages chan received
-	silence  chan struct{} // the parser has sent nothing for as long as a heartbeat
+	clock    *time.Timer // of the round
 	changes  chan changed
 
 	heartbeat     time.Duration
@@ -233,6 +233,19 @@ type monitor struct {
 
 	parser, self sandbox.Layers     // the optional layers of either process
 	inspection   sandbox.Inspection // of the parser
+}
+
+// parserProcess is the parser as the monitor sees it: a [privsep.Child].
+type parserProcess interface {
+	Pid() int
+	FD() int
+	PidFD() int
+	Send(privsep.Message) error
+	SendFD(privsep.Message, int, time.Duration) error
+	Receive(time.Duration) (privsep.Message, error)
+	CloseWrite() error
+	Kill()
+	Wait() (unix.WaitStatus, error)
 }
 
 // received is a message of the parser, or the reason why no other follows.
@@ -250,7 +263,7 @@ type changed struct {
 func newMonitor(ifaces []*iface, manager *manager, signals <-chan os.Signal) *monitor {
 	m := &monitor{
 		ifaces: ifaces, manager: manager, signals: signals,
-		messages: make(chan received), silence: make(chan struct{}, 1), changes: make(chan changed),
+		messages: make(chan received), clock: time.NewTimer(time.Hour), changes: make(chan changed),
 		usr1:      make(chan os.Signal, 1),
 		heartbeat: heartbeatOf(manager),
 	}

@@ -74,17 +74,10 @@ func (m *monitor) bringUp() error {
 	return nil
 }
 
-// receive passes the parser's messages on to the loop, and its silence, until there are no more.
+// receive passes the parser's messages on to the loop until there are no more.
 func (m *monitor) receive() {
 	for {
-		message, err := m.child.Receive(m.heartbeat)
-		if err == privsep.ErrTimeout {
-			select {
-			case m.silence <- struct{}{}:
-			default: // the loop has not taken the last one yet
-			}
-			continue
-		}
+		message, err := m.child.Receive(-1)
 		m.messages <- received{message, err}
 		if err != nil {
 			return

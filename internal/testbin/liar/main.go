@@ -7,6 +7,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -51,7 +53,21 @@ var lies = map[string]lie{
 		l.greet()
 	}},
 
+	// Confined in all but one: other processes of the user can look inside.
+	"dumpable": {parserproc.Started, func(l *liar) {
+		if err := confineButDumpable(); err != nil {
+			fmt.Fprintln(os.Stderr, "maas-netmon: liar:", err)
+		}
+		l.greet()
+	}},
+
+	// Silent in one way or another.
+	"no-answer":    {parserproc.Reading, func(l *liar) { l.answers(func(privsep.Message) bool { return false }) }},
+	"first-answer": {parserproc.Reading, func(l *liar) { l.answers(func(m privsep.Message) bool { return m.Index == 0 }) }},
+	"blind":        {parserproc.Reading, (*liar).answerBlindly},
+
 	// Gone without being gone.
+	"shutdown-late": {parserproc.Reading, func(l *liar) { _ = l.conn.CloseWrite() }},
 	"close":      {parserproc.Started, func(l *liar) { _ = l.conn.Close() }},
 	"shutdown":   {parserproc.Started, func(l *liar) { _ = l.conn.CloseWrite() }},
 	"close-late": {parserproc.Reading, func(l *liar) { _ = l.conn.Close() }},
@@ -152,6 +168,48 @@ func (l *liar) answer(m privsep.Message) {
 			return
 		}
 	}
+}
+
+// answers reads every question, and answers some.
+func (l *liar) answers(some func(privsep.Message) bool) {
+	for {
+		asked, err := l.conn.Receive(-1)
+		if err != nil {
+			return
+		}
+		if asked.Type == privsep.Ping && some(asked) {
+			l.send(privsep.Message{Type: privsep.Pong, Index: asked.Index})
+		}
+	}
+}
+
+// answerBlindly answers each time that there is something to read, which it does not read: the
+// monitor's socket fills up.
+func (l *liar) answerBlindly() {
+	for {
+		polls := []unix.PollFd{{Fd: int32(l.conn.FD()), Events: unix.POLLIN}}
+		if _, err := unix.Ppoll(polls, nil, nil); err != nil {
+			continue
+		}
+		l.send(privsep.Message{Type: privsep.Pong})
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: int64(50 * time.Millisecond)}, nil) // the next question comes
+	}
+}
+
+// confineButDumpable confines the process so that nothing is amiss in /proc/PID/status and in
+// its limits.
+func confineButDumpable() error {
+	var errs []error
+	for resource, limit := range map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_MEMLOCK: 0, unix.RLIMIT_AS: 4 << 30, unix.RLIMIT_DATA: 4 << 30} {
+		errs = append(errs, unix.Setrlimit(resource, &unix.Rlimit{Cur: limit, Max: limit}))
+	}
+	filter := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
+	prog := unix.SockFprog{Len: 1, Filter: &filter}
+	errs = append(errs, sandbox.Drop())
+	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, 1, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog))); errno != 0 {
+		errs = append(errs, errno)
+	}
+	return errors.Join(append(errs, unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0))...)
 }
 
 // flood sends without end.
