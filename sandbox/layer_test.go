@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,11 +81,16 @@ var layers = []layer{
 // without any layer.
 func playLayer(name string) int {
 	name, free := strings.CutSuffix(name, "*")
-	for _, l := range layers {
+	for _, l := range slices.Concat(layers, monitorLayers) {
 		if l.name != name {
 			continue
 		}
-		if !free {
+		if !free && strings.HasPrefix(name, "monitor: ") {
+			if err := confineMonitorLayers(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 98
+			}
+		} else if !free {
 			if _, err := confineWithoutSeccomp(ParserGrant{Write: []int{1, 2}, Sockets: 2, Memory: testMemory}); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				return 98
@@ -105,18 +111,25 @@ func outcome(err error) string {
 	return fmt.Sprint(err)
 }
 
+// hasLandlock reports whether the kernel has an ABI of Landlock.
+func hasLandlock(t *testing.T, want int) bool {
+	testenv.Require(t, testenv.Landlock)
+	abi, err := ll.LandlockGetABIVersion()
+	if err != nil || abi < want {
+		t.Logf("NOT TESTED: this kernel has ABI %d, %d is needed", abi, want)
+		return false
+	}
+	return true
+}
+
 // Should the filter ever fail, the other layers refuse what they are there for. Each is
 // tried without seccomp, and without any, when it must not be refused like that.
 func TestLayers(t *testing.T) {
 	for _, l := range layers {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
-			if l.landlock > 0 {
-				testenv.Require(t, testenv.Landlock)
-				if abi, err := ll.LandlockGetABIVersion(); err != nil || abi < l.landlock {
-					t.Logf("NOT TESTED: this kernel has ABI %d, %d is needed", abi, l.landlock)
-					return
-				}
+			if l.landlock > 0 && !hasLandlock(t, l.landlock) {
+				return
 			}
 			try := func(role string) string {
 				out, err := command(t, role).Output()

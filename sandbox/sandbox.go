@@ -263,14 +263,23 @@ func limit(name string, resource int, value uint64) error {
 // ConfineMonitor confines the calling process for the rest of its life like
 // [ConfineParser] does, by its own table. The privileges must be gone already (see [Drop]).
 func ConfineMonitor(g MonitorGrant) (Layers, error) {
-	var layers Layers
+	layers, rules, err := confineMonitorWithoutSeccomp(g)
+	if err != nil {
+		return layers, err
+	}
+	return layers, load(rules)
+}
+
+// confineMonitorWithoutSeccomp is ConfineMonitor without its last layer. It returns the table for
+// it.
+func confineMonitorWithoutSeccomp(g MonitorGrant) (layers Layers, table []rule, err error) {
 	forceLazyInit()
 	if err := SetUndumpable(); err != nil {
-		return layers, err
+		return layers, nil, err
 	}
 	descriptors, err := openDescriptors()
 	if err != nil {
-		return layers, err
+		return layers, nil, err
 	}
 	// The child was started before the Landlock domain exists and is outside of it. If
 	// signals were scoped, the monitor could not kill it. seccomp names the one process
@@ -282,10 +291,8 @@ func ConfineMonitor(g MonitorGrant) (Layers, error) {
 		const names = ll.AccessFSMakeReg | ll.AccessFSRemoveFile
 		rules = append(rules, landlock.PathAccess(names, fmt.Sprintf("/proc/self/fd/%d", g.Directory)))
 	}
-	if err := restrict(&layers, config, rules); err != nil {
-		return layers, err
-	}
-	return layers, load(monitorRules(g, eventfds(descriptors)))
+	err = restrict(&layers, config, rules)
+	return layers, monitorRules(g, eventfds(descriptors)), err
 }
 
 // openDescriptors returns the target of each link in /proc/self/fd by its number: what

@@ -52,8 +52,11 @@ func play(role string) int {
 	if name, ok := strings.CutPrefix(role, "inspect "); ok {
 		return playInspector(name)
 	}
-	if role == "1024 sockets" {
+	switch role {
+	case "1024 sockets":
 		return playManySockets()
+	case "privileges":
+		return playPrivileges()
 	}
 	fmt.Fprintf(os.Stderr, "no such role: %q\n", role)
 	return 99
@@ -322,13 +325,10 @@ var lies = []lie{
 	{"dumpable", "dumpable", func() error {
 		return errors.Join(limits(), Drop(), load(parserRules(ParserGrant{Write: []int{1, 2}}, nil, nil, nil)))
 	}},
-	{"no limit of core dumps", "RLIMIT_CORE", func() error {
-		return errors.Join(SetUndumpable(), limitMemory(testMemory), Drop(), load(parserRules(ParserGrant{Write: []int{1, 2}}, nil, nil, nil)))
-	}},
-	{"no limit of memory", "RLIMIT_DATA", func() error {
-		return errors.Join(SetUndumpable(), limit("", unix.RLIMIT_CORE, 0), limit("", unix.RLIMIT_MEMLOCK, 0), Drop(),
-			load(parserRules(ParserGrant{Write: []int{1, 2}}, nil, nil, nil)))
-	}},
+	{"no limit of core dumps", "RLIMIT_CORE", func() error { return limitedBut(unix.RLIMIT_CORE) }},
+	{"no limit of locked memory", "RLIMIT_MEMLOCK", func() error { return limitedBut(unix.RLIMIT_MEMLOCK) }},
+	{"no limit of data", "RLIMIT_DATA", func() error { return limitedBut(unix.RLIMIT_DATA) }},
+	{"no limit of address space", "RLIMIT_AS", func() error { return limitedBut(unix.RLIMIT_AS) }},
 	// The files of a thread that has ended belong to root, as those of a process that is not
 	// dumpable do.
 	{"main thread has ended", "State", func() error {
@@ -337,6 +337,17 @@ var lies = []lie{
 		_, _, _ = unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
 		return nil
 	}},
+}
+
+// limitedBut confines the process but for one limit, as far as the machine has none itself.
+func limitedBut(but int) error {
+	errs := []error{SetUndumpable()}
+	for resource, value := range map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_MEMLOCK: 0, unix.RLIMIT_DATA: 4 << 30, unix.RLIMIT_AS: 4 << 30} {
+		if resource != but {
+			errs = append(errs, limit("", resource, value))
+		}
+	}
+	return errors.Join(append(errs, Drop(), load(parserRules(ParserGrant{Write: []int{1, 2}}, nil, nil, nil)))...)
 }
 
 // limits sets the limits that ConfineParser sets.

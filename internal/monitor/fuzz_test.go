@@ -42,6 +42,7 @@ func (p *falseParser) Receive(time.Duration) (privsep.Message, error) {
 	return privsep.Message{}, io.EOF
 }
 func (p *falseParser) Kill()                          {}
+func (p *falseParser) KilledByPID() bool              { return false }
 func (p *falseParser) Wait() (unix.WaitStatus, error) { return 0, nil }
 
 // What can happen to the monitor while the parser reads.

@@ -245,6 +245,7 @@ type parserProcess interface {
 	Receive(time.Duration) (privsep.Message, error)
 	CloseWrite() error
 	Kill()
+	KilledByPID() bool
 	Wait() (unix.WaitStatus, error)
 }
 

@@ -1,6 +1,6 @@
-// Command mutate shows that the tests of parser, tracker, report and files are worth
-// something: it breaks each rule of the code once, as listed in mutants.go, and
-// sees whether a test fails.
+// Command mutate shows that the tests are worth something: it breaks each rule of parser,
+// tracker, report and files once, as listed in mutants.go, and each protective act, as listed
+// in guards.go, and sees whether a test fails.
 //
 //	go run ./internal/mutate            all of them
 //	go run ./internal/mutate PATTERN    those whose rule or file contains PATTERN
@@ -29,6 +29,15 @@ type mutant struct {
 	old, new string
 }
 
+// guard is a mutant of a protective act, and the test that has to notice: "./PACKAGE REGEXP". A
+// test that starts the program builds it with the mutant.
+type guard struct {
+	rule     string
+	file     string
+	old, new string
+	by       string
+}
+
 // packages are those whose tests have to notice.
 var packages = []string{"./parser", "./tracker", "./report", "./fuzz", "./capture", "./capture/pcapfile"}
 
@@ -47,11 +56,15 @@ func run(pattern string) error {
 	}
 	defer os.RemoveAll(dir)
 
-	if out, err := test(dir, nil); err != nil {
+	if out, err := test(dir, nil, ""); err != nil {
 		return fmt.Errorf("the tests fail without a mutant: %w\n%s", err, out)
 	}
 	var tried, survived int
+	all := guards
 	for _, m := range mutants {
+		all = append(all, guard{m.rule, m.file, m.old, m.new, ""})
+	}
+	for _, m := range all {
 		if !strings.Contains(m.rule+" "+m.file, pattern) {
 			continue
 		}
@@ -75,7 +88,7 @@ func run(pattern string) error {
 
 // kill tests a mutant and returns the name of the first test that fails, or
 // nothing if none does.
-func kill(dir string, m mutant) (string, error) {
+func kill(dir string, m guard) (string, error) {
 	text, err := os.ReadFile(m.file)
 	if err != nil {
 		return "", err
@@ -91,7 +104,7 @@ func kill(dir string, m mutant) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := test(dir, map[string]string{file: broken})
+	out, err := test(dir, map[string]string{file: broken}, m.by)
 	if err == nil {
 		return "", nil
 	}
@@ -106,8 +119,8 @@ func kill(dir string, m mutant) (string, error) {
 	return "", fmt.Errorf("neither passes nor fails: %w\n%s", err, out)
 }
 
-// test runs the tests with some files replaced.
-func test(dir string, replace map[string]string) (string, error) {
+// test runs the tests of packages, or those that by names, with some files replaced.
+func test(dir string, replace map[string]string, by string) (string, error) {
 	overlay := filepath.Join(dir, "overlay.json")
 	text, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
@@ -116,7 +129,15 @@ func test(dir string, replace map[string]string) (string, error) {
 	if err := os.WriteFile(overlay, text, 0o600); err != nil {
 		return "", err
 	}
-	args := append([]string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-failfast", "-timeout=1m"}, packages...)
-	out, err := exec.Command(cmp.Or(os.Getenv("GO"), "go"), args...).CombinedOutput()
+	args := []string{"test", "-tags=osusergo,netgo", "-vet=off", "-count=1", "-failfast", "-timeout=3m"}
+	if pkg, pattern, ok := strings.Cut(by, " "); ok {
+		args = append(args, "-run", pattern, pkg)
+	} else {
+		args = append(args, packages...)
+	}
+	cmd := exec.Command(cmp.Or(os.Getenv("GO"), "go"), args...)
+	// By the environment, so that a test that builds the program builds the mutant.
+	cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlay, "NETMON_BIN=")
+	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -1,0 +1,125 @@
+package main
+
+// Tests of the guards.
+const (
+	byPolicy   = "./sandbox ^(TestExportedFilters|TestModel|TestRules)$"
+	byLayers   = "./sandbox ^TestLayers$"
+	byInspect  = "./sandbox ^(TestInspect|TestCheckStatus|TestInspectAnother|TestInspectProc)$"
+	byConfined = "./sandbox ^TestConfined$"
+	byRound    = "./internal/monitor ^(TestSilence|TestAnswers|TestStoppedTogether|TestUnsent|FuzzConversation)$"
+	byFiles    = "./internal/monitor ^(TestSpareFiles|TestMetricsFileFails)$"
+	byMessages = "./privsep ^(Test.*Receive.*|TestDecode.*|TestMessage.*|Fuzz.*)$"
+	byStatus   = "./integration ^(TestConfinedAsStarted|TestStartedAsRoot|TestFileCapability)$"
+)
+
+// guards are the protective acts of the sandbox, of privsep, and of both processes: each
+// restriction, flag, limit and comparison.
+var guards = []guard{
+	// Which calls, with which arguments.
+	{"mmap executable", "sandbox/rules.go", "bitsClear(2, unix.PROT_EXEC), bitsWithin(3, anonymous), eq(4, -1)", "bitsWithin(3, anonymous), eq(4, -1)", byPolicy},
+	{"mmap executable, 32 bits of descriptor", "sandbox/rules.go", "bitsClear(2, unix.PROT_EXEC), bitsWithin(3, anonymous), eq(4, 0xffffffff)", "bitsWithin(3, anonymous), eq(4, 0xffffffff)", byPolicy},
+	{"mmap with any flags", "sandbox/rules.go", "bitsWithin(3, anonymous), eq(4, -1)", "eq(4, -1)", byPolicy},
+	{"mmap of any descriptor", "sandbox/rules.go", "bitsWithin(3, anonymous), eq(4, -1)", "bitsWithin(3, anonymous)", byPolicy},
+	{"mmap stacks that grow", "sandbox/rules.go", "unix.MAP_NORESERVE | unix.MAP_STACK", "unix.MAP_NORESERVE | unix.MAP_GROWSDOWN | unix.MAP_STACK", byPolicy},
+	{"mprotect executable", "sandbox/rules.go", `"runtime, glibc: never executable", bitsClear(2, unix.PROT_EXEC))`, `"runtime, glibc: never executable")`, byPolicy},
+	{"tgkill of any process", "sandbox/rules.go", `"runtime: preempts its own threads with SIGURG", eq(0, os.Getpid()))`, `"runtime: preempts its own threads with SIGURG")`, byPolicy},
+	{"clone of processes", "sandbox/rules.go", `"glibc: a thread, nothing else", eq(0, threadFlags))`, `"glibc: a thread, nothing else")`, byPolicy},
+	{"clone with one flag less", "sandbox/rules.go", "unix.CLONE_THREAD | unix.CLONE_SYSVSEM", "unix.CLONE_SYSVSEM", byPolicy},
+	{"prctl with any operation", "sandbox/rules.go", "eq(0, unix.PR_SET_VMA), eq(1, unix.PR_SET_VMA_ANON_NAME)", "eq(1, unix.PR_SET_VMA_ANON_NAME)", byPolicy},
+	{"prctl PR_SET_VMA with any operation", "sandbox/rules.go", "eq(0, unix.PR_SET_VMA), eq(1, unix.PR_SET_VMA_ANON_NAME)", "eq(0, unix.PR_SET_VMA)", byPolicy},
+	{"futex with priority inheritance", "sandbox/rules.go", "futexRequeue       = 3", "futexRequeue       = 6", byPolicy},
+	{"madvise with another advice", "sandbox/rules.go", "madvGuardRemove  = 103", "madvGuardRemove  = 10", byPolicy},
+	{"getsockopt with any option of SOL_PACKET", "sandbox/rules.go", "eq(1, unix.SOL_PACKET), eq(2, unix.PACKET_STATISTICS)", "eq(1, unix.SOL_PACKET)", byPolicy},
+	{"getsockopt PACKET_STATISTICS at any level", "sandbox/rules.go", "eq(1, unix.SOL_PACKET), eq(2, unix.PACKET_STATISTICS)", "eq(2, unix.PACKET_STATISTICS)", byPolicy},
+	{"the ring at any offset", "sandbox/rules.go", "eq(2, unix.PROT_READ|unix.PROT_WRITE), eq(3, unix.MAP_SHARED), eq(5, 0)", "eq(2, unix.PROT_READ|unix.PROT_WRITE), eq(3, unix.MAP_SHARED)", byPolicy},
+	{"the ring with any protection", "sandbox/rules.go", "eq(2, unix.PROT_READ|unix.PROT_WRITE), eq(3, unix.MAP_SHARED), eq(5, 0)", "eq(3, unix.MAP_SHARED), eq(5, 0)", byPolicy},
+	{"the ring with any flags", "sandbox/rules.go", "eq(2, unix.PROT_READ|unix.PROT_WRITE), eq(3, unix.MAP_SHARED), eq(5, 0)", "eq(2, unix.PROT_READ|unix.PROT_WRITE), eq(5, 0)", byPolicy},
+	{"seccomp with any operation", "sandbox/rules.go", `tsync, eq(0, unix.SECCOMP_SET_MODE_FILTER))`, `tsync)`, byPolicy},
+	{"seccomp with a listener", "sandbox/rules.go", "tsync := []int{unix.SECCOMP_FILTER_FLAG_TSYNC,", "tsync := []int{unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, unix.SECCOMP_FILTER_FLAG_TSYNC,", byPolicy},
+	{"renameat2 with any flags", "sandbox/rules.go", ", eq(4, unix.RENAME_EXCHANGE)", "", byPolicy},
+	{"renameat2 out of the directory", "sandbox/rules.go", "eq(0, g.Directory), eq(2, g.Directory),", "eq(0, g.Directory),", byPolicy},
+	{"renameat2 into the directory", "sandbox/rules.go", "eq(0, g.Directory), eq(2, g.Directory),", "eq(2, g.Directory),", byPolicy},
+	{"unlinkat with any flags", "sandbox/rules.go", "eq(0, g.Directory), eq(2, 0))", "eq(0, g.Directory))", byPolicy},
+	{"unlinkat anywhere", "sandbox/rules.go", "eq(0, g.Directory), eq(2, 0))", "eq(2, 0))", byPolicy},
+	{"signals to any process", "sandbox/rules.go", `"ends the parser", eq(0, g.Child))`, `"ends the parser")`, byPolicy},
+	{"descriptors with high bits", "sandbox/rules.go", "func eq(i uint, value int) arg              { return arg{i, allBits, uint64(value)} }", "func eq(i uint, value int) arg              { return arg{i, 0xffffffff, uint64(uint32(value))} }", byPolicy},
+	{"one descriptor more", "sandbox/rules.go", "for s.first < s.end {", "for s.first <= s.end {", "./sandbox ^TestAllowWithin$"},
+	{"blocks of descriptors with high bits", "sandbox/rules.go", "{i, -size, s.first}", "{i, -size & 0xffffffff, s.first}", "./sandbox ^TestAllowWithin$"},
+	{"a rule for each descriptor", "sandbox/rules.go", "size := uint64(1) << bits.Len64(s.end-s.first) >> 1", "size := uint64(1)", "./sandbox ^TestFilterSizes$"},
+
+	// What becomes of a violation.
+	{"violations kill a thread", "sandbox/violation.go", "seccomp.ActKillProcess", "seccomp.ActKillThread", "./sandbox ^(TestCompile|TestExportedFilters)$"},
+	{"foreign architectures", "sandbox/seccomp.go", "f.SetBadArchAction(seccomp.ActKillProcess)", "f.SetBadArchAction(seccomp.ActAllow)", "./sandbox ^(TestCompile|TestExportedFilters)$"},
+	{"clone3", "sandbox/seccomp.go", "seccomp.ActErrno.SetReturnCode(int16(unix.ENOSYS))", "seccomp.ActAllow", byPolicy},
+	{"faults are handled by Go", "sandbox/sandbox.go", "\tdieOfFaults()\n", "", byConfined},
+
+	// The parser's layers.
+	{"Tighten", "sandbox/sandbox.go", "return load(c.reader) }", "return nil }", "./sandbox ^TestFiltersInTheKernel$"},
+	{"dumpable parser", "sandbox/sandbox.go", "\t// First, so that no other process can reach in from here on.\n\tif err := SetUndumpable(); err != nil {", "\tif err := error(nil); err != nil {", byInspect},
+	{"core dumps", "sandbox/sandbox.go", `limit("RLIMIT_CORE", unix.RLIMIT_CORE, 0)`, `limit("RLIMIT_CORE", unix.RLIMIT_CORE, 1)`, byInspect},
+	{"locked memory", "sandbox/sandbox.go", `limit("RLIMIT_MEMLOCK", unix.RLIMIT_MEMLOCK, 0)`, `limit("RLIMIT_MEMLOCK", unix.RLIMIT_MEMLOCK, 1)`, byInspect},
+	{"ten descriptors more", "sandbox/sandbox.go", "uint64(len(descriptors)+len(passed))", "uint64(len(descriptors)+len(passed)+10)", "./sandbox ^(TestLayers|TestManySockets)$"},
+	{"address space", "sandbox/sandbox.go", `limit("RLIMIT_AS", unix.RLIMIT_AS, size*page+growth)`, `limit("RLIMIT_AS", unix.RLIMIT_AS, 1<<60)`, byLayers},
+	{"data", "sandbox/sandbox.go", `limit("RLIMIT_DATA", unix.RLIMIT_DATA, data*page+growth)`, `limit("RLIMIT_DATA", unix.RLIMIT_DATA, 1<<60)`, byLayers},
+	{"soft limits only", "sandbox/sandbox.go", "&unix.Rlimit{Cur: value, Max: value}", "&unix.Rlimit{Cur: value, Max: now.Max}", byLayers},
+	{"the parser keeps its capabilities", "sandbox/sandbox.go", "\tif err := Drop(); err != nil {\n\t\treturn nil, err\n\t}\n\tdescriptors", "\tdescriptors", byLayers},
+	{"the parser without Landlock", "sandbox/sandbox.go", "restrict(&c.Layers, landlock.V11, nil)", "restrict(&c.Layers, landlock.Config{}, nil)", byLayers},
+	{"memory becomes executable", "sandbox/sandbox.go", "unix.Prctl(unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)", "error(nil)", byLayers},
+
+	// The monitor's layers.
+	{"the monitor without Landlock", "sandbox/sandbox.go", "err = restrict(&layers, config, rules)", "_, _, err = config, rules, error(nil)", "./sandbox ^TestMonitorLayers$"},
+	{"the monitor may change names anywhere", "sandbox/sandbox.go", `fmt.Sprintf("/proc/self/fd/%d", g.Directory)`, `"/"`, "./sandbox ^TestMonitorLayers$"},
+	{"the monitor's filter", "sandbox/sandbox.go", "return layers, load(rules)", "return layers, nil", "./sandbox ^TestFiltersInTheKernel$"},
+
+	// Privileges.
+	{"capabilities stay permitted", "sandbox/sandbox.go", "\tif err := cap.NewSet().SetProc(); err != nil {\n\t\treturn fmt.Errorf(\"drop capabilities: %w\", err)\n\t}\n", "", byStatus},
+	{"no_new_privs", "sandbox/sandbox.go", "cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)", "0, error(nil)", byInspect},
+	{"bounding set and securebits", "sandbox/sandbox.go", "\tif setpcap {\n", "\tif false {\n", "./sandbox ^TestPrivileges$"},
+	{"the effective set is not emptied", "sandbox/sandbox.go", "set.ClearFlag(cap.Effective)", "error(nil)", "./sandbox ^TestPrivileges$"},
+	{"the capability stays raised", "sandbox/sandbox.go", "errors.Join(f(), ClearEffective())", "f()", "./sandbox ^TestPrivileges$"},
+
+	// What Inspect compares.
+	{"a file system that is not proc", "sandbox/inspect.go", "mounted.Type != unix.PROC_SUPER_MAGIC", "false", byInspect},
+	{"another process", "sandbox/inspect.go", "\t\t{\"Tgid\", strconv.Itoa(pid)},\n", "", byInspect},
+	{"another thread", "sandbox/inspect.go", "\t\t{\"Pid\", tid},\n", "", byInspect},
+	{"a process that is not ours", "sandbox/inspect.go", "\t\t{\"PPid\", self.fields[\"Tgid\"]},\n", "", byInspect},
+	{"a traced process", "sandbox/inspect.go", "\t\t{\"TracerPid\", \"0\"},\n", "", byInspect},
+	{"another user", "sandbox/inspect.go", "\t\t{\"Uid\", self.fields[\"Uid\"]}, // real, effective, saved, file system\n", "", byInspect},
+	{"another group", "sandbox/inspect.go", "\t\t{\"Gid\", self.fields[\"Gid\"]},\n", "", byInspect},
+	{"other groups", "sandbox/inspect.go", "\t\t{\"Groups\", self.fields[\"Groups\"]},\n", "", byInspect},
+	{"inheritable capabilities", "sandbox/inspect.go", "\t\t{\"CapInh\", none},\n", "", byInspect},
+	{"permitted capabilities", "sandbox/inspect.go", "\t\t{\"CapPrm\", none},\n", "", byInspect},
+	{"effective capabilities", "sandbox/inspect.go", "\t\t{\"CapEff\", none},\n", "", byInspect},
+	{"ambient capabilities", "sandbox/inspect.go", "\t\t{\"CapAmb\", none},\n", "", byInspect},
+	{"Inspect: no_new_privs", "sandbox/inspect.go", "\t\t{\"NoNewPrivs\", \"1\"},\n", "", byInspect},
+	{"Inspect: seccomp", "sandbox/inspect.go", "\t\t{\"Seccomp\", \"2\"}, // SECCOMP_MODE_FILTER\n", "", byInspect},
+	{"Inspect: bounding set", "sandbox/inspect.go", "\t\t{\"CapBnd\", self.fields[\"CapBnd\"]},\n", "", byInspect},
+	{"an inherited filter", "sandbox/inspect.go", "strconv.Itoa(n + 1)", "strconv.Itoa(n)", byInspect},
+	{"a main thread that has ended", "sandbox/inspect.go", `strings.ContainsAny(state[:1], "ZX")`, "false", byInspect},
+	{"a field that is missing", "sandbox/inspect.go", "!ok || got != f.want", "ok && got != f.want", byInspect},
+	{"the main thread alone", "sandbox/inspect.go", "for _, tid := range threads {", "for _, tid := range threads[:1] {", byInspect},
+	{"dumpable by the pidfd", "sandbox/inspect.go", "dumpable, known := mask&pidfdCoredumpUser != 0, mask != 0", "dumpable, known := false, mask != 0", byInspect},
+	{"dumpable by the owner", "sandbox/inspect.go", "if s.uid != euid || s.gid != egid {", "if true {", "./sandbox ^TestDumpableByOwner$"},
+	{"Inspect: core dumps", "sandbox/inspect.go", "\t\t{\"RLIMIT_CORE\", unix.RLIMIT_CORE, 0},\n", "", byInspect},
+	{"Inspect: locked memory", "sandbox/inspect.go", "\t\t{\"RLIMIT_MEMLOCK\", unix.RLIMIT_MEMLOCK, 0},\n", "", byInspect},
+	{"Inspect: data", "sandbox/inspect.go", "\t\t{\"RLIMIT_DATA\", unix.RLIMIT_DATA, unix.RLIM_INFINITY - 1},\n", "", byInspect},
+	{"Inspect: address space", "sandbox/inspect.go", "unix.RLIMIT_AS, unix.RLIM_INFINITY - 1", "unix.RLIMIT_AS, unix.RLIM_INFINITY", byInspect},
+
+	// The conversation.
+	{"silence is not counted", "internal/monitor/round.go", "if r.silent += r.wait(heartbeat); r.silent >= silenceLimit {", "if false {", byRound},
+	{"silence of 40,000 s", "internal/monitor/round.go", "silenceLimit = 2 * heartbeat", "silenceLimit = 2000 * heartbeat", byRound},
+	{"any answer resets the clock", "internal/monitor/round.go", "\tif r.next++; r.next < interfaces {\n", "\tr.silent = 0\n\tif r.next++; r.next < interfaces {\n", byRound},
+	{"an answer to another question", "internal/monitor/round.go", "return r.open && !r.unsent && r.next == index", "return r.open && !r.unsent", byRound},
+	{"an answer without a question", "internal/monitor/round.go", "return r.open && !r.unsent && r.next == index", "return !r.unsent && r.next == index", byRound},
+	{"an answer to what was not sent", "internal/monitor/round.go", "return r.open && !r.unsent && r.next == index", "return r.open && r.next == index", byRound},
+	{"a question that was not sent is lost", "internal/monitor/round.go", "r.begin() || r.unsent", "r.begin()", byRound},
+	{"two questions at once", "internal/monitor/round.go", "\tif r.open {\n\t\treturn false\n\t}\n", "", byRound},
+	{"a full socket counts as an answer", "internal/monitor/counters.go", "m.round.unsent = errors.Is(err, unix.EAGAIN)", "m.round.open = !errors.Is(err, unix.EAGAIN)", byRound},
+
+	// The metrics file.
+	{"spare files of the dead stay", "internal/monitor/metrics.go", "\tf.removeDead()\n", "", byFiles},
+	{"spare files of the living are removed", "internal/monitor/metrics.go", "if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {", "if true {", byFiles},
+	{"files are not locked", "internal/monitor/metrics.go", "\t\t_ = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)\n\t\t//", "\t\t//", byFiles},
+	{"any file with a dot is removed", "internal/monitor/metrics.go", ` || strings.Trim(numbers, "0123456789.") != ""`, "", byFiles},
+	{"a file of the same name is taken", "internal/monitor/metrics.go", "unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL |", "unix.O_WRONLY | unix.O_CREAT |", byFiles},
+}

@@ -1,0 +1,153 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
+
+	"maas-netmon/internal/testenv"
+)
+
+// monitorLayers are acts that a layer of the monitor refuses, tried without seccomp. Each is tried
+// without the layers, too, where it must be possible. The working directory is that of the metrics
+// file; beside it is a directory named other.
+var monitorLayers = []layer{
+	{"monitor: Landlock, a file", 1, false, unix.EACCES, func() error {
+		_, err := unix.Open("/etc/passwd", unix.O_RDONLY, 0)
+		return err
+	}},
+	{"monitor: Landlock, a program", 1, false, unix.EACCES, func() error {
+		return unix.Exec("/bin/echo", []string{"echo", "-n", "ran"}, nil)
+	}},
+	{"monitor: Landlock, TCP", 4, false, unix.EACCES, func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		return unix.Connect(fd, &unix.SockaddrInet4{Port: 1, Addr: [4]byte{127, 0, 0, 1}})
+	}},
+	{"monitor: Landlock, a name elsewhere", 1, false, unix.EACCES, func() error { return unix.Unlink("../other/file") }},
+	{"monitor: Landlock, a name in the directory", 1, false, nil, func() error { return unix.Rename("file", "renamed") }},
+	{"monitor: Landlock, content in the directory", 1, false, unix.EACCES, func() error {
+		_, err := unix.Open("file", unix.O_WRONLY, 0)
+		return err
+	}},
+	// The parser is older than the domain, and has to be killed.
+	{"monitor: Landlock, a signal", 6, false, nil, func() error { return unix.Kill(os.Getppid(), 0) }},
+	{"monitor: MDWE", 0, false, unix.EACCES, func() error {
+		b, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON)
+		if err != nil {
+			return err
+		}
+		return unix.Mprotect(b, unix.PROT_READ|unix.PROT_EXEC)
+	}},
+	{"monitor: dumpable", 0, false, unix.EPERM, func() error {
+		dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+		if err == nil && dumpable == 0 {
+			return unix.EPERM
+		}
+		return err
+	}},
+}
+
+// confineMonitorLayers has the calling process under the layers of the monitor but seccomp.
+func confineMonitorLayers() error {
+	dir, err := unix.Open(".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	_, _, err = confineMonitorWithoutSeccomp(MonitorGrant{Directory: dir})
+	return err
+}
+
+// Should the filter of the monitor ever fail, the other layers refuse what they are there for.
+func TestMonitorLayers(t *testing.T) {
+	for _, l := range monitorLayers {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			if l.landlock > 0 && !hasLandlock(t, l.landlock) {
+				return
+			}
+			for _, free := range []string{"", "*"} {
+				top := t.TempDir()
+				for _, name := range []string{"metrics", "other"} {
+					testenv.Must(t, os.Mkdir(filepath.Join(top, name), 0o700))
+					testenv.Must(t, os.WriteFile(filepath.Join(top, name, "file"), nil, 0o600))
+				}
+				cmd := command(t, "layer "+l.name+free)
+				cmd.Dir = filepath.Join(top, "metrics")
+				out, err := cmd.Output()
+				testenv.Must(t, err)
+				if got := string(out); free == "" && got != outcome(l.want) {
+					t.Errorf("got %s, want %s", got, outcome(l.want))
+				} else if free != "" && l.want != nil && got == outcome(l.want) {
+					t.Errorf("without the layers, it is %s too", got)
+				}
+			}
+		})
+	}
+}
+
+// privileges are what a test about them prints.
+func printPrivileges(what string) {
+	set := cap.GetProc()
+	bits, err := unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
+	bound, _ := cap.GetBound(cap.NET_RAW)
+	ambient, _ := cap.GetAmbient(cap.NET_RAW)
+	effective, _ := set.GetFlag(cap.Effective, cap.NET_RAW)
+	permitted, _ := set.GetFlag(cap.Permitted, cap.NET_RAW)
+	say(fmt.Sprintf("%s: permitted %v, effective %v, bounding %v, ambient %v, securebits %#x %v\n",
+		what, permitted, effective, bound, ambient, bits, err))
+}
+
+// playPrivileges goes through what the monitor does with its privileges, as root.
+func playPrivileges() int {
+	inherit := cap.GetProc()
+	if errors.Join(inherit.SetFlag(cap.Inheritable, true, cap.NET_RAW), inherit.SetProc(), cap.SetAmbient(true, cap.NET_RAW)) != nil {
+		return 90
+	}
+	if err := ClearEffective(); err != nil {
+		return 91
+	}
+	printPrivileges("cleared")
+	if err := WithCapability(cap.NET_RAW, func() error { printPrivileges("with"); return nil }); err != nil {
+		return 92
+	}
+	printPrivileges("after")
+	if err := Drop(); err != nil {
+		return 93
+	}
+	printPrivileges("dropped")
+	return 0
+}
+
+// A capability is effective for the one call, and gone for good after Drop, with all that could bring
+// it back.
+func TestPrivileges(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	out, err := command(t, "privileges").Output()
+	testenv.Must(t, err)
+	const locked = 0xef // all of capabilities(7), and their locks; see cap.ModeNoPriv
+	want := strings.Join([]string{
+		"cleared: permitted true, effective false, bounding true, ambient true, securebits 0x0 <nil>",
+		"with: permitted true, effective true, bounding true, ambient true, securebits 0x0 <nil>",
+		"after: permitted true, effective false, bounding true, ambient true, securebits 0x0 <nil>",
+		fmt.Sprintf("dropped: permitted false, effective false, bounding false, ambient false, securebits %#x <nil>\n", locked),
+	}, "\n")
+	if string(out) != want {
+		t.Errorf("got\n%swant\n%s", out, want)
+	}
+}
+
+// Limits that are not those of a confined process are refused.
+func TestCheckLimits(t *testing.T) {
+	if _, err := checkLimits(os.Getpid()); err == nil {
+		t.Error("the limits of the test pass for those of a confined process")
+	}
+}
