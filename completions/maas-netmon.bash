@@ -9,11 +9,11 @@ _maas_netmon() {
 		return
 		;;
 	--user) words=$(compgen -u) ;;
-	--refresh | --moved-interval | --max-rate | --max-bindings | --stats-interval) return ;;
+	--match | --refresh | --moved-interval | --max-rate | --max-bindings | --stats-interval) return ;;
 	*)
 		words=$(cd /sys/class/net && echo *)
 		if [[ $cur == -* ]]; then
-			words='-i --input-file -v --verbose --format --wait --refresh
+			words='-i --input-file -v --verbose --format --match --wait --refresh
 				--moved-interval --max-rate --max-bindings
 				--stats-interval --metrics-file --user --die-with-parent --check --log-level --version --help'
 		fi

@@ -21,12 +21,14 @@ const (
 	Pong         // parser to monitor: the answer, with the Index of the question
 	Stop         // monitor to parser: finish what is there, then go on answering until the end of file
 	End          // parser to monitor: what it reads has ended; it goes on answering until the end of file
+	Name         // monitor to parser: from now on Index has another name, or none
+	Named        // parser to monitor: the answer
 	endType      // one past the last
 )
 
 // String returns the lower-case name of the type.
 func (t Type) String() string {
-	names := [...]string{"invalid", "hello", "socket", "start", "ready", "ping", "pong", "stop", "end"}
+	names := [...]string{"invalid", "hello", "socket", "start", "ready", "ping", "pong", "stop", "end", "name", "named"}
 	if t >= endType {
 		t = 0
 	}

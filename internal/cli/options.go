@@ -7,14 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
-
-	"golang.org/x/sys/unix"
 
 	"maas-netmon/capture"
 )
@@ -34,6 +33,9 @@ Options:
                       input, a pipe or a file. Needs no privilege; once only
   -v, --verbose       also print each ARP packet in full, as text
   --format FORMAT     json, or text: a line of columns for people (default json)
+  --match GLOB        also watch every Ethernet interface whose name, or
+                      alternative name, matches, those that appear later too;
+                      may be repeated; '*' for all
   --wait              an INTERFACE that does not exist yet is waited for
   --refresh DURATION  how long a binding stays quiet before REFRESHED (default
                       10m)
@@ -91,6 +93,9 @@ const (
 	// maxMaxRate is the largest value of --max-rate, MinVerboseRate the smallest with -v.
 	maxMaxRate     = 1_000_000
 	MinVerboseRate = 17
+	// MaxName is the largest number of bytes in the name of an interface: an alternative name has 127
+	// (ALTIFNAMSIZ in include/uapi/linux/if.h).
+	MaxName = 127
 	// DefaultMetricsInterval is how often the metrics file is written.
 	DefaultMetricsInterval = 15 * time.Second
 )
@@ -101,7 +106,7 @@ const (
 	FormatText = "text"
 )
 
-// RoleParser is the value of the option --role. With it, with --colour, --zone and
+// RoleParser is the value of the option --role. With it, with --colour, --zone, --pool and
 // --journal, which are not for users either, the monitor starts its other half.
 const RoleParser = "parser"
 
@@ -128,6 +133,8 @@ type Options struct {
 	LogLevel      slog.Level
 	Input         string // the file to be read, "-" for standard input; "" for interfaces
 	Interfaces    []string
+	Match         []string // patterns of names, of more interfaces
+	Pool          int      // of the parser: the number of sockets for them
 }
 
 // Sources returns the names of what is read.
@@ -159,6 +166,14 @@ func (o *Options) flagSet() *flag.FlagSet {
 	fs.IntVar(&o.MaxRate, "max-rate", 0, "")
 	fs.IntVar(&o.MaxBindings, "max-bindings", defaultMaxBindings, "")
 	fs.BoolVar(&o.Wait, "wait", false, "")
+	fs.IntVar(&o.Pool, "pool", 0, "")
+	fs.Func("match", "", func(s string) error {
+		if _, err := path.Match(s, ""); err != nil || s == "" {
+			return errors.New("want a pattern like 'eth*' or 'en[ps]*'")
+		}
+		o.Match = append(o.Match, s)
+		return nil
+	})
 	fs.StringVar(&o.User, "user", "", "")
 	fs.BoolVar(&o.DieWithParent, "die-with-parent", o.Snap == "maas", "")
 	input := func(s string) error {
@@ -271,7 +286,11 @@ func (o *Options) validate() error {
 		return errors.New("-i and INTERFACE exclude each other")
 	case o.Input != "" && o.Check:
 		return errors.New("-i and --check exclude each other")
-	case o.Input == "" && len(o.Interfaces) == 0 && !o.Check:
+	case o.Input != "" && len(o.Match) > 0:
+		return errors.New("-i and --match exclude each other")
+	case o.Pool < 0 || o.Pool > capture.MaxSockets:
+		return fmt.Errorf("invalid value %d for --pool", o.Pool)
+	case o.Input == "" && len(o.Interfaces) == 0 && len(o.Match) == 0 && o.Role == "" && !o.Check:
 		return errors.New("no INTERFACE given")
 	case len(o.Interfaces) > capture.MaxSockets:
 		return fmt.Errorf("%d INTERFACEs given: at most %d are possible", len(o.Interfaces), capture.MaxSockets)
@@ -290,16 +309,16 @@ func (o *Options) validate() error {
 	return nil
 }
 
-// checkName refuses what the kernel does not take as the name of an interface
-// (dev_valid_name in net/core/dev.c).
+// checkName refuses what no interface can be called, neither by its name (dev_valid_name in
+// net/core/dev.c) nor by an alternative name, for which ip(8) sets the rules.
 func checkName(name string) error {
 	switch {
 	case name == "":
 		return errors.New("the name of an interface is empty")
-	case len(name) >= unix.IFNAMSIZ:
-		return fmt.Errorf("%.32q: longer than the name of an interface can be (%d bytes)", name, unix.IFNAMSIZ-1)
+	case len(name) > MaxName:
+		return fmt.Errorf("%.32q: longer than the name of an interface can be (%d bytes)", name, MaxName)
 	case name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool {
-		return r == '/' || r == ':' || r == 0 || unicode.IsSpace(r)
+		return r == '/' || r == 0 || unicode.IsSpace(r)
 	}):
 		return fmt.Errorf("%q: not the name of an interface", name)
 	}
@@ -327,7 +346,7 @@ func (o *Options) ParserArgs() []string {
 		"--verbose=" + strconv.FormatBool(o.Verbose),
 		"--format", o.Format, "--colour=" + strconv.FormatBool(o.Colour), "--zone", o.Zone, "--journal=" + strconv.FormatBool(o.Journal),
 		"--moved-interval", o.MovedInterval.String(), "--max-rate", strconv.Itoa(o.MaxRate),
-		"--refresh", o.Refresh.String(), "--max-bindings", strconv.Itoa(o.MaxBindings)}
+		"--refresh", o.Refresh.String(), "--max-bindings", strconv.Itoa(o.MaxBindings), "--pool", strconv.Itoa(o.Pool)}
 	if o.Input != "" {
 		return append(args, "--input-file", o.Input)
 	}

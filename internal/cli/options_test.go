@@ -111,7 +111,7 @@ func TestOptionErrors(t *testing.T) {
 
 // Every option that users may know is in the help, and no other is.
 func TestUsageIsComplete(t *testing.T) {
-	hidden := map[string]bool{"role": true, "colour": true, "zone": true, "journal": true}
+	hidden := map[string]bool{"role": true, "colour": true, "zone": true, "journal": true, "pool": true}
 	new(Options).flagSet().VisitAll(func(f *flag.Flag) {
 		name := "--" + f.Name
 		if len(f.Name) == 1 {

@@ -121,3 +121,30 @@ func HelloMessage(layers sandbox.Layers) privsep.Message {
 func LayersOf(m privsep.Message) sandbox.Layers {
 	return sandbox.Layers{Landlock: int(m.Values[0]), MDWE: m.Values[1] == 1}
 }
+
+// MaxName is the largest number of bytes in a name. It equals cli.MaxName; package monitor does not
+// compile if they differ.
+const MaxName = 127
+
+// NameMessage tells the parser the name of a source, which has at most [MaxName] bytes. No name means
+// that the source has ended: the parser forgets its bindings.
+func NameMessage(index uint16, name string) privsep.Message {
+	m := privsep.Message{Type: privsep.Name, Index: index}
+	for i, c := range []byte(name[:min(len(name), MaxName)]) {
+		m.Values[i/8] |= uint64(c) << (i % 8 * 8)
+	}
+	return m
+}
+
+// NameOf is the inverse of NameMessage.
+func NameOf(m privsep.Message) string {
+	var name []byte
+	for i := range MaxName {
+		c := byte(m.Values[i/8] >> (i % 8 * 8))
+		if c == 0 {
+			break
+		}
+		name = append(name, c)
+	}
+	return string(name)
+}

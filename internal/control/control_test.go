@@ -2,7 +2,10 @@ package control
 
 import (
 	"reflect"
+	"strings"
 	"testing"
+
+	"maas-netmon/privsep"
 
 	"maas-netmon/sandbox"
 )
@@ -42,6 +45,15 @@ func TestHelloMessage(t *testing.T) {
 	for _, want := range []sandbox.Layers{{}, {Landlock: 7}, {MDWE: true}, {Landlock: 1, MDWE: true}} {
 		if got := LayersOf(HelloMessage(want)); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+}
+
+func TestNameMessage(t *testing.T) {
+	for _, name := range []string{"", "a", "eth0", "12345678", "123456789", strings.Repeat("n", MaxName), "caf\xc3\xa9", "\xff\xfe"} {
+		m := NameMessage(7, name)
+		if got := NameOf(m); got != name || m.Index != 7 || m.Type != privsep.Name {
+			t.Errorf("%q: %q in %+v", name, got, m)
 		}
 	}
 }

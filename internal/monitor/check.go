@@ -3,7 +3,6 @@ package monitor
 import (
 	"errors"
 	"fmt"
-	"net"
 	"runtime"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"maas-netmon/internal/cli"
+	"maas-netmon/linkmon"
 	"maas-netmon/sandbox"
 )
 
@@ -41,12 +41,12 @@ func Check(o cli.Options) error {
 	} else {
 		report.WriteString("ok  CAP_NET_RAW: permitted\n")
 	}
-	all, err := net.Interfaces()
+	all, err := listInterfaces()
 	if err != nil {
 		complain(err)
 	}
 	for _, name := range o.Interfaces {
-		ifi, err := findInterface(all, name)
+		l, err := findInterface(all, name)
 		if o.Wait && errors.Is(err, errNoInterface) {
 			fmt.Fprintf(&report, "ok  %s: is not there yet; frames will come when it is\n", name)
 			continue
@@ -55,10 +55,17 @@ func Check(o cli.Options) error {
 			complain(err)
 			continue
 		}
-		fmt.Fprintf(&report, "ok  %s: %s\n", name, state(ifi))
+		fmt.Fprintf(&report, "ok  %s: %s\n", name, state(l))
+	}
+	matching := 0
+	for _, l := range all {
+		if name := matchedName(o.Match, l); name != "" {
+			matching++
+			fmt.Fprintf(&report, "ok  %s: %s\n", name, state(l))
+		}
 	}
 	if problem != nil {
-		o.Interfaces = nil
+		o.Interfaces, o.Match = nil, nil
 	}
 	p, err := prepare(o)
 	if stdoutErr := cli.CheckStdout(); stdoutErr != nil {
@@ -69,16 +76,27 @@ func Check(o cli.Options) error {
 			return err
 		}
 		complain(err)
-		p.ifaces, o.Interfaces = nil, nil
+		p.ifaces, o.Interfaces, o.Match = nil, nil, nil
 	}
 	fmt.Printf("maas-netmon %s, %s\n%s", cli.BuildVersion(), kernel(), report.String())
 	for _, f := range p.ifaces {
+		if f.pooled {
+			continue
+		}
 		fmt.Printf("ok  %s: packet socket, filter locked, ring\n", f.name)
 	}
 	if p.staysRoot != nil {
 		fmt.Printf("--  stays user 0, without a capability: %s\n", cli.Printable(p.staysRoot.Error()))
 	}
-	m := newMonitor(p.ifaces, nil, signals)
+	if p.links == nil {
+		if p.links, err = openLinks(); err != nil {
+			return err
+		}
+	}
+	m := newMonitor(p.ifaces, p.links, nil, signals)
+	if _, size := m.poolUse(); size > 0 {
+		fmt.Printf("ok  --match: %d of %d packet sockets will be in use\n", min(matching, size), size)
+	}
 	m.checking, m.userZero = true, p.userZero
 	if err := m.run(o); err != nil {
 		return err
@@ -140,12 +158,22 @@ func kernel() string {
 		unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:]))
 }
 
-// state says how an interface does.
-func state(ifi *net.Interface) string {
+// listInterfaces returns the interfaces that exist.
+func listInterfaces() ([]linkmon.Link, error) {
+	lister, err := linkmon.OpenLister()
+	if err != nil {
+		return nil, err
+	}
+	all, err := lister.List()
+	return all.Links, errors.Join(err, lister.Close())
+}
+
+// state describes an interface.
+func state(l linkmon.Link) string {
 	switch {
-	case ifi.Flags&net.FlagRunning != 0:
+	case l.Running:
 		return "is up"
-	case ifi.Flags&net.FlagUp != 0:
+	case l.Up:
 		return "is up, but has no carrier"
 	}
 	return "is down; frames will come when it is up"

@@ -106,11 +106,18 @@ func (m *monitor) logCounters() {
 	if m.input != nil {
 		key = "file"
 	}
-	for _, f := range m.ifaces {
-		r := slog.NewRecord(time.Now(), slog.LevelInfo, "counters", 0)
-		r.Add(key, f.name)
-		r.Add(f.counters.Attrs()...)
+	log := func(message string, attrs ...any) {
+		r := slog.NewRecord(time.Now(), slog.LevelInfo, message, 0)
+		r.Add(attrs...)
 		_ = slog.Default().Handler().Handle(context.Background(), r)
+	}
+	for _, f := range m.ifaces {
+		if !f.free() {
+			log("counters", append([]any{key, f.name}, f.counters.Attrs()...)...)
+		}
+	}
+	if used, size := m.poolUse(); size > 0 {
+		log("sockets for --match", "used", used, "sockets", size)
 	}
 }
 

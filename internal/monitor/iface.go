@@ -19,15 +19,19 @@ import (
 	"maas-netmon/linkmon"
 )
 
-// An iface is one INTERFACE of the command line, or the FILE, for which only the name and the
-// counters are used.
+// An iface is one INTERFACE of the command line, a socket of the pool with the interface that it has
+// at the moment, or the FILE, for which only the name and the counters are used.
 type iface struct {
-	name     string
+	name     string          // "" for a socket of the pool without an interface
 	socket   *capture.Socket // nil for a file
 	bound    int             // index of the interface that the socket is bound to, 0 for none
 	link     linkState
 	counters control.Counters
 	drops    lossLog // frames
+
+	pooled bool
+	told   string // of the pool: the name that the parser knows
+	target int    // of the pool: the index of its interface
 }
 
 // links are the kernel's interfaces, and the comparison with the sockets' bindings.
@@ -49,53 +53,70 @@ func openLinks() (*links, error) {
 
 // update takes what the kernel reported of interfaces.
 func (m *monitor) update(u linkmon.Update) {
-	links := m.links.table.Apply(u)
-	var affected []int
-	for i, f := range m.ifaces {
-		if u.Complete || slices.ContainsFunc(links, func(l linkmon.Link) bool { return l.Index == f.bound || l.Called(f.name) }) {
-			affected = append(affected, i)
+	changed := m.links.table.Apply(u)
+	var affected []*iface
+	for _, f := range m.ifaces {
+		if f.name != "" && (u.Complete || slices.ContainsFunc(changed, func(l linkmon.Link) bool { return l.Index == f.bound || l.Index == f.target || l.Called(f.name) })) {
+			affected = append(affected, f)
 		}
 	}
 	// First all that lost their interface: another name may have it now.
-	for _, i := range affected {
-		f := m.ifaces[i]
-		if l, found := m.links.table.Find(f.name); f.bound != 0 && (!found || l.Index != f.bound) {
-			m.unbind(i)
-			m.report(i, absent, l)
+	for _, f := range affected {
+		l, found := m.links.table.Find(f.name)
+		switch {
+		case f.pooled && (!found || l.Index != f.target || matchedName(m.pool.patterns, l) == ""):
+			m.release(f)
+		case f.bound != 0 && (!found || l.Index != f.bound):
+			m.unbind(f)
+			m.report(f, absent, l)
 		}
 	}
-	for _, i := range affected {
-		m.reconcile(i)
+	for _, f := range affected {
+		m.reconcile(f)
+	}
+	if len(m.pool.patterns) == 0 {
+		return
+	}
+	for _, l := range changed {
+		m.assign(l)
+	}
+	if u.Complete {
+		m.reportUnmatched()
 	}
 }
 
 // reconcile binds the socket of a name to the interface that has the name now, again if it
 // is bound to it already: the kernel may have unbound it meanwhile. The socket, its ring and
 // the parser's mapping stay. It reports what changed.
-func (m *monitor) reconcile(i int) {
-	f := m.ifaces[i]
+func (m *monitor) reconcile(f *iface) {
+	if f.name == "" || f.pooled && f.told != f.name {
+		return // the parser has to know the name first
+	}
 	l, found := m.links.table.Find(f.name)
 	now := absent
 	switch {
 	case !found:
-	case m.watchedElsewhere(i, l.Index):
+	case m.watchedElsewhere(f, l.Index):
 		now = duplicate
 	default:
 		now = conditionOf(l)
 	}
 	if f.bound != 0 && !now.watched() {
-		m.unbind(i)
+		m.unbind(f)
 	}
-	if now.watched() && !m.bind(i, l.Index) {
+	if now.watched() && !m.bind(f, l.Index) {
+		if f.pooled {
+			return
+		}
 		now = absent // it is gone again; the kernel will report that
 	}
-	m.report(i, now, l)
+	m.report(f, now, l)
 }
 
 // watchedElsewhere reports whether another name's socket is bound to the interface.
-func (m *monitor) watchedElsewhere(i, index int) bool {
-	for j, f := range m.ifaces {
-		if j != i && f.bound == index {
+func (m *monitor) watchedElsewhere(f *iface, index int) bool {
+	for _, other := range m.ifaces {
+		if other != f && other.bound == index {
 			return true
 		}
 	}
@@ -103,8 +124,7 @@ func (m *monitor) watchedElsewhere(i, index int) bool {
 }
 
 // bind binds the socket of a name to an interface, and reports whether that succeeded.
-func (m *monitor) bind(i, index int) bool {
-	f := m.ifaces[i]
+func (m *monitor) bind(f *iface, index int) bool {
 	bound, err := f.socket.Bound()
 	if err == nil {
 		err = f.socket.Bind(index)
@@ -132,8 +152,7 @@ func (m *monitor) countRebound(f *iface) {
 }
 
 // unbind ends the flow of frames from the interface that the socket of a name is bound to.
-func (m *monitor) unbind(i int) {
-	f := m.ifaces[i]
+func (m *monitor) unbind(f *iface) {
 	if err := f.socket.Mute(f.bound); err != nil && !errors.Is(err, unix.ENODEV) {
 		slog.Warn("cannot unbind interface", "interface", f.name, "err", err)
 	}
@@ -141,16 +160,16 @@ func (m *monitor) unbind(i int) {
 }
 
 // report logs a change of an interface's condition, if it is due.
-func (m *monitor) report(i int, now condition, l linkmon.Link) {
-	messages, flaps := m.ifaces[i].link.next(now, time.Now())
-	m.logLink(i, messages, flaps, l)
+func (m *monitor) report(f *iface, now condition, l linkmon.Link) {
+	messages, flaps := f.link.next(now, time.Now())
+	f.log(messages, flaps, l)
 }
 
-// logLink logs messages about an interface.
-func (m *monitor) logLink(i int, messages []message, flaps uint64, l linkmon.Link) {
+// log logs messages about an interface.
+func (f *iface) log(messages []message, flaps uint64, l linkmon.Link) {
 	for _, message := range messages {
-		attrs := []any{"interface", m.ifaces[i].name}
-		if m.ifaces[i].link.now == noCarrier {
+		attrs := []any{"interface", f.name}
+		if f.link.now == noCarrier {
 			attrs = append(attrs, "state", l.State)
 		}
 		if flaps > 0 {
@@ -162,10 +181,10 @@ func (m *monitor) logLink(i int, messages []message, flaps uint64, l linkmon.Lin
 
 // reportFlaps logs the changes that were not due when they happened. Each heartbeat calls it.
 func (m *monitor) reportFlaps() {
-	for i, f := range m.ifaces {
+	for _, f := range m.ifaces {
 		l, _ := m.links.table.Find(f.name)
-		messages, flaps := m.ifaces[i].link.report(time.Now())
-		m.logLink(i, messages, flaps, l)
+		messages, flaps := f.link.report(time.Now())
+		f.log(messages, flaps, l)
 	}
 }
 
@@ -193,19 +212,19 @@ func (m *monitor) checkBindings() error {
 	}
 	var list linkmon.Table
 	list.Apply(truth)
-	wrong := map[int]uint64{} // how often each was bound again before
-	for i, f := range m.ifaces {
-		if !m.agrees(i, &list) {
-			wrong[i] = f.counters.Rebound
+	wrong := map[*iface]uint64{} // how often each was bound again before
+	for _, f := range m.ifaces {
+		if !m.agrees(f, &list) {
+			wrong[f] = f.counters.Rebound
 		}
 	}
 	m.update(truth)
-	for i, before := range wrong {
-		f := m.ifaces[i]
-		if !m.agrees(i, &list) {
+	m.tellNames()
+	for f, before := range wrong {
+		if !m.agrees(f, &list) {
 			return fmt.Errorf("%s: the socket is not bound to the interface", f.name)
 		}
-		if f.counters.Rebound == before {
+		if f.counters.Rebound == before && f.name != "" {
 			m.countRebound(f)
 		}
 	}
@@ -214,10 +233,9 @@ func (m *monitor) checkBindings() error {
 
 // agrees reports whether the socket of a name is bound to the interface that has the name in the
 // list, or to none if there is no such interface or it cannot be watched.
-func (m *monitor) agrees(i int, list *linkmon.Table) bool {
-	f := m.ifaces[i]
+func (m *monitor) agrees(f *iface, list *linkmon.Table) bool {
 	want := 0
-	if l, found := list.Find(f.name); found && conditionOf(l).watched() && !m.watchedElsewhere(i, l.Index) {
+	if l, found := list.Find(f.name); found && f.name != "" && (!f.pooled || f.told == f.name) && conditionOf(l).watched() && !m.watchedElsewhere(f, l.Index) {
 		want = l.Index
 	}
 	bound, err := f.socket.Bound()

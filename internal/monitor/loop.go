@@ -20,6 +20,8 @@ const (
 	stopLimit = 800 * time.Millisecond
 	// complaintInterval is how often a loss is reported at the most.
 	complaintInterval = time.Minute
+	// usr1Interval is how often SIGUSR1 logs the counters at the most.
+	usr1Interval = time.Second
 )
 
 // loop takes one event after the other until there is a reason to end, which it returns: [io.EOF]
@@ -71,8 +73,21 @@ func (m *monitor) serve(progress, stats <-chan time.Time) error {
 	case <-stats:
 		return m.startRound(m.statsInterval > 0)
 	case <-m.usr1:
-		return m.startRound(true)
+		if wait := time.Until(m.logged.Add(usr1Interval)); wait <= 0 {
+			return m.logSoon()
+		} else if m.logLater == nil {
+			m.logLater = time.After(wait)
+		}
+		return nil
+	case <-m.logLater:
+		return m.logSoon()
 	}
+}
+
+// logSoon has the counters logged as SIGUSR1 asks for.
+func (m *monitor) logSoon() error {
+	m.logged, m.logLater = time.Now(), nil
+	return m.startRound(true)
 }
 
 // finish has the parser finish: it handles the frames that are in the ring and answers the
@@ -128,6 +143,9 @@ func (m *monitor) handleMessage(r received) error {
 		return nil // it was told to finish at the same time
 	case r.Type == privsep.Pong && m.round.asks(int(r.Index)):
 		return m.handleCounters(control.CountersOf(r.Message))
+	case r.Type == privsep.Named && m.pool.telling && int(r.Index) == m.pool.index:
+		m.handleNamed()
+		return nil
 	}
 	return unexpected(r.Message)
 }

@@ -176,6 +176,9 @@ func metrics(ifaces []*iface) string {
 		}
 		fmt.Fprintf(&b, "# HELP maas_netmon_%s %s\n# TYPE maas_netmon_%s %s\n", c.Metric, c.Help, c.Metric, kind)
 		for _, f := range ifaces {
+			if f.free() {
+				continue
+			}
 			fmt.Fprintf(&b, "maas_netmon_%s{interface=\"%s\"} %d\n", c.Metric, label.Replace(f.name), *c.Of(&f.counters))
 		}
 	}

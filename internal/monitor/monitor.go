@@ -99,7 +99,7 @@ func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 	}
 	o.Zone, o.Journal = env.Zone, env.Journal
 	o.Colour = o.Format == cli.FormatText && !env.NoColour && isTerminal(unix.Stdout)
-	m := newMonitor(ifaces, manager, signals)
+	m := newMonitor(ifaces, p.links, manager, signals)
 	m.metrics, m.statsInterval, m.hooks, m.userZero = file, o.StatsInterval, hooks, p.userZero
 	return m.run(o)
 }
@@ -230,6 +230,10 @@ type monitor struct {
 	heartbeat     time.Duration
 	statsInterval time.Duration // between two logs of the counters, 0 for none
 	evicted       lossLog       // bindings, over all interfaces
+	pool          pool          // of sockets for --match
+
+	logged   time.Time        // when the counters were logged for SIGUSR1
+	logLater <-chan time.Time // when they are to be logged again, nil for never
 
 	parser, self sandbox.Layers     // the optional layers of either process
 	inspection   sandbox.Inspection // of the parser
@@ -261,9 +265,9 @@ type changed struct {
 	err error
 }
 
-func newMonitor(ifaces []*iface, manager *manager, signals <-chan os.Signal) *monitor {
+func newMonitor(ifaces []*iface, links *links, manager *manager, signals <-chan os.Signal) *monitor {
 	m := &monitor{
-		ifaces: ifaces, manager: manager, signals: signals,
+		ifaces: ifaces, links: links, manager: manager, signals: signals,
 		messages: make(chan received), clock: time.NewTimer(time.Hour), changes: make(chan changed),
 		usr1:      make(chan os.Signal, 1),
 		heartbeat: heartbeatOf(manager),
@@ -275,6 +279,8 @@ func newMonitor(ifaces []*iface, manager *manager, signals <-chan os.Signal) *mo
 // run starts the parser, brings both processes up and watches over them to the end. It returns the
 // program's error. With --check it prints the layers of the confinement instead of watching.
 func (m *monitor) run(o cli.Options) error {
+	m.pool.patterns = o.Match
+	_, o.Pool = m.poolUse()
 	if err := m.launch(o); err != nil {
 		return err
 	}

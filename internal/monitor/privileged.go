@@ -21,6 +21,7 @@ import (
 // prepared is what prepare leaves behind.
 type prepared struct {
 	ifaces []*iface
+	links  *links // nil for a file
 	// staysRoot tells why the process is still user 0, if it is.
 	staysRoot error
 	userZero  bool // see isUserZero
@@ -63,8 +64,8 @@ func acquire(o cli.Options) (p prepared, err error) {
 	if err != nil {
 		return p, err
 	}
-	ifaces, openErr := openSockets(o.Interfaces, o.Wait)
-	p.ifaces = ifaces
+	var openErr error
+	p.ifaces, p.links, openErr = openSockets(o)
 	if p.staysRoot, err = become(accounts, o.User != "", o.Snap != ""); err != nil {
 		return p, err
 	}
@@ -76,58 +77,52 @@ func acquire(o cli.Options) (p prepared, err error) {
 	return p, openErr
 }
 
-// openSockets opens a packet socket for each of the named interfaces, those that are not
-// there yet among them if they are to be waited for. It is the one thing that
+// openSockets subscribes to the interfaces, with CAP_NET_ADMIN if there is one, for a longer queue,
+// and opens a packet socket for each of them and for the pool. That is the one thing that
 // CAP_NET_RAW is used for.
-func openSockets(names []string, wait bool) ([]*iface, error) {
-	all, err := net.Interfaces()
+func openSockets(o cli.Options) ([]*iface, *links, error) {
+	if o.Input != "" {
+		return nil, nil, nil
+	}
+	var links *links
+	open := func() (err error) {
+		links, err = openLinks()
+		return err
+	}
+	err := sandbox.WithCapability(cap.NET_ADMIN, open)
+	if errors.Is(err, sandbox.ErrNoCapability) {
+		err = open()
+	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var found []*net.Interface
-	for _, name := range names {
-		ifi, err := findInterface(all, name)
-		if wait && errors.Is(err, errNoInterface) {
-			ifi, err = &net.Interface{Name: name}, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, ifi)
+	all, err := links.List()
+	if err != nil {
+		return nil, links, err
 	}
-	if len(found) == 0 {
-		return nil, nil // a file, or --check without an interface
+	ifaces, err := findInterfaces(o, all.Links)
+	if err != nil || len(ifaces) == 0 { // none for --check
+		return nil, links, err
 	}
-	var ifaces []*iface
-	slots := capture.RingSlots(len(found))
+	if err := checkLimits(len(ifaces)); err != nil {
+		return nil, links, err
+	}
+	slots := capture.RingSlots(len(ifaces))
 	err = sandbox.WithCapability(cap.NET_RAW, func() error {
-		for i, ifi := range found {
-			socket, err := capture.Open(ifi, slots)
-			if err != nil {
-				return fmt.Errorf("%s: %w", names[i], err)
+		for _, f := range ifaces {
+			if f.socket, err = capture.Open(&net.Interface{Index: f.bound, Name: f.name}, slots); err != nil {
+				return fmt.Errorf("%s: %w", f.name, err)
 			}
-			ifaces = append(ifaces, &iface{name: names[i], socket: socket, bound: ifi.Index})
 		}
 		return nil
 	})
 	switch {
 	case errors.Is(err, sandbox.ErrNoCapability) || errors.Is(err, unix.EPERM):
-		return nil, noCapability(err)
+		return nil, links, noCapability(err)
 	case errors.Is(err, capture.ErrNotEthernet):
-		return nil, &cli.Failure{Status: cli.ExitNotEthernet, Err: err}
+		return nil, links, &cli.Failure{Status: cli.ExitNotEthernet, Err: err}
+	case err != nil:
+		return nil, links, err
 	}
-	return ifaces, err
-}
-
-// errNoInterface is returned by findInterface.
-var errNoInterface = errors.New("no such network interface")
-
-// findInterface returns the interface of a name.
-func findInterface(all []net.Interface, name string) (*net.Interface, error) {
-	for i := range all {
-		if all[i].Name == name {
-			return &all[i], nil
-		}
-	}
-	return nil, &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("%s: %w", name, errNoInterface), Hint: cli.FileHint(name)}
+	return ifaces, links, nil
 }

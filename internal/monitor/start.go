@@ -18,12 +18,9 @@ import (
 // launch opens what the confined monitor cannot open any more, and starts the parser.
 func (m *monitor) launch(o cli.Options) (err error) {
 	if o.Input != "" {
-		m.input, err = openInput(o.Input)
-	} else {
-		m.links, err = openLinks()
-	}
-	if err != nil {
-		return err
+		if m.input, err = openInput(o.Input); err != nil {
+			return err
+		}
 	}
 	m.child, err = privsep.Launch(m.hooks.launchArgs(o.ParserArgs()))
 	if err != nil {
@@ -126,7 +123,7 @@ func (m *monitor) handOver() error {
 // bindSockets starts the flow of frames into the sockets, which takes no capability.
 func (m *monitor) bindSockets() error {
 	for _, f := range m.ifaces {
-		if f.socket == nil { // a file
+		if f.socket == nil || f.pooled { // a file, or bound when there is an interface that matches
 			continue
 		}
 		if f.bound == 0 {
@@ -190,6 +187,9 @@ func (m *monitor) announce() {
 	if m.input != nil {
 		slog.Info("reading", append([]any{"file", m.ifaces[0].name}, attrs...)...)
 	} else {
+		if used, size := m.poolUse(); size > 0 {
+			attrs = append([]any{"match", m.pool.patterns, "used", used, "sockets", size}, attrs...)
+		}
 		slog.Info("watching", append([]any{"interfaces", m.names()}, attrs...)...)
 	}
 	for _, l := range []struct {
@@ -206,10 +206,12 @@ func (m *monitor) announce() {
 	m.manager.notify("READY=1", m.status())
 }
 
-// names returns the names of the interfaces.
+// names returns the names of the interfaces of the command line.
 func (m *monitor) names() (names []string) {
 	for _, f := range m.ifaces {
-		names = append(names, f.name)
+		if !f.pooled {
+			names = append(names, f.name)
+		}
 	}
 	return names
 }

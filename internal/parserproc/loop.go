@@ -45,6 +45,7 @@ type reading struct {
 	limit   lineLimit
 	names   []string         // for each source, as it is in the line; "" for a single one
 	seen    []seen           // by source
+	earlier []capture.Stats  // of each source, before it had its name
 	dropped uint64           // packets that were not printed for lack of room
 	text    bool             // format of events
 	colour  bool             // of text
@@ -103,13 +104,17 @@ func newReading(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*
 		limit:   lineLimit{most: o.MaxRate},
 		names:   o.Sources(),
 		seen:    make([]seen, len(passed)),
+		earlier: make([]capture.Stats, len(passed)),
 		text:    o.Format == cli.FormatText,
 		colour:  o.Colour,
 		verbose: o.Verbose,
 		started: time.Now(),
 	}
-	if len(p.names) == 1 {
+	if len(passed) == 1 && o.Pool == 0 {
 		p.names = []string{""}
+	}
+	for range o.Pool {
+		p.names = append(p.names, "") // the monitor tells their names
 	}
 	return p, nil
 }
@@ -365,8 +370,33 @@ func (p *reading) serve() error {
 		return nil
 	case m.Type == privsep.Ping && int(m.Index) < len(p.names):
 		return p.answer(m.Index)
+	case m.Type == privsep.Name && int(m.Index) < len(p.names) && !p.file:
+		return p.rename(m.Index, control.NameOf(m))
 	}
 	return fmt.Errorf("%w: unexpected %v", privsep.ErrMessage, m.Type)
+}
+
+// rename gives a source another name. With no name it has ended, and its bindings are forgotten. The
+// monitor has unbound the socket, and binds it again after the answer: all frames in the ring
+// belong to the old name.
+func (p *reading) rename(index uint16, name string) error {
+	if err := p.drain(); err != nil {
+		return err
+	}
+	if name == "" {
+		s, err := p.source.Stats(int(index))
+		if err != nil {
+			return err
+		}
+		p.table.Forget(index)
+		p.seen[index], p.earlier[index] = seen{}, s
+	}
+	p.names[index] = name
+	err := p.control.Send(privsep.Message{Type: privsep.Named, Index: index})
+	if errors.Is(err, unix.EPIPE) {
+		return nil // the monitor is gone
+	}
+	return err
 }
 
 // answer sends the counters of an interface.
@@ -375,6 +405,8 @@ func (p *reading) answer(index uint16) error {
 	if err != nil {
 		return err
 	}
+	s.Frames -= p.earlier[index].Frames
+	s.Dropped -= p.earlier[index].Dropped
 	n, t := &p.seen[index], p.table.Stats(index)
 	c := control.Counters{
 		Frames: s.Frames, Bytes: n.bytes, Dropped: s.Dropped,
@@ -410,7 +442,7 @@ func (p *reading) finish() error {
 	p.table.Abandon()
 	for {
 		m, err := p.control.Receive(-1)
-		if m.Type == privsep.Stop { // crossed with the end of a file
+		if m.Type == privsep.Stop || m.Type == privsep.Name { // crossed with the end
 			continue
 		}
 		if err != nil || m.Type != privsep.Ping || int(m.Index) >= len(p.names) {

@@ -89,7 +89,7 @@ func Run(o cli.Options, hook Hook) error {
 	confined, err := sandbox.ConfineParser(sandbox.ParserGrant{
 		Write:   append(profileFDs, unix.Stdout, unix.Stderr, conn.FD()),
 		Receive: []int{conn.FD()},
-		Sockets: len(o.Interfaces),
+		Sockets: len(o.Interfaces) + o.Pool,
 		Files:   len(o.Sources()) - len(o.Interfaces),
 		Memory:  parserMemory(o.MaxBindings),
 	})
@@ -102,7 +102,7 @@ func Run(o cli.Options, hook Hook) error {
 	}
 	hook(Greeted, handles)
 
-	handles.Passed, err = receiveSockets(conn, len(o.Sources()))
+	handles.Passed, err = receiveSockets(conn, len(o.Sources())+o.Pool)
 	if err != nil {
 		return err
 	}
