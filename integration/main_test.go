@@ -4,6 +4,7 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -12,7 +13,13 @@ import (
 	"maas-netmon/report/reporttest"
 )
 
-func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == snapFlag {
+		fmt.Fprintln(os.Stderr, snapConfine(os.Args[2:]))
+		os.Exit(99)
+	}
+	os.Exit(testenv.Main(m))
+}
 
 // Hosts that are only in frames.
 var (

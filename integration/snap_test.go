@@ -1,0 +1,286 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	seccomp "github.com/seccomp/libseccomp-golang"
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
+
+	"maas-netmon/internal/testenv"
+)
+
+// snapDaemon is the number that snapd gives to the user and group snap_daemon.
+const snapDaemon = 584788
+
+// snapFlag makes the test binary start a program as snapd starts a daemon of MAAS's snap.
+const snapFlag = "--like-a-snap"
+
+// snapConfine surrounds itself with what is left to root in MAAS's snap, and becomes the program:
+// the file is readable and on a read-only file system; of other users only snap_daemon may be become;
+// the calls that are missing in snapd's list of system calls fail with EPERM; so does what
+// AppArmor denies there: the use of CAP_SETPCAP, and to execute a file in memory.
+func snapConfine(args []string) error {
+	runtime.LockOSThread()
+	dir := "/mnt"
+	for _, m := range []struct {
+		source, target, kind string
+		flags                uintptr
+	}{
+		{"", "/", "", unix.MS_REC | unix.MS_PRIVATE},
+		{"tmpfs", dir, "tmpfs", 0},
+	} {
+		if err := unix.Mount(m.source, m.target, m.kind, m.flags, ""); err != nil {
+			return fmt.Errorf("mount %s: %w", m.target, err)
+		}
+	}
+	program, passwd := filepath.Join(dir, "maas-netmon"), filepath.Join(dir, "passwd")
+	if out, err := exec.Command("install", "-m", "0755", args[0], program).CombinedOutput(); err != nil {
+		return fmt.Errorf("install: %w: %s", err, out)
+	}
+	users := fmt.Sprintf("root:x:0:0::/root:/bin/sh\nsnap_daemon:x:%d:%d::/nonexistent:/bin/false\nnobody:x:65534:65534::/:/bin/false\n", snapDaemon, snapDaemon)
+	if err := os.WriteFile(passwd, []byte(users), 0o644); err != nil {
+		return err
+	}
+	if err := unix.Mount(passwd, "/etc/passwd", "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NODEV, ""); err != nil {
+		return err
+	}
+	for _, c := range []cap.Value{cap.DAC_OVERRIDE, cap.DAC_READ_SEARCH, cap.FOWNER, cap.FSETID, cap.KILL, cap.SYS_BOOT, cap.SYS_RESOURCE} {
+		if err := cap.DropBound(c); err != nil {
+			return err
+		}
+	}
+	if err := refuseLikeSnapd(); err != nil {
+		return err
+	}
+	return unix.Exec(program, append([]string{"maas-netmon"}, args[1:]...), os.Environ())
+}
+
+// refuseLikeSnapd loads the filter. snapd has a list of what is allowed; here is what it lacks of the
+// calls that a program like ours could think of.
+func refuseLikeSnapd() error {
+	filter, err := seccomp.NewFilter(seccomp.ActAllow)
+	if err != nil {
+		return err
+	}
+	if err := filter.SetNoNewPrivsBit(false); err != nil { // snapd does not set it
+		return err
+	}
+	refuse := func(call string, action seccomp.ScmpAction, conditions ...seccomp.ScmpCondition) error {
+		number, err := seccomp.GetSyscallFromName(call)
+		if err != nil {
+			return err
+		}
+		if len(conditions) == 0 {
+			return filter.AddRule(number, action)
+		}
+		return filter.AddRuleConditional(number, action, conditions)
+	}
+	eperm := seccomp.ActErrno.SetReturnCode(int16(unix.EPERM))
+	for _, call := range []string{"pidfd_send_signal", "pidfd_getfd", "ptrace", "process_vm_readv", "openat2", "mount",
+		"add_key", "keyctl", "setfsuid", "setfsgid", "io_uring_setup", "userfaultfd", "perf_event_open"} {
+		if err := refuse(call, eperm); err != nil {
+			return fmt.Errorf("%s: %w", call, err)
+		}
+	}
+	if err := refuse("setgroups", eperm, seccomp.ScmpCondition{Argument: 0, Op: seccomp.CompareNotEqual, Operand1: 0}); err != nil {
+		return err
+	}
+	// Of users and groups only root and snap_daemon. A filter compares an argument once, so here are
+	// some others.
+	for call, n := range map[string]uint{"setuid": 1, "setgid": 1, "setresuid": 3, "setresgid": 3} {
+		for i := range n {
+			for _, other := range []uint64{1, 33, 999, 65534} {
+				if err := refuse(call, eperm, seccomp.ScmpCondition{Argument: i, Op: seccomp.CompareEqual, Operand1: other}); err != nil {
+					return fmt.Errorf("%s: %w", call, err)
+				}
+			}
+		}
+	}
+	for _, option := range []uint64{unix.PR_CAPBSET_DROP, unix.PR_SET_SECUREBITS} {
+		if err := refuse("prctl", eperm, seccomp.ScmpCondition{Argument: 0, Op: seccomp.CompareEqual, Operand1: option}); err != nil {
+			return err
+		}
+	}
+	if err := refuse("memfd_create", seccomp.ActErrno.SetReturnCode(int16(unix.EACCES))); err != nil {
+		return err
+	}
+	return filter.Load()
+}
+
+// maasEnv is the environment of MAAS's rack service in its snap.
+var maasEnv = []string{
+	"SNAP_NAME=maas", "SNAP_INSTANCE_NAME=maas", "SNAP=/snap/maas/x1", "SNAP_DATA=/var/snap/maas/x1", "MAAS_PATH=/snap/maas/x1",
+	"LANG=C.UTF-8", "LC_ALL=C.UTF-8", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONUNBUFFERED=1", "LOG_LEVEL=info",
+}
+
+// inSnap starts the program as MAAS's snap does.
+func inSnap(t *testing.T, ns *testenv.Namespace, args ...string) *testenv.Program {
+	t.Helper()
+	exe, err := os.Executable()
+	testenv.Must(t, err)
+	return testenv.Start(t, ns, testenv.Options{
+		Path: exe, Env: maasEnv, Shell: `exec unshare --mount "$0" "$@"`,
+	}, append([]string{snapFlag, testenv.Binary(t)}, args...)...)
+}
+
+// In MAAS's snap it starts, confined as elsewhere, and its parser cannot be reached.
+func TestSnap(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.Landlock)
+	t.Parallel()
+	a, b := rawPair(t)
+	p := inSnap(t, a.Namespace, a.Name)
+	p.Ready(t)
+	for name, pid := range map[string]int{"monitor": p.Pid(), "parser": p.Child(t)} {
+		for _, s := range testenv.Status(t, pid) {
+			id := strings.TrimSpace(strings.Repeat(fmt.Sprint(snapDaemon, " "), 4))
+			if s["Uid"] != id || s["Gid"] != id || s["Groups"] != "" {
+				t.Errorf("%s: users %q, groups %q %q", name, s["Uid"], s["Gid"], s["Groups"])
+			}
+			for _, set := range []string{"CapPrm", "CapEff", "CapInh", "CapAmb"} {
+				if strings.Trim(s[set], "0") != "" {
+					t.Errorf("%s: %s is %s", name, set, s[set])
+				}
+			}
+			if s["NoNewPrivs"] != "1" || s["Seccomp"] != "2" {
+				t.Errorf("%s: no_new_privs %s, seccomp %s", name, s["NoNewPrivs"], s["Seccomp"])
+			}
+		}
+	}
+	sendFence(t, p, b.Port(t)).True(t)
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// A parser that is stopped cannot keep the program from ending, although pidfd_send_signal is refused.
+func TestSnapStoppedParser(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	t.Parallel()
+	a, _ := rawPair(t)
+	p := inSnap(t, a.Namespace, a.Name)
+	p.Ready(t)
+	child := openProcess(t, p.Child(t))
+	testenv.Must(t, unix.PidfdSendSignal(child, unix.SIGSTOP, nil, 0))
+	p.Signal(t, sigTERM)
+	p.Exit(t)
+	if !testenv.Ended(t, child) {
+		t.Error("the parser goes on")
+	}
+}
+
+func TestSnapCheck(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	t.Parallel()
+	a, _ := rawPair(t)
+	p := inSnap(t, a.Namespace, "--check", a.Name)
+	status := p.Exit(t)
+	var said strings.Builder
+	for _, l := range p.Lines.WaitEnd(t) {
+		said.WriteString(l.Raw + "\n")
+	}
+	if status != 0 || !strings.Contains(said.String(), fmt.Sprintf("user %d, group %d", snapDaemon, snapDaemon)) ||
+		!strings.HasSuffix(said.String(), "It would run.\n") {
+		t.Errorf("exit status %d\n%s", status, said.String())
+	}
+}
+
+// Another user than snap_daemon is refused there, with a reason.
+func TestSnapUser(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	t.Parallel()
+	a, _ := rawPair(t)
+	p := inSnap(t, a.Namespace, "--user", "nobody", a.Name)
+	status := p.Exit(t)
+	want := []string{"maas-netmon: --user nobody: become group 65534: operation not permitted",
+		"maas-netmon: hint: snapd lets a snap become snap_daemon only: leave --user out"}
+	if got := p.Log.WaitEnd(t); status != 5 || strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("exit status %d, %q", status, got)
+	}
+}
+
+// It starts and stops a hundred times.
+func TestSnapRestarts(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	a, _ := rawPair(t)
+	for i := range 100 {
+		p := inSnap(t, a.Namespace, a.Name)
+		p.Ready(t)
+		p.Signal(t, sigTERM)
+		if status := p.Exit(t); status != 0 {
+			t.Fatalf("start %d: exit status %d", i, status)
+		}
+	}
+}
+
+// Where it may become nobody, as in a container with CAP_NET_RAW alone, it stays user 0 without a
+// capability, and reports that.
+func TestUserZero(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.Landlock)
+	t.Parallel()
+	a, b := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{
+		Shell: `exec setpriv --bounding-set -all,+net_raw "$0" "$@"`, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"},
+	}, a.Name)
+	for name, pid := range map[string]int{"monitor": p.Pid(), "parser": p.Child(t)} {
+		for _, s := range testenv.Status(t, pid) {
+			if s["Uid"] != "0 0 0 0" || strings.Trim(s["CapPrm"]+s["CapEff"]+s["CapInh"]+s["CapAmb"], "0") != "" || s["NoNewPrivs"] != "1" || s["Seccomp"] != "2" {
+				t.Errorf("%s: %v", name, s)
+			}
+		}
+	}
+	if !strings.Contains(strings.Join(p.Log.Seen(), "\n"), "stays user 0, without a capability") {
+		t.Error("it does not say so")
+	}
+	sendFence(t, p, b.Port(t)).True(t)
+}
+
+// The program ends with the process that started it, and not before.
+func TestDieWithParent(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	for _, c := range []struct {
+		name string
+		args []string
+		env  []string
+		ends bool
+	}{
+		{"option", []string{"--die-with-parent"}, nil, true},
+		{"MAAS's snap", nil, []string{"SNAP_NAME=maas"}, true},
+		{"MAAS's snap, switched off", []string{"--die-with-parent=false"}, []string{"SNAP_NAME=maas"}, false},
+		{"another snap", nil, []string{"SNAP_NAME=other"}, false},
+		{"none", nil, nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			a, b := rawPair(t)
+			shell := testenv.Start(t, a.Namespace, testenv.Options{Shell: `"$0" "$@"; exit`, Env: c.env}, append(c.args, a.Name)...)
+			shell.Ready(t)
+			monitor := shell.Child(t)
+			parser := testenv.ChildOf(t, monitor)
+			m, p := openProcess(t, monitor), openProcess(t, parser)
+			shell.Signal(t, syscall.SIGKILL)
+			if c.ends {
+				if !testenv.Ended(t, m) || !testenv.Ended(t, p) {
+					t.Error("it outlives its starter")
+				}
+				return
+			}
+			sendFence(t, shell, b.Port(t)).True(t)
+			testenv.Must(t, unix.PidfdSendSignal(m, unix.SIGTERM, nil, 0))
+			if !testenv.Ended(t, m) {
+				t.Error("it does not end")
+			}
+		})
+	}
+}
