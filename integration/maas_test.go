@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -179,5 +180,78 @@ func TestMAAS(t *testing.T) {
 	}
 	if n := len(r.region.WaitEnd(t)); n != 51 {
 		t.Errorf("%d lines, want 51", n)
+	}
+}
+
+// A client plays the region's client of MAAS's rack service: for an interface it starts a wrapper,
+// which starts the program and waits for it, and reads the program's lines from the pipe that the
+// wrapper inherited. To stop, it signals the wrapper alone, and reads on.
+type client struct {
+	wrapper         *exec.Cmd
+	lines           *testenv.Stream[string]
+	monitor, parser int // pidfds
+}
+
+func startClient(t *testing.T, ns *testenv.Namespace, iface string) *client {
+	t.Helper()
+	c := &client{wrapper: exec.Command("/bin/sh", "-c", `"$0" "$@"; exit $?`, testenv.Binary(t), iface)}
+	c.wrapper.Env = maasEnv
+	c.wrapper.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // os.setpgrp()
+	stdout, out, err := os.Pipe()
+	testenv.Must(t, err)
+	stderr, errOut, err := os.Pipe()
+	testenv.Must(t, err)
+	c.wrapper.Stdout, c.wrapper.Stderr = out, errOut
+	c.lines = testenv.Lines(stdout)
+	ready := testenv.Lines(stderr).Expect(testenv.Contains("msg=watching"))
+	testenv.Must(t, ns.Do(c.wrapper.Start))
+	out.Close()
+	errOut.Close()
+	t.Cleanup(func() { _ = syscall.Kill(-c.wrapper.Process.Pid, syscall.SIGKILL) })
+	ready.Await(t)
+	monitor := testenv.ChildOf(t, c.wrapper.Process.Pid)
+	c.monitor, c.parser = openProcess(t, monitor), openProcess(t, testenv.ChildOf(t, monitor))
+	return c
+}
+
+// stop ends the wrapper as twisted's terminateProcess does at first.
+func (c *client) stop(t *testing.T) {
+	t.Helper()
+	testenv.Must(t, c.wrapper.Process.Signal(syscall.SIGTERM))
+	_ = c.wrapper.Wait()
+}
+
+// After ten stops and starts one pair of processes lives, and each ARP packet gives one report.
+func TestMAASClient(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	a, b := rawPair(t)
+	var clients []*client
+	for range 10 {
+		if n := len(clients); n > 0 {
+			clients[n-1].stop(t)
+		}
+		clients = append(clients, startClient(t, a.Namespace, a.Name))
+	}
+	last := clients[len(clients)-1]
+	for i, c := range clients[:len(clients)-1] {
+		if !testenv.Ended(t, c.monitor) || !testenv.Ended(t, c.parser) {
+			t.Errorf("start %d: a process goes on after the stop", i)
+		}
+	}
+	for i := range 5 {
+		seen := last.lines.Expect(testenv.Contains(fmt.Sprintf(`"ip":"10.0.2.%d"`, i+1)))
+		testenv.Must(t, b.Port(t).Send(request(macC, fmt.Sprintf("10.0.2.%d", i+1)).Bytes()))
+		seen.Await(t)
+	}
+	last.stop(t)
+	if !testenv.Ended(t, last.monitor) {
+		t.Fatal("it outlives its wrapper")
+	}
+	reports := 0
+	for _, c := range clients {
+		reports += len(c.lines.WaitEnd(t))
+	}
+	if reports != 5 {
+		t.Errorf("%d reports of 5 packets", reports)
 	}
 }
