@@ -54,7 +54,7 @@ KERNELS = 5.10 6.1 6.12 newest
 RACE_PACKAGES = ./capture ./cmd/... ./internal/app ./internal/cli ./internal/control ./internal/monitor ./internal/parserproc ./linkmon ./parser ./privsep ./report ./tracker
 
 .DEFAULT_GOAL = build
-.PHONY: help deps build run demo test unit test-fleet check bench bench-peers fuzz mutate cover vuln sbom install \
+.PHONY: help deps build static run demo test unit test-fleet check bench bench-peers fuzz mutate cover vuln sbom install \
         lint deb reproducible test-vm test-kernels \
         test-distros test-arm64 release-check clean FORCE
 
@@ -68,6 +68,11 @@ build: deps bin/maas-netmon ## build bin/maas-netmon
 
 bin/maas-netmon: FORCE
 	$(GO) build $(BUILDFLAGS) -o $@ ./cmd/maas-netmon
+
+static: deps ## build bin/maas-netmon-static, which needs no library of the machine it runs on
+	$(GO) build -trimpath -buildvcs=false -buildmode=pie -tags $(TAGS) \
+		-ldflags '-s -w -linkmode=external "-extldflags=-static-pie -Wl,-z,relro,-z,now" -X maas-netmon/internal/cli.version=$(VERSION)' \
+		-o bin/maas-netmon-static ./cmd/maas-netmon
 
 run: build ## watch an interface: make run IFACE=eth0
 	@test -n "$(IFACE)" || { echo 'usage: make run IFACE=eth0' >&2; exit 2; }

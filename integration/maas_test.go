@@ -203,12 +203,12 @@ func startClient(t *testing.T, ns *testenv.Namespace, iface string) *client {
 	testenv.Must(t, err)
 	c.wrapper.Stdout, c.wrapper.Stderr = out, errOut
 	c.lines = testenv.Lines(stdout)
-	ready := testenv.Lines(stderr).Expect(testenv.Contains("msg=watching"))
+	ready := testenv.Lines(stderr).Expect(testenv.Holds("msg=watching"))
 	testenv.Must(t, ns.Do(c.wrapper.Start))
 	out.Close()
 	errOut.Close()
 	t.Cleanup(func() { _ = syscall.Kill(-c.wrapper.Process.Pid, syscall.SIGKILL) })
-	ready.Await(t)
+	ready.True(t)
 	monitor := testenv.ChildOf(t, c.wrapper.Process.Pid)
 	c.monitor, c.parser = openProcess(t, monitor), openProcess(t, testenv.ChildOf(t, monitor))
 	return c
@@ -239,9 +239,9 @@ func TestMAASClient(t *testing.T) {
 		}
 	}
 	for i := range 5 {
-		seen := last.lines.Expect(testenv.Contains(fmt.Sprintf(`"ip":"10.0.2.%d"`, i+1)))
+		seen := last.lines.Expect(testenv.Holds(fmt.Sprintf(`"ip":"10.0.2.%d"`, i+1)))
 		testenv.Must(t, b.Port(t).Send(request(macC, fmt.Sprintf("10.0.2.%d", i+1)).Bytes()))
-		seen.Await(t)
+		seen.True(t)
 	}
 	last.stop(t)
 	if !testenv.Ended(t, last.monitor) {
