@@ -140,6 +140,7 @@ install: bin/maas-netmon ## install into DESTDIR; without one, give the file its
 	install -D -m 0644 completions/_maas-netmon $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_maas-netmon
 	install -D -m 0644 completions/maas-netmon.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/maas-netmon.fish
 	install -D -m 0644 systemd/maas-netmon@.service $(DESTDIR)$(UNITDIR)/maas-netmon@.service
+	install -D -m 0644 systemd/maas-netmon.service $(DESTDIR)$(UNITDIR)/maas-netmon.service
 	test -n "$(DESTDIR)" || setcap cap_net_raw=p $(PREFIX)/sbin/maas-netmon
 
 lint: ## check what is not Go: scripts, manual page, unit, AppArmor profile

@@ -12,7 +12,7 @@ import (
 )
 
 // hiddenOptions are those by which the monitor starts the parser.
-var hiddenOptions = []string{"role", "colour", "zone", "journal", "pool"}
+var hiddenOptions = []string{"role", "colour", "zone", "journal", "pool", "instance"}
 
 // item is an entry of a list: what is described, and the description in one line.
 type item struct{ name, text string }

@@ -106,7 +106,7 @@ const (
 	FormatText = "text"
 )
 
-// RoleParser is the value of the option --role. With it, with --colour, --zone, --pool and
+// RoleParser is the value of the option --role. With it, with --colour, --zone, --pool, --instance (for the systemd unit) and
 // --journal, which are not for users either, the monitor starts its other half.
 const RoleParser = "parser"
 
@@ -167,6 +167,10 @@ func (o *Options) flagSet() *flag.FlagSet {
 	fs.IntVar(&o.MaxBindings, "max-bindings", defaultMaxBindings, "")
 	fs.BoolVar(&o.Wait, "wait", false, "")
 	fs.IntVar(&o.Pool, "pool", 0, "")
+	fs.Func("instance", "", func(s string) error {
+		o.Interfaces = append(o.Interfaces, unescapeInstance(s))
+		return nil
+	})
 	fs.Func("match", "", func(s string) error {
 		if _, err := path.Match(s, ""); err != nil || s == "" {
 			return errors.New("want a pattern like 'eth*' or 'en[ps]*'")
@@ -323,6 +327,18 @@ func checkName(name string) error {
 		return fmt.Errorf("%q: not the name of an interface", name)
 	}
 	return nil
+}
+
+// escaped is a byte of a unit's instance as systemd-escape(1) prints it.
+var escaped = regexp.MustCompile(`\\x[0-9a-f]{2}`)
+
+// unescapeInstance returns the interface that the instance of a systemd unit stands for. A dash stays a
+// dash, unlike in systemd's own %I, where it becomes the slash of a path.
+func unescapeInstance(s string) string {
+	return escaped.ReplaceAllStringFunc(s, func(hex string) string {
+		b, _ := strconv.ParseUint(hex[2:], 16, 8) // two digits
+		return string([]byte{byte(b)})
+	})
 }
 
 // parseLevel reads the name of a log level.

@@ -111,7 +111,7 @@ func TestOptionErrors(t *testing.T) {
 
 // Every option that users may know is in the help, and no other is.
 func TestUsageIsComplete(t *testing.T) {
-	hidden := map[string]bool{"role": true, "colour": true, "zone": true, "journal": true, "pool": true}
+	hidden := map[string]bool{"role": true, "colour": true, "zone": true, "journal": true, "pool": true, "instance": true}
 	new(Options).flagSet().VisitAll(func(f *flag.Flag) {
 		name := "--" + f.Name
 		if len(f.Name) == 1 {
@@ -124,6 +124,19 @@ func TestUsageIsComplete(t *testing.T) {
 	for line := range strings.Lines(Usage) {
 		if len(line) > 81 {
 			t.Errorf("longer than a terminal is wide: %q", line)
+		}
+	}
+}
+
+// The instance of a unit is an interface's name, with or without systemd-escape(1).
+func TestInstance(t *testing.T) {
+	for instance, want := range map[string]string{
+		"eth0": "eth0", "br-int": "br-int", `br\x2dint`: "br-int", "br-1f2e3d4c5b6a": "br-1f2e3d4c5b6a",
+		`a\x2bb`: "a+b", `a\x5cx2db`: `a\x2db`, `caf\xc3\xa9`: "caf\xc3\xa9", `a\x2`: `a\x2`,
+	} {
+		o, err := ParseOptions([]string{"--wait", "--instance", instance}, Environment{})
+		if err != nil || len(o.Interfaces) != 1 || o.Interfaces[0] != want {
+			t.Errorf("%s: %q, %v; want %q", instance, o.Interfaces, err, want)
 		}
 	}
 }

@@ -29,3 +29,11 @@ expect 'systemd restarts an instance that does not feed it' await_for 90 restart
 expect 'the new one is active' await state "$unit" active
 expect 'AppArmor has denied nothing' eval '! dmesg | grep DENIED'
 expect 'stop' eval "systemctl stop $unit && test \"\$(systemctl show -P Result $unit)\" = success"
+
+# A name with a dash; all interfaces in one unit.
+ip link add br-int type veth peer name vbr
+expect 'a name with a dash' eval 'systemctl start maas-netmon@br-int && state maas-netmon@br-int active'
+expect 'the name is understood' await journal maas-netmon@br-int 'interfaces=\[br-int\]'
+expect 'stop it' systemctl stop maas-netmon@br-int
+expect 'all interfaces' eval 'systemctl start maas-netmon && arp_until maas-netmon 10.0.0.1'
+expect 'stop them' systemctl stop maas-netmon
