@@ -3,6 +3,8 @@
 # The packager's to set.
 DESTDIR =
 PREFIX  = /usr
+# Of the program's file. 0711 is best, see privsep/start.go; a snap's must be readable (doc/snap.md).
+MODE    = 0711
 UNITDIR = $(PREFIX)/lib/systemd/system
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
 
@@ -134,7 +136,7 @@ cover: deps ## test coverage over all packages: build/cover.html and a total
 
 install: bin/maas-netmon ## install into DESTDIR; without one, give the file its capability too
 # Not readable, so that the parser need not be started from a copy: see privsep/start.go.
-	install -D -m 0711 bin/maas-netmon $(DESTDIR)$(PREFIX)/sbin/maas-netmon
+	install -D -m $(MODE) bin/maas-netmon $(DESTDIR)$(PREFIX)/sbin/maas-netmon
 	install -D -m 0644 doc/maas-netmon.8 $(DESTDIR)$(PREFIX)/share/man/man8/maas-netmon.8
 	install -D -m 0644 completions/maas-netmon.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/maas-netmon
 	install -D -m 0644 completions/_maas-netmon $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_maas-netmon

@@ -235,7 +235,7 @@ func TestMAASClient(t *testing.T) {
 	last := clients[len(clients)-1]
 	for i, c := range clients[:len(clients)-1] {
 		if !testenv.Ended(t, c.monitor) || !testenv.Ended(t, c.parser) {
-			t.Errorf("start %d: a process goes on after the stop", i)
+			t.Fatalf("start %d: a process goes on after the stop", i)
 		}
 	}
 	for i := range 5 {

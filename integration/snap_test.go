@@ -284,3 +284,57 @@ func TestDieWithParent(t *testing.T) {
 		})
 	}
 }
+
+// What the part of doc/snap.md installs has the modes that snapd wants: everybody may read and execute
+// the command and each directory on the way to it.
+func TestSnapModes(t *testing.T) {
+	page, err := os.ReadFile("../doc/snap.md")
+	testenv.Must(t, err)
+	_, parameters, _ := strings.Cut(string(page), "make-parameters: [")
+	parameters, _, _ = strings.Cut(parameters, "]")
+	_, command, _ := strings.Cut(string(page), "command: ")
+	command, _, _ = strings.Cut(command, "\n")
+	dir := testenv.Dir(t)
+	args := append([]string{"-C", "..", "-o", "bin/maas-netmon", "install", "DESTDIR=" + dir}, strings.Split(parameters, ", ")...)
+	if out, err := exec.Command("make", args...).CombinedOutput(); err != nil {
+		t.Fatalf("make: %v: %s", err, out)
+	}
+	for path := command; path != "."; path = filepath.Dir(path) {
+		info, err := os.Stat(filepath.Join(dir, path))
+		testenv.Must(t, err)
+		if info.Mode().Perm()&0o555 != 0o555 {
+			t.Errorf("%s: %v", path, info.Mode())
+		}
+	}
+}
+
+// A diversion, as doc/compatibility.md has it, keeps the file through an upgrade of MAAS's package.
+func TestDiversion(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	root := testenv.Dir(t)
+	shell := func(script string) string {
+		cmd := exec.Command("/bin/sh", "-ec", script)
+		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "ROOT=" + root, "DPKG_ROOT="}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", script, err, out)
+		}
+		return string(out)
+	}
+	shell(`mkdir -p $ROOT/var/lib/dpkg/info $ROOT/var/lib/dpkg/updates $ROOT/var/log; touch $ROOT/var/lib/dpkg/status
+for v in 3.7 3.8; do
+	d=$ROOT/src/$v; mkdir -p $d/DEBIAN $d/usr/sbin; echo "MAAS $v" >$d/usr/sbin/maas-netmon
+	printf 'Package: maas-netmon\nVersion: 1:%s\nArchitecture: all\nMaintainer: none <none@example.com>\nDescription: made up\n' $v >$d/DEBIAN/control
+	dpkg-deb -b $d $ROOT/$v.deb
+done
+dpkg --root=$ROOT -i $ROOT/3.7.deb
+dpkg-divert --root $ROOT --local --rename --divert /usr/sbin/maas-netmon.maas --add /usr/sbin/maas-netmon
+echo ours >$ROOT/usr/sbin/maas-netmon
+dpkg --root=$ROOT -i $ROOT/3.8.deb`)
+	if got := shell(`cat $ROOT/usr/sbin/maas-netmon $ROOT/usr/sbin/maas-netmon.maas`); got != "ours\nMAAS 3.8\n" {
+		t.Errorf("after the upgrade: %q", got)
+	}
+	if got := shell(`rm $ROOT/usr/sbin/maas-netmon; dpkg-divert --root $ROOT --local --rename --remove /usr/sbin/maas-netmon >/dev/null; cat $ROOT/usr/sbin/maas-netmon`); got != "MAAS 3.8\n" {
+		t.Errorf("after its removal: %q", got)
+	}
+}
