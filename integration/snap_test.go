@@ -338,3 +338,30 @@ dpkg --root=$ROOT -i $ROOT/3.8.deb`)
 		t.Errorf("after its removal: %q", got)
 	}
 }
+
+// Each reason for a missing capability has its own hint.
+func TestCapabilityHints(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	a, _ := rawPair(t)
+	path := testenv.CapableBinary(t, "cap_net_raw=p")
+	const as = `setpriv --reuid 65534 --regid 65534 --clear-groups `
+	for _, c := range []struct{ name, path, shell, hint string }{
+		{"no capability on the file", testenv.CapableBinary(t, ""), `exec ` + as + `"$0" "$@"`, "sudo setcap cap_net_raw=p "},
+		{"no_new_privs", path, `exec ` + as + `setpriv --no-new-privs "$0" "$@"`, "no_new_privs is set"},
+		{"bounding set", path, `exec ` + as + `--bounding-set -net_raw "$0" "$@"`, "CAP_NET_RAW is not in the bounding set"},
+		{"nosuid", path, `exec unshare -m sh -c 'mount --bind "$1" "$1" && mount -o remount,bind,nosuid "$1" && shift && exec ` + as + `"$0" "$@"' "$0" "${0%/*}" "$@"`, "is mounted nosuid"},
+		{"root without it", testenv.CapableBinary(t, ""), `exec setpriv --bounding-set -net_raw "$0" "$@"`, "CAP_NET_RAW is not in the bounding set"},
+		{"user namespace", testenv.CapableBinary(t, ""), `exec unshare -r "$0" "$@"`, "the network namespace belongs to another one"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := testenv.Options{Path: c.path, Shell: c.shell, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}}
+			status, _, stderr := testenv.Run(t, a.Namespace, o, a.Name)
+			if status != 1 || !strings.Contains(stderr, "hint: ") || !strings.Contains(stderr, c.hint) {
+				t.Errorf("exit status %d\n%s\nwant the hint %q", status, stderr, c.hint)
+			}
+			if _, stdout, _ := testenv.Run(t, a.Namespace, o, "--check", a.Name); !strings.Contains(stdout, c.hint) {
+				t.Errorf("--check:\n%s\nwant the hint %q", stdout, c.hint)
+			}
+		})
+	}
+}

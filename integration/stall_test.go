@@ -140,3 +140,31 @@ func TestImpossibleSurroundings(t *testing.T) {
 		})
 	}
 }
+
+// However many threads it may have, it runs, or ends with an error and a remedy: at its start, and
+// when it is confined. There is no dump of the Go runtime, and no kill by seccomp.
+func TestFewThreads(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	a, _ := rawPair(t)
+	path := testenv.CapableBinary(t, "cap_net_raw=p")
+	const shell = `exec setpriv --reuid $((54300 + HELD)) --regid 54321 --clear-groups sh -c '
+		i=0; while [ $i -lt $HELD ]; do sleep 60 <&- >&- 2>&- & held="$held $!"; i=$((i+1)); done
+		prlimit --nproc=32 timeout -s TERM 1 "$0" "$@"; status=$?; kill $held; exit $status' "$0" "$@"`
+	refused := 0
+	for held := 12; held < 30; held++ {
+		status, _, stderr := testenv.Run(t, a.Namespace, testenv.Options{
+			Path: path, Shell: shell, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", fmt.Sprintf("HELD=%d", held)},
+		}, a.Name)
+		const timedOut = 124
+		if status == timedOut && strings.Contains(stderr, "msg=watching") {
+			continue
+		}
+		refused++
+		if lines := errorLines(strings.Split(strings.TrimSpace(stderr), "\n")); status != 1 || !strings.Contains(stderr, "maas-netmon: hint: raise TasksMax=") || len(lines) > 4 {
+			t.Errorf("%d threads and processes besides: exit status %d\n%s", held, status, stderr)
+		}
+	}
+	if refused == 0 {
+		t.Error("it always ran")
+	}
+}

@@ -88,8 +88,13 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 	if (err == 0) {
 		failures = 0;
 	} else if (err != EAGAIN || ++failures >= 20) {
-		dprintf(STDERR_FILENO, "maas-netmon: no thread can be made: %s\n"
+		// The process may be confined: dprintf would call lseek(2).
+		char text[256];
+		int n = snprintf(text, sizeof text, "maas-netmon: no thread can be made: %s\n"
 			"maas-netmon: hint: raise TasksMax= of the systemd unit, pids.max of the cgroup, or ulimit -u\n", strerror(err));
+		if (write(STDERR_FILENO, text, n) < 0) {
+			// nobody hears it
+		}
 		_exit(failure);
 	}
 	return err;
