@@ -186,3 +186,36 @@ func TestDescriptors(t *testing.T) {
 		}
 	}
 }
+
+// A capability is raised for one call, and no other is with it, of all those of root.
+func TestOneCapabilityForOneCall(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.HoldBind)
+	t.Parallel()
+	a, _ := rawPair(t)
+	binds := make(chan testenv.Bind)
+	p := testenv.Start(t, a.Namespace, testenv.Options{Binds: binds}, a.Name)
+	const netRaw = "0000000000002000"
+	seen := false
+	for flows := false; !flows; {
+		select {
+		case bind := <-binds:
+			if bind.Packet {
+				if flows = bind.Protocol != 0; !flows { // while the socket is opened
+					seen = true
+					for _, thread := range testenv.Status(t, p.Pid()) {
+						if thread["CapEff"] != netRaw {
+							t.Errorf("thread %s: CapEff is %s, want %s", thread["Pid"], thread["CapEff"], netRaw)
+						}
+					}
+				}
+			}
+			testenv.Must(t, bind.Continue())
+		case <-time.After(testenv.Patience):
+			t.Fatal("no packet socket was bound")
+		}
+	}
+	if !seen {
+		t.Error("the opening of the socket was not seen")
+	}
+	p.Ready(t)
+}

@@ -122,6 +122,20 @@ func TestMonitorDies(t *testing.T) {
 	}
 }
 
+// Nor does a parser in the hands of an attacker, which does not care that the control socket has
+// ended.
+func TestMonitorOfALiarDies(t *testing.T) {
+	t.Parallel()
+	a, _, err := testenv.Connect(testenv.Net(t), "no-answer", testenv.MACA, testenv.Net(t), "vb", testenv.MACB)
+	testenv.Must(t, err)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{Path: testenv.TestBin(t, "liar")}, "no-answer")
+	pidfd := openProcess(t, p.Child(t))
+	p.Signal(t, sigKILL)
+	if !testenv.Ended(t, pidfd) {
+		t.Error("the parser outlives the monitor")
+	}
+}
+
 // Both stopped and continued, the program goes on.
 func TestStopAndContinue(t *testing.T) {
 	t.Parallel()

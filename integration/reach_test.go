@@ -187,8 +187,30 @@ func unknown(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(e
 func TestSameUserCannotReachIn(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.Dumpable)
 	t.Parallel()
+	t.Run("file capability", func(t *testing.T) {
+		t.Parallel()
+		cannotReachIn(t, testenv.Options{Path: testenv.CapableBinary(t, "cap_net_raw=p"), UID: nobody})
+	})
+	t.Run("ambient capability", func(t *testing.T) {
+		t.Parallel()
+		cannotReachIn(t, ambient(t))
+	})
+}
+
+// ambient has a program started as nobody with an ambient capability, from a file that nobody may
+// read. What protects a program with a file capability is not there: the kernel makes such a
+// process dumpable.
+func ambient(t *testing.T) testenv.Options {
+	t.Helper()
+	path := testenv.CapableBinary(t, "")
+	testenv.Must(t, os.Chmod(path, 0o755))
+	return testenv.Options{Path: path, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"},
+		Shell: `exec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps +net_raw --ambient-caps +net_raw "$0" "$@"`}
+}
+
+func cannotReachIn(t *testing.T, o testenv.Options) {
 	a, _ := rawPair(t)
-	p := testenv.Watch(t, a.Namespace, testenv.Options{Path: testenv.CapableBinary(t, "cap_net_raw=p"), UID: nobody}, a.Name)
+	p := testenv.Watch(t, a.Namespace, o, a.Name)
 	for name, pid := range map[string]int{"monitor": p.Pid(), "parser": p.Child(t)} {
 		x := newTarget(t, pid)
 		tries := append([]reach{}, reaches...)
@@ -239,6 +261,37 @@ func TestSameUserCannotReachInAtStart(t *testing.T) {
 				t.Error("the parser was never seen while it started")
 			}
 		})
+	}
+}
+
+// Nor can it take the packet socket out of a monitor that starts, where the kernel lets it reach in
+// at first.
+func TestSameUserCannotTakeTheSocketAtStart(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.Dumpable)
+	a, _ := rawPair(t)
+	o := ambient(t)
+	for range 5 {
+		p := testenv.Start(t, a.Namespace, o, a.Name)
+		ready := p.Log.Expect(testenv.Holds("msg=watching"))
+		pidfd := openProcess(t, p.Pid())
+		asNobody(t, func() {
+			for !ready.Met() {
+				for n := 3; n < 12; n++ {
+					fd, err := unix.PidfdGetfd(pidfd, n, 0)
+					if err != nil {
+						continue
+					}
+					if domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err == nil && domain == unix.AF_PACKET {
+						t.Errorf("took the packet socket, descriptor %d", n)
+					}
+					unix.Close(fd)
+				}
+			}
+		})
+		p.Signal(t, sigTERM)
+		if status := p.Exit(t); status != 0 {
+			t.Errorf("exit status %d", status)
+		}
 	}
 }
 

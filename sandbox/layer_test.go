@@ -67,6 +67,10 @@ var layers = []layer{
 		_, err := unix.Mmap(-1, 0, 1<<30, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 		return err
 	}},
+	// RLIMIT_AS would refuse the same memory.
+	{"RLIMIT_DATA, raised", 0, false, unix.EPERM, func() error {
+		return unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: 1 << 40, Max: 1 << 40})
+	}},
 	{"RLIMIT_AS", 0, false, unix.ENOMEM, func() error { // which RLIMIT_DATA does not count
 		_, err := unix.Mmap(-1, 0, 1<<30, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 		return err

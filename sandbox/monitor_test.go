@@ -102,8 +102,9 @@ func printPrivileges(what string) {
 	ambient, _ := cap.GetAmbient(cap.NET_RAW)
 	effective, _ := set.GetFlag(cap.Effective, cap.NET_RAW)
 	permitted, _ := set.GetFlag(cap.Permitted, cap.NET_RAW)
-	say(fmt.Sprintf("%s: permitted %v, effective %v, bounding %v, ambient %v, securebits %#x %v\n",
-		what, permitted, effective, bound, ambient, bits, err))
+	noNewPrivs, _ := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	say(fmt.Sprintf("%s: permitted %v, effective %v, bounding %v, ambient %v, securebits %#x, no_new_privs %d %v\n",
+		what, permitted, effective, bound, ambient, bits, noNewPrivs, err))
 }
 
 // playPrivileges goes through what the monitor does with its privileges, as root.
@@ -135,10 +136,10 @@ func TestPrivileges(t *testing.T) {
 	testenv.Must(t, err)
 	const locked = 0xef // all of capabilities(7), and their locks; see cap.ModeNoPriv
 	want := strings.Join([]string{
-		"cleared: permitted true, effective false, bounding true, ambient true, securebits 0x0 <nil>",
-		"with: permitted true, effective true, bounding true, ambient true, securebits 0x0 <nil>",
-		"after: permitted true, effective false, bounding true, ambient true, securebits 0x0 <nil>",
-		fmt.Sprintf("dropped: permitted false, effective false, bounding false, ambient false, securebits %#x <nil>\n", locked),
+		"cleared: permitted true, effective false, bounding true, ambient true, securebits 0x0, no_new_privs 0 <nil>",
+		"with: permitted true, effective true, bounding true, ambient true, securebits 0x0, no_new_privs 0 <nil>",
+		"after: permitted true, effective false, bounding true, ambient true, securebits 0x0, no_new_privs 0 <nil>",
+		fmt.Sprintf("dropped: permitted false, effective false, bounding false, ambient false, securebits %#x, no_new_privs 1 <nil>\n", locked),
 	}, "\n")
 	if string(out) != want {
 		t.Errorf("got\n%swant\n%s", out, want)

@@ -124,11 +124,7 @@ func Drop() error {
 			return fmt.Errorf("drop bounding set: %w", err)
 		}
 	}
-	// An ambient capability goes with the permitted one; saying so costs nothing.
-	// The kernel refuses where the securebits just locked forbid the ambient set.
-	if err := cap.ResetAmbient(); err != nil && !setpcap {
-		return fmt.Errorf("drop ambient capabilities: %w", err)
-	}
+	// The ambient set goes with the permitted one (capabilities(7)).
 	if err := cap.NewSet().SetProc(); err != nil {
 		return fmt.Errorf("drop capabilities: %w", err)
 	}

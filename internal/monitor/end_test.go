@@ -1,14 +1,16 @@
 package monitor
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"strings"
 	"testing"
 
-	"maas-netmon/internal/cli"
-
 	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/cli"
+	"maas-netmon/privsep"
 )
 
 type writer []byte
@@ -47,6 +49,21 @@ func TestParserEnded(t *testing.T) {
 	} {
 		if status := cli.PrintError(io.Discard, parserEnded(c.how, c.stopped || c.ended, c.ended)); status != c.status {
 			t.Errorf("%#x, stopped %v, ended %v: exit status %d, want %d", c.how, c.stopped, c.ended, status, c.status)
+		}
+	}
+}
+
+// Whatever ends the monitor, the parser does not go on without it. One that has ended itself, or is
+// about to, is not killed at once: how it ended is what the user wants to know.
+func TestParserIsKilled(t *testing.T) {
+	for cause, want := range map[error]bool{
+		io.EOF: false, unix.EPIPE: false, errStopped: true, unexpected(privsep.Message{}): true, errors.New("another"): true,
+	} {
+		p := &falseParser{}
+		m := &monitor{phase: draining, child: p}
+		_ = m.end(cause)
+		if p.killed != want {
+			t.Errorf("%v: killed at once: %v, want %v", cause, p.killed, want)
 		}
 	}
 }

@@ -20,6 +20,7 @@ type falseParser struct {
 	asked     int  // the question that it was asked last, -1 for none
 	questions int
 	closed    bool
+	killed    bool
 }
 
 func (p *falseParser) Send(m privsep.Message) error {
@@ -41,7 +42,7 @@ func (p *falseParser) SendFD(privsep.Message, int, time.Duration) error { return
 func (p *falseParser) Receive(time.Duration) (privsep.Message, error) {
 	return privsep.Message{}, io.EOF
 }
-func (p *falseParser) Kill()                          {}
+func (p *falseParser) Kill()                          { p.killed = true }
 func (p *falseParser) KilledByPID() bool              { return false }
 func (p *falseParser) Wait() (unix.WaitStatus, error) { return 0, nil }
 
@@ -67,8 +68,10 @@ func FuzzConversation(f *testing.F) {
 	f.Add(uint8(1), []byte{opTick, opAnswer, opTick, opTick, opTick})
 	f.Add(uint8(3), []byte{opStats, opAnswer, opAnswer, opAnswer, opStop, opAnswer, opAnswer, opAnswer})
 	f.Add(uint8(2), []byte{opFull, opTick, opRead, opTick, opAnswer, opAnswer})
-	f.Add(uint8(2), []byte{opTick, opAnswer, opMessage, byte(privsep.Pong), 0})
-	f.Add(uint8(0), []byte{opMessage, byte(privsep.End), 0, opMessage, byte(privsep.End), 0})
+	f.Add(uint8(2), []byte{opTick, opAnswer, opMessage, byte(privsep.Pong - 1), 0})
+	f.Add(uint8(2), []byte{opMessage, byte(privsep.Pong - 1), 0})
+	f.Add(uint8(1), []byte{opTick, opAnswer, opMessage, byte(privsep.Pong - 1), 1})
+	f.Add(uint8(0), []byte{opMessage, byte(privsep.End - 1), 0, opMessage, byte(privsep.End - 1), 0})
 	f.Add(uint8(2), []byte{opTick, opStop, opAnswer, opAnswer, opAnswer, opAnswer})
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {

@@ -77,7 +77,7 @@ func openMetrics(path, text string) (_ *metricsFile, err error) {
 
 // create makes a file for this process alone, and locks it.
 func (f *metricsFile) create() (fd int, name string, err error) {
-	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC
 	// A process in another PID namespace may have the same number.
 	for n := range 100 {
 		name = fmt.Sprintf(".%s.%d.%d", f.name, os.Getpid(), n)

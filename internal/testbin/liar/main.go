@@ -68,10 +68,10 @@ var lies = map[string]lie{
 
 	// Gone without being gone.
 	"shutdown-late": {parserproc.Reading, func(l *liar) { _ = l.conn.CloseWrite() }},
-	"close":      {parserproc.Started, func(l *liar) { _ = l.conn.Close() }},
-	"shutdown":   {parserproc.Started, func(l *liar) { _ = l.conn.CloseWrite() }},
-	"close-late": {parserproc.Reading, func(l *liar) { _ = l.conn.Close() }},
-	"empty":      {parserproc.Confined, func(l *liar) { l.write() }},
+	"close":         {parserproc.Started, func(l *liar) { _ = l.conn.Close() }},
+	"shutdown":      {parserproc.Started, func(l *liar) { _ = l.conn.CloseWrite() }},
+	"close-late":    {parserproc.Reading, func(l *liar) { _ = l.conn.Close() }},
+	"empty":         {parserproc.Confined, func(l *liar) { l.write() }},
 
 	// Messages that are none.
 	"short":      {parserproc.Confined, func(l *liar) { l.write(hello()[:privsep.MessageLen-1]...) }},
