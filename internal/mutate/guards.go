@@ -10,12 +10,27 @@ const (
 	byRound      = "./internal/monitor ^(TestSilence|TestAnswers|TestStoppedTogether|TestUnsent|FuzzConversation)$"
 	byFiles      = "./internal/monitor ^(TestSpareFiles|TestMetricsFileFails)$"
 	byMessages   = "./privsep ^(Test.*Receive.*|TestDecode.*|TestMessage.*|Fuzz.*)$"
+	byThief      = "./privsep ^(TestThief|TestNoWay)$"
+	bySnap       = "./integration ^(TestSnap|TestSnapStoppedParser|TestDieWithParent)$"
 	byStatus     = "./integration ^(TestConfinedAsStarted|TestStartedAsRoot|TestFileCapability)$"
 )
 
 // guards are the protective acts of the sandbox, of privsep, and of both processes: each
 // restriction, flag, limit and comparison.
 var guards = []guard{
+	// How the parser is started and ended, and by whom.
+	{"parser executed from a readable file", "privsep/start.go", "if !readable(self) {\n\t\treturn", "if true {\n\t\treturn", byThief},
+	{"copy in memory is readable", "privsep/start.go", "unix.Fchmod(fd, 0o111)", "unix.Fchmod(fd, 0o555)", byThief},
+	{"parser started with the real group", "privsep/start.go", "Gid: uint32(gid), NoSetGroups", "Gid: uint32(gid*0 + os.Getgid()), NoSetGroups", byThief},
+	{"monitor keeps the saved group", "privsep/privsep.go", "syscall.Setresgid(gid, gid, gid)", "syscall.Setresgid(gid, gid, -1)", byThief},
+	{"parser keeps the other group", "privsep/preinit.c", "\tleave_group();\n\tneed_proc();", "\tneed_proc();", byThief},
+	{"stopped parser is not killed where pidfd_send_signal is refused", "privsep/start.go", "c.byPID = err == unix.EPERM ||", "c.byPID = err == unix.ENXIO ||", bySnap},
+	{"program outlives its starter", "privsep/privsep.go", "unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM)", "unix.PR_SET_PDEATHSIG, uintptr(0)", bySnap},
+	{"parser with a capability", "internal/parserproc/run.go", "if capErr != nil {\n\t\treturn", "if false {\n\t\treturn", "./internal/parserproc ^TestCapableParser$"},
+	{"user 0 without Landlock", "internal/monitor/user.go", "!userZero || landlock > 0", "true", "./internal/monitor ^TestUserZeroNeedsLandlock$"},
+	{"kill of any process", "sandbox/rules.go", "eq(0, g.KillPID), ", "", byPolicy},
+	{"kill by any signal", "sandbox/rules.go", ", eq(1, int(unix.SIGKILL))", "", byPolicy},
+
 	// Which calls, with which arguments.
 	{"mmap executable", "sandbox/rules.go", "bitsClear(2, unix.PROT_EXEC), bitsWithin(3, anonymous), eq(4, -1)", "bitsWithin(3, anonymous), eq(4, -1)", byPolicy},
 	{"mmap executable, 32 bits of descriptor", "sandbox/rules.go", "bitsClear(2, unix.PROT_EXEC), bitsWithin(3, anonymous), eq(4, 0xffffffff)", "bitsWithin(3, anonymous), eq(4, 0xffffffff)", byPolicy},
