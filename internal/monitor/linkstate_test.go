@@ -105,3 +105,31 @@ func TestManyFlaps(t *testing.T) {
 		t.Errorf("at last: %v, %d flaps of 40000", messages, flaps+n)
 	}
 }
+
+// --match selects Ethernet interfaces by each of their names, and nothing else.
+func TestMatchedName(t *testing.T) {
+	ethernet := func(name string, alt ...string) linkmon.Link {
+		return linkmon.Link{Name: name, Alt: alt, Type: unix.ARPHRD_ETHER}
+	}
+	gone := ethernet("eth0")
+	gone.Gone = true
+	for _, c := range []struct {
+		link     linkmon.Link
+		patterns []string
+		want     string
+	}{
+		{ethernet("eth0"), []string{"*"}, "eth0"},
+		{ethernet("eth0"), []string{"wlan*", "eth?"}, "eth0"},
+		{ethernet("eth10"), []string{"eth?"}, ""},
+		{ethernet("eth0", "uplink"), []string{"up*"}, "uplink"},
+		{ethernet("eth0", "uplink"), []string{"*"}, "eth0"},
+		{ethernet("eth0"), nil, ""},
+		{gone, []string{"*"}, ""},
+		{linkmon.Link{Name: "lo", Type: unix.ARPHRD_LOOPBACK}, []string{"*"}, ""},
+		{linkmon.Link{Name: "tun0", Type: unix.ARPHRD_NONE}, []string{"*"}, ""},
+	} {
+		if got := matchedName(c.patterns, c.link); got != c.want {
+			t.Errorf("%v of %+v: %q, want %q", c.patterns, c.link, got, c.want)
+		}
+	}
+}

@@ -43,7 +43,7 @@ func (m *monitor) assign(l linkmon.Link) {
 	used, size := 0, 0
 	for _, f := range m.ifaces {
 		switch {
-		case f.bound == l.Index, f.pooled && f.target == l.Index, !f.pooled && l.Called(f.name):
+		case f.bound == l.Index, f.pooled && f.target == l.Index:
 			return
 		case !f.pooled:
 			continue

@@ -1,6 +1,6 @@
 // Command mutate shows that the tests are worth something: it breaks each rule of parser,
 // tracker, report and files once, as listed in mutants.go, and each protective act, as listed
-// in guards.go, and sees whether a test fails.
+// in guards.go and links.go, and sees whether a test fails.
 //
 //	go run ./internal/mutate            all of them
 //	go run ./internal/mutate PATTERN    those whose rule or file contains PATTERN
@@ -61,7 +61,7 @@ func run(pattern string) error {
 	for _, m := range mutants {
 		all = append(all, guard{m.rule, m.file, m.old, m.new, ""})
 	}
-	all = slices.DeleteFunc(append(all, guards...), func(m guard) bool { return !strings.Contains(m.rule+" "+m.file, pattern) })
+	all = slices.DeleteFunc(slices.Concat(all, guards, linkGuards), func(m guard) bool { return !strings.Contains(m.rule+" "+m.file, pattern) })
 	passed := map[string]bool{}
 	for _, m := range all {
 		if passed[m.by] {

@@ -1,0 +1,33 @@
+package main
+
+// Tests of what happens to interfaces.
+const (
+	byLinkmon   = "./linkmon ^Test(ChangesWhileMessagesAreLost|Table|Answer|Complete|ListAfterUnreadAnswer|Decode|Changes)$"
+	byLinkState = "./internal/monitor ^Test(LinkState|ManyFlaps|ConditionOf|MatchedName)$"
+	byRebinding = "./integration ^Test(ReplacedWithoutMessages|DeletedWithoutMessages|RenamedAwayAndBack)$"
+	byMatch     = "./integration ^Test(Match|MatchNameFirst|MatchAndInterface|MatchPoolExhausted|AlternativeName|WrongNames|ManySIGUSR1)$"
+)
+
+// linkGuards are the rules by which sockets follow interfaces.
+var linkGuards = []guard{
+	{"link: a lost message is ignored", "linkmon/monitor.go", "\t\t\tm.lost = true\n\t\t\tcontinue", "\t\t\tcontinue", byLinkmon},
+	{"link: the list is asked for while the queue is congested", "linkmon/monitor.go", "if !pending {", "if pending || !pending {", byLinkmon},
+	{"link: an interrupted list is complete", "linkmon/lister.go", "a.err == nil && !a.interrupted", "a.err == nil", byLinkmon},
+	{"link: an unread answer stays", "linkmon/lister.go", "err := l.drain(); err != nil", "err := error(nil); err != nil", byLinkmon},
+	{"link: EBUSY is the end", "linkmon/lister.go", "unix.EBUSY, unix.ENOBUFS", "unix.ENOBUFS", byLinkmon},
+	{"link: what is not listed stays", "linkmon/linkmon.go", "if !there[index] {", "if !there[index] && false {", byLinkmon},
+	{"link: old alternative names stay", "linkmon/linkmon.go", "append(old.Alt[:len(old.Alt):len(old.Alt)], old.Name)", "[]string{old.Name}", byLinkmon},
+	{"link: a wireless event takes the state away", "linkmon/linkmon.go", "\t\t\twhole = false\n", "", byLinkmon},
+	{"link: every flap is reported", "internal/monitor/linkstate.go", "s.flaps == 0 || s.exhausted", "s.flaps == 0 || false && s.exhausted", byLinkState},
+	{"link: flaps are not counted", "internal/monitor/linkstate.go", "\t\ts.flaps++\n", "\t\ts.flaps = 1\n", byLinkState},
+	{"link: any type is Ethernet", "internal/monitor/linkstate.go", "case !capture.Ethernet(l.Type):", "case !capture.Ethernet(l.Type) && false:", byLinkState},
+	{"link: not bound again", "internal/monitor/iface.go", "err = f.socket.Bind(index)", "if f.bound != index {\n\t\t\terr = f.socket.Bind(index)\n\t\t}", byRebinding},
+	{"link: bindings are never compared", "internal/monitor/iface.go", "\tm.update(truth)\n", "", byRebinding},
+	{"link: rebound is not counted", "internal/monitor/iface.go", "\tf.counters.Rebound++\n", "", byRebinding},
+	{"link: a renamed interface is heard on", "internal/monitor/iface.go", "f.socket.Mute(f.bound)", "error(nil)", byRebinding},
+	{"link: loopback matches", "internal/monitor/find.go", "l.Type != unix.ARPHRD_ETHER", "l.Type != unix.ARPHRD_ETHER && l.Type != unix.ARPHRD_LOOPBACK", byLinkState},
+	{"link: an INTERFACE that matches is watched twice", "internal/monitor/pool.go", "case f.bound == l.Index, f.pooled", "case f.pooled", byMatch},
+	{"link: a socket is bound before the parser knows the name", "internal/monitor/iface.go", "f.name == \"\" || f.pooled && f.told != f.name", "f.name == \"\"", byMatch},
+	{"link: bindings of an interface that went away stay", "internal/parserproc/loop.go", "\t\tp.table.Forget(index)\n", "", byMatch},
+	{"link: SIGUSR1 always logs", "internal/monitor/loop.go", "wait <= 0 {", "true || wait <= 0 {", byMatch},
+}
