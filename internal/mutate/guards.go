@@ -141,9 +141,9 @@ var guards = []guard{
 	{"a symbolic link is taken for a spare file", "internal/monitor/metrics.go", "unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK", "unix.O_RDONLY|unix.O_NONBLOCK", byFiles},
 
 	// The monitor from its start to its end.
-	{"dumpable while it has the capability", "internal/monitor/privileged.go", "\tif err := sandbox.SetUndumpable(); err != nil {\n\t\treturn nil, cli.Unconfined(err)\n\t}\n\tif err := sandbox.ClearEffective()", "\tif err := sandbox.ClearEffective()", "./integration ^TestSameUserCannotTakeTheSocketAtStart$"},
+	{"dumpable while it has the capability", "internal/monitor/privileged.go", "\tif err := sandbox.SetUndumpable(); err != nil {\n\t\treturn p, cli.Unconfined(err)\n\t}\n\tif err := sandbox.ClearEffective()", "\tif err := sandbox.ClearEffective()", "./integration ^TestSameUserCannotTakeTheSocketAtStart$"},
 	{"dumpable monitor", "sandbox/sandbox.go", "\tif err := SetUndumpable(); err != nil {\n\t\treturn layers, nil, err\n\t}\n", "", "./sandbox ^TestMonitorLayers$"},
-	{"all capabilities for one call", "internal/monitor/privileged.go", "\tif err := sandbox.ClearEffective(); err != nil {\n\t\treturn nil, cli.Unconfined(err)\n\t}\n", "", "./integration ^TestOneCapabilityForOneCall$"},
+	{"all capabilities for one call", "internal/monitor/privileged.go", "\tif err := sandbox.ClearEffective(); err != nil {\n\t\treturn p, cli.Unconfined(err)\n\t}\n", "", "./integration ^TestOneCapabilityForOneCall$"},
 	{"the privileges stay", "internal/monitor/privileged.go", "dropErr := sandbox.Drop()", "dropErr := error(nil)", byStatus},
 	{"stray descriptors stay", "internal/monitor/privileged.go", "err := privsep.CloseStray(cli.InputFD(o.Input))", "err := error(nil)", "./integration ^TestDescriptors$"},
 	{"the parser's word is enough", "internal/monitor/start.go", "m.inspection, err = sandbox.Inspect(m.child.Pid())", "m.inspection, err = sandbox.Inspection{}, nil", "./integration ^TestLyingParser$/^(unconfined|hidden|dumpable)$"},
