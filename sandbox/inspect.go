@@ -201,7 +201,7 @@ func (s status) check(pid int, tid string, self status) error {
 		}
 	}
 	if state := s.fields["State"]; state == "" || strings.ContainsAny(state[:1], "ZX") {
-		return fmt.Errorf("State is %q: it has ended", state)
+		return fmt.Errorf("the parser has ended: State is %q", state)
 	}
 	return nil
 }
