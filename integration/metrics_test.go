@@ -49,6 +49,8 @@ func TestMetricsFile(t *testing.T) {
 		`maas_netmon_frame_bytes_total{interface="va"} 60`, `maas_netmon_dropped_total{interface="va"} 0`,
 		`maas_netmon_new_total{interface="va"} 1`, `maas_netmon_new_total{interface="lo"} 0`, `maas_netmon_bindings{interface="va"} 1`, `maas_netmon_bindings{interface="lo"} 0`,
 		"# TYPE maas_netmon_bindings gauge",
+		`maas_netmon_interface_up{interface="va"} 1`, `maas_netmon_flaps_total{interface="va"} 0`,
+		"maas_netmon_max_bindings 262144",
 	} {
 		if !strings.Contains(string(text), want+"\n") {
 			t.Errorf("no %q in\n%s", want, text)

@@ -23,7 +23,7 @@ func TestLikeTcpdump(t *testing.T) {
 	testenv.Require(t, testenv.Tcpdump)
 	t.Parallel()
 	a, b := rawPair(t)
-	live := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	live := testenv.Watch(t, a.Namespace, testenv.Options{}, "--moved-interval", "0", a.Name)
 	file := testenv.Start(t, a.Namespace, testenv.Options{Stdin: tcpdump(t, a)}, "-i", "-")
 	port := b.Port(t)
 	begun := file.Lines.Expect(testenv.IP(fence))

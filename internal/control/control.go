@@ -33,6 +33,8 @@ type Counters struct {
 	// Rebound is how often the socket was not bound to the interface of its name and no message
 	// had told. The monitor counts it; it is in no message.
 	Rebound uint64
+	// Flaps is how often the state of the interface changed. The monitor's own, too.
+	Flaps uint64
 
 	Position uint64 // how many bytes of a file are behind; not logged
 }
@@ -65,6 +67,7 @@ var Table = [...]Counter{
 	{Name: "bindings", Metric: "bindings", Help: "Bindings in the table.", Of: func(c *Counters) *uint64 { return &c.Bindings }},
 	{Name: "packets_dropped", Metric: "packets_dropped_total", Help: "Packets of -v that were not printed for lack of room, of all interfaces.", Of: func(c *Counters) *uint64 { return &c.PacketsDropped }},
 	{Name: "rebound", Metric: "rebound_total", Help: "Times that the socket was not bound to the interface of the name.", Own: true, Of: func(c *Counters) *uint64 { return &c.Rebound }},
+	{Metric: "flaps_total", Help: "Changes of the interface's state: absent, down, without carrier, up.", Own: true, Of: func(c *Counters) *uint64 { return &c.Flaps }},
 	{Of: func(c *Counters) *uint64 { return &c.Position }},
 }
 

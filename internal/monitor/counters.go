@@ -54,7 +54,7 @@ func (m *monitor) handleCounters(c control.Counters) error {
 	complete := m.round.answer(len(m.ifaces))
 	f.drops.add(c.Dropped-f.counters.Dropped, "frames lost, the ring was full", "interface", f.name)
 	m.evicted.pending += c.Evicted - f.counters.Evicted
-	c.Rebound = f.counters.Rebound // the monitor's own
+	c.Rebound, c.Flaps = f.counters.Rebound, f.counters.Flaps // the monitor's own
 	f.counters = c
 	if m.input != nil && m.input.shown && m.phase == running {
 		m.input.show(c.Position)
@@ -70,7 +70,7 @@ func (m *monitor) handleCounters(c control.Counters) error {
 		m.logCounters()
 	}
 	if m.metrics != nil {
-		m.metrics.write(metrics(m.ifaces))
+		m.metrics.write(metrics(m.ifaces, m.maxBindings))
 	}
 	m.confirm()
 	switch m.phase {

@@ -161,6 +161,9 @@ func (m *monitor) unbind(f *iface) {
 
 // report logs a change of an interface's condition, if it is due.
 func (m *monitor) report(f *iface, now condition, l linkmon.Link) {
+	if f.link.existed && now != f.link.now {
+		f.counters.Flaps++
+	}
 	messages, flaps := f.link.next(now, time.Now())
 	f.log(messages, flaps, l)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -162,8 +163,12 @@ func (f *metricsFile) remove() {
 	_ = unix.Unlinkat(f.dir, f.spare, 0)
 }
 
-// metrics returns the counters in Prometheus's text format.
-func metrics(ifaces []*iface) string {
+// started is when the process started.
+var started = time.Now()
+
+// metrics returns the counters, the state of each interface and what is constant in Prometheus's text
+// format.
+func metrics(ifaces []*iface, maxBindings int) string {
 	var b strings.Builder
 	label := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 	for _, c := range control.Table {
@@ -182,5 +187,26 @@ func metrics(ifaces []*iface) string {
 			fmt.Fprintf(&b, "maas_netmon_%s{interface=\"%s\"} %d\n", c.Metric, label.Replace(f.name), *c.Of(&f.counters))
 		}
 	}
+	gauge := func(name, help string) {
+		fmt.Fprintf(&b, "# HELP maas_netmon_%s %s\n# TYPE maas_netmon_%s gauge\n", name, help, name)
+	}
+	gauge("interface_up", "Whether the interface is there, up and has a carrier: 1, otherwise 0.")
+	for _, f := range ifaces {
+		if f.free() || f.socket == nil { // a file has no state
+			continue
+		}
+		value := 0
+		if f.link.now == up {
+			value = 1
+		}
+		fmt.Fprintf(&b, "maas_netmon_interface_up{interface=\"%s\"} %d\n", label.Replace(f.name), value)
+	}
+	gauge("max_bindings", "The number of bindings that the table holds at most.")
+	fmt.Fprintf(&b, "maas_netmon_max_bindings %d\n", maxBindings)
+	gauge("start_time_seconds", "When the program started, in seconds since 1970.")
+	fmt.Fprintf(&b, "maas_netmon_start_time_seconds %d\n", started.Unix())
+	gauge("build_info", "The version of the program and of the Go that built it: always 1.")
+	version, golang, _ := strings.Cut(cli.BuildVersion(), " ")
+	fmt.Fprintf(&b, "maas_netmon_build_info{version=\"%s\",goversion=\"%s\"} 1\n", label.Replace(version), label.Replace(golang))
 	return b.String()
 }

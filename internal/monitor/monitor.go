@@ -92,7 +92,7 @@ func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 	}
 	var file *metricsFile
 	if o.MetricsFile != "" {
-		if file, err = openMetrics(o.MetricsFile, metrics(ifaces)); err != nil {
+		if file, err = openMetrics(o.MetricsFile, metrics(ifaces, o.MaxBindings)); err != nil {
 			return err
 		}
 		defer file.remove()
@@ -101,6 +101,7 @@ func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 	o.Colour = o.Format == cli.FormatText && !env.NoColour && isTerminal(unix.Stdout)
 	m := newMonitor(ifaces, p.links, manager, signals)
 	m.metrics, m.statsInterval, m.hooks, m.userZero = file, o.StatsInterval, hooks, p.userZero
+	m.maxBindings = o.MaxBindings
 	return m.run(o)
 }
 
@@ -212,14 +213,15 @@ type monitor struct {
 	inputEnded bool             // the parser has read all of the input
 	deadline   <-chan time.Time // for the parser's end, once it is draining
 
-	child    parserProcess
-	links    *links       // nil for a file
-	input    *input       // nil for interfaces
-	manager  *manager     // nil without one
-	metrics  *metricsFile // nil without one
-	checking bool         // the option --check
-	userZero bool         // of the machine, see isUserZero
-	hooks    Hooks
+	child       parserProcess
+	links       *links       // nil for a file
+	input       *input       // nil for interfaces
+	manager     *manager     // nil without one
+	metrics     *metricsFile // nil without one
+	maxBindings int
+	checking    bool // the option --check
+	userZero    bool // of the machine, see isUserZero
+	hooks       Hooks
 
 	signals  <-chan os.Signal
 	usr1     chan os.Signal // asks for the counters
