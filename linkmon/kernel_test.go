@@ -33,7 +33,7 @@ func open(t *testing.T) (*testenv.Namespace, *Monitor, context.Context) {
 		return err
 	}))
 	t.Cleanup(func() { m.Close() })
-	testenv.Must(t, m.conn.SetReadDeadline(time.Now().Add(testenv.Patience)))
+	testenv.Must(t, m.conn.SetReadDeadline(time.Now().Add(6*testenv.Patience)))
 	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 	t.Cleanup(cancel)
 	return ns, m, ctx
