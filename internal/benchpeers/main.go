@@ -32,6 +32,7 @@ func main() {
 	to := flag.String("sendto", "", "only send, from this interface: for profiles")
 	rate := flag.Int("rate", 0, "with -sendto: frames a second, 0 as fast as it can")
 	frames := flag.Int("frames", 1_000_000, "with -sendto: how many")
+	hosts := flag.Int("hosts", 256, "with -sendto: from how many hosts")
 	flag.Parse()
 	err := func() error {
 		if *to != "" {
@@ -40,7 +41,7 @@ func main() {
 				return err
 			}
 			defer s.close()
-			_, err = s.send(0, 256, *frames, *rate)
+			_, err = s.send(0, *hosts, *frames, *rate)
 			return err
 		}
 		if *drained != "" {
