@@ -273,7 +273,7 @@ func FuzzFrameToLine(f *testing.F) {
 				t.Errorf("%s is no host's", text)
 			}
 		}
-		if text := string(report.AppendPacket(nil, &arp, parser.EthernetIPv4, true, 0, time.UTC)); !strings.HasSuffix(text, "\n\n") || strings.Count(text, "\n\n") != 1 {
+		if text := string(report.AppendPacket(nil, &arp, parser.EthernetIPv4, true, "", 0, time.UTC)); !strings.HasSuffix(text, "\n\n") || strings.Count(text, "\n\n") != 1 {
 			t.Errorf("%q is not one block of lines", text)
 		}
 	})
@@ -339,7 +339,7 @@ func FuzzReport(f *testing.F) {
 				t.Errorf("%q: %v", text, err)
 			}
 		}
-		human := string(report.AppendText(nil, &e, ifname, false))
+		human := string(report.AppendText(nil, &e, ifname, false, time.UTC))
 		if strings.IndexByte(human, '\n') != len(human)-1 {
 			t.Errorf("not one line: %q", human)
 		}

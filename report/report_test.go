@@ -86,11 +86,21 @@ func TestJSONGolden(t *testing.T) {
 func TestTextGolden(t *testing.T) {
 	var plain, coloured []byte
 	for _, e := range events {
-		plain = report.AppendText(plain, &e.Event, e.ifname, false)
-		coloured = report.AppendText(coloured, &e.Event, e.ifname, true)
+		plain = report.AppendText(plain, &e.Event, e.ifname, false, time.UTC)
+		coloured = report.AppendText(coloured, &e.Event, e.ifname, true, time.UTC)
 	}
 	golden(t, "events.txt", plain)
 	golden(t, "events-coloured.txt", coloured)
+}
+
+// A line of one interface fits on a terminal of 80 columns.
+func TestTextWidth(t *testing.T) {
+	e := tracker.Event{Kind: tracker.Moved, VID: 4094, Addr: parser.Addr{255, 255, 255, 254}, MAC: macB, PreviousMAC: macA}
+	for _, e.Kind = range []tracker.Kind{tracker.New, tracker.Moved, tracker.Refreshed} {
+		if got := report.AppendText(nil, &e, "", false, time.UTC); len(got)-1 > 80 {
+			t.Errorf("%d columns: %s", len(got)-1, got)
+		}
+	}
 }
 
 func TestPacketGolden(t *testing.T) {
@@ -103,7 +113,7 @@ func TestPacketGolden(t *testing.T) {
 		switch v.Name {
 		case "request", "reply", "operation-zero", "operation-largest", "tag-inline-8100", "tag-vid-largest", "tag-priority-stripped", "tag-two-inline":
 			got = append(got, v.Name+"\n"...)
-			got = report.AppendPacket(got, &v.ARP, parser.EthernetIPv4, true, 1470159914, time.UTC)
+			got = report.AppendPacket(got, &v.ARP, parser.EthernetIPv4, true, "", 1470159914, time.UTC)
 		case "htype-ieee802", "ptype-other", "hlen-255", "plen-16":
 			var arp parser.ARP
 			types, err := parser.ParseForeign(&arp, v.Frame, v.Tag)
@@ -111,16 +121,24 @@ func TestPacketGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			got = append(got, v.Name+", no destination\n"...)
-			got = report.AppendPacket(got, &arp, types, false, 1470159914, time.UTC)
+			got = report.AppendPacket(got, &arp, types, false, "", 1470159914, time.UTC)
 		}
 	}
+	got = append(got, "of two interfaces\n"...)
+	got = report.AppendPacket(got, &parser.ARP{VID: 100}, parser.EthernetIPv4, true, "enp0s31f6np0-15", 1470159914, time.UTC)
 	golden(t, "packets.txt", got)
 }
 
-// The time of a packet is that of the zone.
-func TestPacketZone(t *testing.T) {
+// The time of a packet and of an event is that of the zone.
+func TestZone(t *testing.T) {
 	zone := time.FixedZone("", -4*60*60)
-	got := report.AppendPacket(nil, &parser.ARP{}, parser.EthernetIPv4, true, 1470159914, zone)
+	if got := string(report.AppendText(nil, &tracker.Event{Time: 1470103200}, "", false, zone)); !strings.HasPrefix(got, "22:00:00 ") {
+		t.Errorf("%s, want the time of day in the zone", got)
+	}
+	if got, want := string(report.AppendDate(nil, 1470103200, zone)), "Monday, 2016-08-01\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	got := report.AppendPacket(nil, &parser.ARP{}, parser.EthernetIPv4, true, "", 1470159914, zone)
 	want := "ARP observed at 2016-08-02 13:45:14:\n"
 	if !bytes.HasPrefix(got, []byte(want)) {
 		t.Errorf("%s, want %s", got, want)
@@ -204,7 +222,7 @@ func TestJSONNames(t *testing.T) {
 func TestTextNames(t *testing.T) {
 	e := events[0].Event
 	for c := range 256 {
-		got := report.AppendText(nil, &e, "e"+string([]byte{byte(c)})+"0", false)
+		got := report.AppendText(nil, &e, "e"+string([]byte{byte(c)})+"0", false, time.UTC)
 		if bytes.ContainsFunc(got[:len(got)-1], func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError }) {
 			t.Errorf("byte %#x reaches the terminal: %q", c, got)
 		}
@@ -218,8 +236,8 @@ func TestAppends(t *testing.T) {
 	e := events[5]
 	for name, got := range map[string]string{
 		"JSON":   string(report.AppendJSON([]byte("before"), &e.Event, e.ifname)),
-		"text":   string(report.AppendText([]byte("before"), &e.Event, e.ifname, true)),
-		"packet": string(report.AppendPacket([]byte("before"), &parser.ARP{}, parser.EthernetIPv4, true, 0, time.UTC)),
+		"text":   string(report.AppendText([]byte("before"), &e.Event, e.ifname, true, time.UTC)),
+		"packet": string(report.AppendPacket([]byte("before"), &parser.ARP{}, parser.EthernetIPv4, true, "", 0, time.UTC)),
 	} {
 		if !strings.HasPrefix(got, "before") || strings.Count(got, "before") != 1 {
 			t.Errorf("%s: %q", name, got)
@@ -233,8 +251,8 @@ func TestNoAllocation(t *testing.T) {
 	for _, e := range events {
 		if n := testing.AllocsPerRun(10, func() {
 			buf = report.AppendJSON(buf[:0], &e.Event, e.ifname)
-			buf = report.AppendText(buf[:0], &e.Event, e.ifname, true)
-			buf = report.AppendPacket(buf[:0], &parser.ARP{VID: 100}, parser.EthernetIPv4, true, e.Time, zone)
+			buf = report.AppendText(buf[:0], &e.Event, e.ifname, true, time.UTC)
+			buf = report.AppendPacket(buf[:0], &parser.ARP{VID: 100}, parser.EthernetIPv4, true, e.ifname, e.Time, zone)
 		}); n != 0 {
 			t.Errorf("%v: %v allocations", e, n)
 		}
@@ -257,7 +275,7 @@ func BenchmarkAppendText(b *testing.B) {
 	buf := make([]byte, 0, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = report.AppendText(buf[:0], &events[1].Event, "", true)
+		buf = report.AppendText(buf[:0], &events[1].Event, "", true, time.UTC)
 	}
 }
 
@@ -265,6 +283,6 @@ func BenchmarkAppendPacket(b *testing.B) {
 	buf := make([]byte, 0, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = report.AppendPacket(buf[:0], &parser.ARP{VID: 100, Operation: 1}, parser.EthernetIPv4, true, 1470159914, time.UTC)
+		buf = report.AppendPacket(buf[:0], &parser.ARP{VID: 100, Operation: 1}, parser.EthernetIPv4, true, "", 1470159914, time.UTC)
 	}
 }

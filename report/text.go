@@ -9,12 +9,13 @@ import (
 	"maas-netmon/tracker"
 )
 
-// Widths of the columns of AppendText, in characters.
+// Widths of the columns of AppendText, in characters. A line without an interface's name has at most
+// 80 columns, unless its frame had two VLAN tags or the line stands for several moves.
 const (
 	kindWidth = len("REFRESHED")
 	addrWidth = len("255.255.255.255")
-	vlanWidth = len("4095.4095")
-	nameWidth = 15 // IFNAMSIZ less the final zero, netdevice(7)
+	vlanWidth = len("4095") // longer with two tags
+	nameWidth = 15          // IFNAMSIZ less the final zero, netdevice(7)
 )
 
 // Colours of the events: new bindings are green, possible takeovers red and bold, refreshed
@@ -26,13 +27,19 @@ const (
 	colourOff       = "\x1b[0m"
 )
 
+// AppendDate appends the date in the zone, at a time in seconds since the Unix epoch, as a line to dst,
+// and returns the result. The lines of AppendText have the time of day alone.
+func AppendDate(dst []byte, seconds int64, zone *time.Location) []byte {
+	return time.Unix(seconds, 0).In(zone).AppendFormat(dst, "Monday, 2006-01-02\n")
+}
+
 // AppendText appends an event to dst as one line of aligned columns for people, including its
-// newline, and returns the result: time in UTC, event, protocol address, hardware address, VLAN
-// IDs (outer.inner if there are two, - if there is none), the name of the interface unless it
+// newline, and returns the result: time of day in the zone, event, protocol address, hardware address,
+// VLAN IDs (outer.inner if there are two, - if there is none), the name of the interface unless it
 // is empty, and for [tracker.Moved] the previous hardware address, and the number of moves if
 // there is more than one. colour is for a terminal and colours the word for the event.
-func AppendText(dst []byte, e *tracker.Event, ifname string, colour bool) []byte {
-	dst = time.Unix(e.Time, 0).UTC().AppendFormat(dst, "2006-01-02T15:04:05Z  ")
+func AppendText(dst []byte, e *tracker.Event, ifname string, colour bool, zone *time.Location) []byte {
+	dst = time.Unix(e.Time, 0).In(zone).AppendFormat(dst, time.TimeOnly+" ")
 
 	start := len(dst)
 	if colour {
@@ -44,13 +51,13 @@ func AppendText(dst []byte, e *tracker.Event, ifname string, colour bool) []byte
 	if colour {
 		dst = append(dst, colourOff...)
 	}
-	dst = appendSpaces(dst, kindWidth-width+2)
+	dst = appendSpaces(dst, kindWidth-width+1)
 
 	start = len(dst)
 	dst = e.Addr.AppendTo(dst)
-	dst = appendSpaces(dst, addrWidth-(len(dst)-start)+2)
+	dst = appendSpaces(dst, addrWidth-(len(dst)-start)+1)
 	dst = e.MAC.AppendTo(dst)
-	dst = append(dst, "  vlan "...)
+	dst = append(dst, ' ')
 
 	start = len(dst)
 	if e.VID == 0 {
@@ -62,23 +69,19 @@ func AppendText(dst []byte, e *tracker.Event, ifname string, colour bool) []byte
 		dst = append(dst, '.')
 		dst = strconv.AppendUint(dst, uint64(e.InnerVID), 10)
 	}
-	width = len(dst) - start
+	padding := max(vlanWidth-(len(dst)-start), 0)
 	if ifname != "" {
-		dst = appendSpaces(dst, vlanWidth-width+2)
+		dst = appendSpaces(dst, padding+1)
 		start = len(dst)
 		dst = appendName(dst, ifname)
-		width = len(dst) - start
+		padding = max(nameWidth-(len(dst)-start), 0)
 	}
 	if e.Kind == tracker.Moved {
-		if ifname != "" {
-			dst = appendSpaces(dst, nameWidth-width+2)
-		} else {
-			dst = appendSpaces(dst, vlanWidth-width+2)
-		}
-		dst = append(dst, "was "...)
+		dst = appendSpaces(dst, padding)
+		dst = append(dst, " was "...)
 		dst = e.PreviousMAC.AppendTo(dst)
 		if e.Moves > 1 {
-			dst = append(dst, "  ("...)
+			dst = append(dst, " ("...)
 			dst = strconv.AppendUint(dst, uint64(e.Moves), 10)
 			dst = append(dst, " moves)"...)
 		}
@@ -117,13 +120,18 @@ func appendSpaces(dst []byte, n int) []byte {
 
 // AppendPacket appends an ARP packet of any types, seen at a time in seconds since the Unix epoch, to
 // dst as the block of lines that `observe-arp -v` printed for it, including the empty line at its end,
-// and returns the result. The time is that of the zone. A second VLAN ID, which observe-arp did not
-// know, has a line of its own. destination is false for a packet whose frame was captured without its
+// and returns the result. The time is that of the zone. The name of the interface, unless it is empty,
+// and a second VLAN ID, which observe-arp did not know, have a line of their own. destination is false for a packet whose frame was captured without its
 // destination.
-func AppendPacket(dst []byte, arp *parser.ARP, types parser.Types, destination bool, seconds int64, zone *time.Location) []byte {
+func AppendPacket(dst []byte, arp *parser.ARP, types parser.Types, destination bool, ifname string, seconds int64, zone *time.Location) []byte {
 	dst = append(dst, "ARP observed at "...)
 	dst = time.Unix(seconds, 0).In(zone).AppendFormat(dst, time.DateTime)
 	dst = append(dst, ":\n"...)
+	if ifname != "" {
+		dst = append(dst, "              Interface: "...)
+		dst = appendName(dst, ifname)
+		dst = append(dst, '\n')
+	}
 	if arp.VID != 0 {
 		dst = appendVID(dst, "   802.1q VLAN ID (VID): ", arp.VID)
 	}

@@ -49,6 +49,7 @@ type reading struct {
 	dropped uint64           // packets that were not printed for lack of room
 	text    bool             // format of events
 	colour  bool             // of text
+	date    date             // of the last line of text
 	verbose bool             // packets, too
 	events  [2]tracker.Event // room for those of one packet
 
@@ -250,10 +251,21 @@ func (p *reading) handle(f *capture.Frame) {
 	}
 }
 
+// A date is a day in the local time zone.
+type date struct {
+	year  int
+	month time.Month
+	day   int
+}
+
 // line appends the line of an event to the output.
 func (p *reading) line(e *tracker.Event) {
 	if p.text {
-		p.out.buf = report.AppendText(p.out.buf, e, p.names[e.Interface], p.colour)
+		if year, month, day := time.Unix(e.Time, 0).Date(); p.date != (date{year, month, day}) {
+			p.date = date{year, month, day}
+			p.out.buf = report.AppendDate(p.out.buf, e.Time, time.Local)
+		}
+		p.out.buf = report.AppendText(p.out.buf, e, p.names[e.Interface], p.colour, time.Local)
 	} else {
 		p.out.buf = report.AppendJSON(p.out.buf, e, p.names[e.Interface])
 	}
@@ -267,7 +279,7 @@ func (p *reading) packet(arp *parser.ARP, types parser.Types, f *capture.Frame) 
 		p.dropped++
 		return
 	}
-	p.out.buf = report.AppendPacket(p.out.buf, arp, types, !f.Cooked, f.Seconds, time.Local)
+	p.out.buf = report.AppendPacket(p.out.buf, arp, types, !f.Cooked, p.names[f.Source], f.Seconds, time.Local)
 	p.limit.take(packetLines)
 }
 
