@@ -86,7 +86,7 @@ func TestMatchAndInterface(t *testing.T) {
 	t.Parallel()
 	ns := rebindPair(t)
 	p := testenv.Start(t, ns, testenv.Options{}, "--match", "v[ax]", "--match", "eth*", "va")
-	waits := p.Log.Expect(testenv.Holds(`msg="no interface matches, waiting for one" match=eth*`))
+	waits := p.Log.Expect(testenv.Holds(`level=WARN msg="no interface matches, waiting for one" match=eth*`))
 	p.Ready(t)
 	heardOn(t, ns, p, "va", "vb", "10.0.0.1")
 	heardOn(t, ns, p, "vx", "vy", "10.0.0.2")

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"maas-netmon/internal/testenv"
 )
@@ -18,8 +19,8 @@ func metricsDir(t *testing.T) string {
 	return dir
 }
 
-// The metrics file is there from the start, is written whole at each interval, and stays
-// when the program ends; nothing else does.
+// The metrics file is there from the start, is written whole at each interval, and goes away when
+// the program ends, and so does everything else.
 func TestMetricsFile(t *testing.T) {
 	t.Parallel()
 	a, b := rawPair(t)
@@ -30,36 +31,64 @@ func TestMetricsFile(t *testing.T) {
 	sendFence(t, p, b.Port(t)).True(t)
 
 	rounds := p.Log.ExpectN(3, testenv.Holds("msg=counters interface=va "))
-	const begin, end = "# HELP maas_netmon_frames_total ", "\nmaas_netmon_bindings{"
+	const begin, end = "# HELP maas_netmon_frames_total ", "\nmaas_netmon_build_info{"
+	var text []byte
 	for !rounds.Met() {
-		text, err := os.ReadFile(path)
+		var err error
+		text, err = os.ReadFile(path)
 		testenv.Must(t, err)
 		if !strings.HasPrefix(string(text), begin) || !strings.Contains(string(text), end) || !strings.HasSuffix(string(text), "\n") {
 			t.Fatalf("not whole:\n%s", text)
 		}
 	}
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
-	text, err := os.ReadFile(path)
-	testenv.Must(t, err)
 	for _, want := range []string{
 		`maas_netmon_frames_total{interface="va"} 1`, `maas_netmon_frames_total{interface="lo"} 0`,
 		`maas_netmon_frame_bytes_total{interface="va"} 60`, `maas_netmon_dropped_total{interface="va"} 0`,
 		`maas_netmon_new_total{interface="va"} 1`, `maas_netmon_new_total{interface="lo"} 0`, `maas_netmon_bindings{interface="va"} 1`, `maas_netmon_bindings{interface="lo"} 0`,
 		"# TYPE maas_netmon_bindings gauge",
 		`maas_netmon_interface_up{interface="va"} 1`, `maas_netmon_flaps_total{interface="va"} 0`,
-		"maas_netmon_max_bindings 262144",
+		`maas_netmon_max_bindings{watch="va lo"} 262144`, `maas_netmon_table_bindings{watch="va lo"} 1`,
 	} {
 		if !strings.Contains(string(text), want+"\n") {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
-	entries, err := os.ReadDir(dir)
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// The state of the interfaces is in the file at once, and not only after the interval.
+func TestMetricsFileAtTheStart(t *testing.T) {
+	t.Parallel()
+	a, _ := rawPair(t)
+	path := filepath.Join(metricsDir(t), "maas.prom")
+	testenv.Watch(t, a.Namespace, testenv.Options{}, "--metrics-file", path, "--stats-interval", "1h", a.Name)
+	for deadline := time.Now().Add(testenv.Patience); ; {
+		text, err := os.ReadFile(path)
+		testenv.Must(t, err)
+		if strings.Contains(string(text), `maas_netmon_interface_up{interface="va"} 1`) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the interface is not up in\n%s", text)
+		}
+	}
+}
+
+// The counters of a file are the result of the run, and stay.
+func TestMetricsOfAFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(metricsDir(t), "maas.prom")
+	status, _, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{}, "--metrics-file", path, "-i", inputFile(t, littlePcap.File(fileSeconds, arpFrames...)))
+	text, err := os.ReadFile(path)
 	testenv.Must(t, err)
-	if len(entries) != 1 {
-		t.Errorf("left behind: %v", entries)
+	if want := "maas_netmon_max_bindings{watch="; status != 0 || !strings.Contains(string(text), want) || strings.Contains(string(text), "interface_up") {
+		t.Errorf("exit status %d, %s\n%s", status, stderr, text)
 	}
 }
 
@@ -96,7 +125,7 @@ func TestMetricsFileAfterACrash(t *testing.T) {
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, "--metrics-file", path, a.Name)
 	p.Signal(t, sigTERM)
 	p.Exit(t)
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
 		t.Errorf("in the end there are %v, %v", entries, err)
 	}
 }
@@ -123,32 +152,35 @@ func TestMetricsFileOnAFullDisk(t *testing.T) {
 	}
 }
 
+// A metrics file that cannot be made is warned of, and does not keep the program from watching.
 func TestMetricsFileRefused(t *testing.T) {
-	a, _ := rawPair(t)
-	dir := testenv.Dir(t)
-	for _, c := range []struct {
-		name, path string
-		status     int
-		want       string
-	}{
-		{"not a name for the collector", dir + "/maas.txt", 2, "the collector reads files that end in .prom"},
-		{"no such directory", dir + "/none/maas.prom", 1, "no such file or directory"},
-		{"a directory", dir + "/dir.prom", 1, "is a directory"},
-		{"not ours", "/proc/maas.prom", 1, ""},
-		{"where only root may", "/maas.prom", 1, "\nmaas-netmon: hint: user "},
+	t.Parallel()
+	a, b := rawPair(t)
+	dir := metricsDir(t)
+	testenv.Must(t, os.Mkdir(dir+"/dir.prom", 0o777))
+	for _, c := range []struct{ name, path, want string }{
+		{"no such directory", dir + "/none/maas.prom", "no such file or directory"},
+		{"a directory", dir + "/dir.prom", "is a directory"},
+		{"no file system for files", "/proc/maas.prom", ""},
+		{"where only root may", "/maas.prom", "permission denied\" user="},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_ = os.Mkdir(dir+"/dir.prom", 0o777)
-			testenv.Must(t, os.Chmod(dir, 0o777))
-			status, _, stderr := testenv.Run(t, a.Namespace, testenv.Options{}, "--metrics-file", c.path, a.Name)
-			if status != c.status || !strings.HasPrefix(stderr, "maas-netmon: ") || !strings.Contains(stderr, c.want) {
-				t.Errorf("exit status %d, want %d; %s", status, c.status, stderr)
+			p := testenv.Start(t, a.Namespace, testenv.Options{}, "--metrics-file", c.path, a.Name)
+			warned := p.Log.Expect(testenv.Holds(`level=WARN msg="no metrics file until the next start" file=`+c.path), testenv.Holds(c.want))
+			p.Ready(t)
+			warned.True(t)
+			sendFence(t, p, b.Port(t)).True(t)
+			p.Signal(t, sigTERM)
+			if status := p.Exit(t); status != 0 {
+				t.Errorf("exit status %d", status)
 			}
 		})
 	}
-	entries, err := os.ReadDir(dir)
-	testenv.Must(t, err)
-	if len(entries) != 1 {
-		t.Errorf("left behind: %v", entries)
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	status, _, stderr := testenv.Run(t, a.Namespace, testenv.Options{}, "--metrics-file", dir+"/maas.txt", a.Name)
+	if want := "the collector reads files that end in .prom"; status != 2 || !strings.Contains(stderr, want) {
+		t.Errorf("exit status %d, want 2; %s", status, stderr)
 	}
 }

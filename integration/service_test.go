@@ -66,6 +66,100 @@ func TestServiceManager(t *testing.T) {
 	}
 }
 
+// statusOf is the predicate that the status of the interfaces, before the counters, is this.
+func statusOf(interfaces string) func(string) bool {
+	return func(said string) bool {
+		for line := range strings.Lines(said) {
+			if status, ok := strings.CutPrefix(line, "STATUS="); ok {
+				before, _, found := strings.Cut(status, "0 bindings; ")
+				return found && before == interfaces
+			}
+		}
+		return false
+	}
+}
+
+// An interface of which nothing can be received is in the status, with the reason, from the start and
+// as soon as that changes, and it is warned of.
+func TestStatusOfInterfaces(t *testing.T) {
+	t.Parallel()
+	ns := testenv.Net(t)
+	env, said := serviceManager(t)
+	missing := said.Expect(testenv.Holds("READY=1"), statusOf("va: absent; "))
+	p := testenv.Start(t, ns, testenv.Options{Env: env}, "--wait", "va")
+	warned := p.Log.Expect(testenv.Holds(`level=WARN msg="interface is not there, waiting for it" interface=va`))
+	missing.True(t)
+	warned.True(t)
+	for _, step := range []struct{ command, status, warning string }{
+		{"link add va type veth peer name vb", "va: down; ", "interface is down"},
+		{"link set va up", "va: no carrier; ", "interface has no carrier"},
+		{"link set vb up", "", ""},
+		{"link set vb down", "va: no carrier; ", "interface has no carrier"},
+		{"link del va", "va: absent; ", "interface is gone, waiting for it"},
+	} {
+		told := said.Expect(statusOf(step.status))
+		warned := p.Log.Expect(testenv.Holds("level=WARN"), testenv.Holds(step.warning), testenv.Holds("interface=va"))
+		testenv.Must(t, ns.IP(strings.Fields(step.command)...))
+		told.True(t)
+		if step.warning != "" {
+			warned.True(t)
+		}
+	}
+}
+
+// A pattern that no interface matches is in the status, and so are its interfaces.
+func TestStatusOfPatterns(t *testing.T) {
+	t.Parallel()
+	ns := testenv.Net(t)
+	env, said := serviceManager(t)
+	none := said.Expect(statusOf("va*: absent; "))
+	p := testenv.Start(t, ns, testenv.Options{Env: env}, "--match", "va*")
+	unmatched := testenv.Holds(`level=WARN msg="no interface matches, waiting for one" match=va*`)
+	warned := p.Log.Expect(unmatched)
+	none.True(t)
+	warned.True(t)
+	for _, step := range []struct{ command, status string }{
+		{"link add va1 type veth peer name vb1", "va1: down; "},
+		{"link set va1 up", "va1: no carrier; "},
+		{"link set vb1 up", ""},
+		{"link add va2 type veth peer name vb2", "va2: down; "},
+		{"link del va2", ""},
+	} {
+		told := said.Expect(statusOf(step.status))
+		testenv.Must(t, ns.IP(strings.Fields(step.command)...))
+		told.True(t)
+	}
+	again, none := p.Log.Expect(unmatched), said.Expect(statusOf("va*: absent; "))
+	testenv.Must(t, ns.IP("link", "del", "va1"))
+	again.True(t)
+	none.True(t)
+
+	// Of many, the first ones.
+	many := said.Expect(testenv.Holds("va10: down; va11: down; va12: down; va13: down; va14: down; 3 more are not up; 0 bindings; "))
+	var add strings.Builder
+	for i := range 8 {
+		fmt.Fprintf(&add, "link add va1%d type veth peer name vb1%d\n", i, i)
+	}
+	testenv.Must(t, ns.Batch(add.String()))
+	many.True(t)
+}
+
+// What the kernel lacks is said once, and is no warning.
+func TestMissingLayers(t *testing.T) {
+	t.Parallel()
+	a, _ := rawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
+	p.Signal(t, sigTERM)
+	p.Exit(t)
+	check := strings.Join(p.Log.WaitEnd(t), "\n")
+	for missing, said := range map[string]string{"mdwe=false": "this kernel has no PR_SET_MDWE", "landlock=0": "this kernel has no Landlock"} {
+		want := strings.Count(check, missing) // in the line that reports the start
+		if got := strings.Count(check, `level=INFO msg="`+said+`"`); got != want || strings.Count(check, said) != want {
+			t.Errorf("%q %d times, want %d:\n%s", said, got, want, check)
+		}
+	}
+}
+
 // A parser that is stuck gets nobody's watchdog fed.
 func TestWatchdog(t *testing.T) {
 	t.Parallel()

@@ -51,23 +51,23 @@ type Counter struct {
 // Table has all counters, in the order in which a message and the log have them. It is the only
 // place to add one.
 var Table = [...]Counter{
-	{Name: "frames", Metric: "frames_total", Help: "Frames that the kernel's filter let pass.", Of: func(c *Counters) *uint64 { return &c.Frames }},
-	{Name: "bytes", Metric: "frame_bytes_total", Help: "Their length on the wire.", Of: func(c *Counters) *uint64 { return &c.Bytes }},
+	{Name: "frames", Metric: "frames_total", Help: "Frames that the kernel's filter let pass, those that were lost included.", Of: func(c *Counters) *uint64 { return &c.Frames }},
+	{Name: "bytes", Metric: "frame_bytes_total", Help: "Length on the wire of the frames that the kernel's filter let pass, in bytes.", Of: func(c *Counters) *uint64 { return &c.Bytes }},
 	{Name: "dropped", Metric: "dropped_total", Help: "Frames that were lost because the ring was full.", Of: func(c *Counters) *uint64 { return &c.Dropped }},
-	{Name: "short", Metric: "short_total", Help: "Frames that were cut off.", Of: func(c *Counters) *uint64 { return &c.Short }},
-	{Name: "not_arp", Metric: "not_arp_total", Help: "Frames that were not ARP.", Of: func(c *Counters) *uint64 { return &c.NotARP }},
+	{Name: "short", Metric: "short_total", Help: "Frames that ended before the end of the ARP packet.", Of: func(c *Counters) *uint64 { return &c.Short }},
+	{Name: "not_arp", Metric: "not_arp_total", Help: "Frames of an input file that were not ARP.", Of: func(c *Counters) *uint64 { return &c.NotARP }},
 	{Name: "unsupported", Metric: "unsupported_total", Help: "Frames that were not ARP for IPv4 over Ethernet, or had too many VLAN tags.", Of: func(c *Counters) *uint64 { return &c.Unsupported }},
-	{Name: "new", Metric: "new_total", Help: "NEW events.", Of: func(c *Counters) *uint64 { return &c.NewBindings }},
-	{Name: "moved", Metric: "moved_total", Help: "MOVED events.", Of: func(c *Counters) *uint64 { return &c.Moved }},
-	{Name: "refreshed", Metric: "refreshed_total", Help: "REFRESHED events.", Of: func(c *Counters) *uint64 { return &c.Refreshed }},
+	{Name: "new", Metric: "new_total", Help: "NEW events: bindings of an address to a MAC that were not known.", Of: func(c *Counters) *uint64 { return &c.NewBindings }},
+	{Name: "moved", Metric: "moved_total", Help: "MOVED events: addresses that have another MAC than before.", Of: func(c *Counters) *uint64 { return &c.Moved }},
+	{Name: "refreshed", Metric: "refreshed_total", Help: "REFRESHED events: bindings that were seen again after a quiet while.", Of: func(c *Counters) *uint64 { return &c.Refreshed }},
 	{Name: "refused", Metric: "refused_total", Help: "Bindings of addresses that no host can have.", Of: func(c *Counters) *uint64 { return &c.Refused }},
 	{Name: "ignored", Metric: "ignored_total", Help: "ARP packets that are neither request nor reply.", Of: func(c *Counters) *uint64 { return &c.Ignored }},
 	{Name: "evicted", Metric: "evicted_total", Help: "Bindings that were forgotten because the table was full.", Of: func(c *Counters) *uint64 { return &c.Evicted }},
 	{Name: "unreported", Metric: "unreported_total", Help: "Bindings that were forgotten before their change was printed.", Of: func(c *Counters) *uint64 { return &c.Unreported }},
-	{Name: "bindings", Metric: "bindings", Help: "Bindings in the table.", Of: func(c *Counters) *uint64 { return &c.Bindings }},
+	{Name: "bindings", Metric: "bindings", Help: "Bindings of an address to a MAC that the table holds.", Of: func(c *Counters) *uint64 { return &c.Bindings }},
 	{Name: "packets_dropped", Metric: "packets_dropped_total", Help: "Packets of -v that were not printed for lack of room, of all interfaces.", Of: func(c *Counters) *uint64 { return &c.PacketsDropped }},
-	{Name: "rebound", Metric: "rebound_total", Help: "Times that the socket was not bound to the interface of the name.", Own: true, Of: func(c *Counters) *uint64 { return &c.Rebound }},
-	{Metric: "flaps_total", Help: "Changes of the interface's state: absent, down, without carrier, up.", Own: true, Of: func(c *Counters) *uint64 { return &c.Flaps }},
+	{Name: "rebound", Metric: "rebound_total", Help: "Times that the socket was bound again although the kernel had reported no change of the interface.", Own: true, Of: func(c *Counters) *uint64 { return &c.Rebound }},
+	{Metric: "flaps_total", Help: "Changes of the interface's state between absent, down, without carrier and up.", Own: true, Of: func(c *Counters) *uint64 { return &c.Flaps }},
 	{Of: func(c *Counters) *uint64 { return &c.Position }},
 }
 

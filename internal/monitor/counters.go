@@ -70,7 +70,7 @@ func (m *monitor) handleCounters(c control.Counters) error {
 		m.logCounters()
 	}
 	if m.metrics != nil {
-		m.metrics.write(metrics(m.ifaces, m.maxBindings))
+		m.metrics.write(metrics(m.ifaces, m.maxBindings, m.watch))
 	}
 	m.confirm()
 	switch m.phase {

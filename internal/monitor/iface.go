@@ -74,14 +74,20 @@ func (m *monitor) update(u linkmon.Update) {
 	for _, f := range affected {
 		m.reconcile(f)
 	}
-	if len(m.pool.patterns) == 0 {
-		return
+	if len(m.pool.patterns) > 0 {
+		for _, l := range changed {
+			m.assign(l)
+		}
+		m.reportUnmatched(u.Complete)
 	}
-	for _, l := range changed {
-		m.assign(l)
-	}
-	if u.Complete {
-		m.reportUnmatched()
+	m.sendStatus()
+}
+
+// sendStatus sends the service manager the status if an interface's condition has been reported since.
+func (m *monitor) sendStatus() {
+	if m.statusChanged {
+		m.statusChanged = false
+		m.manager.notify(m.status())
 	}
 }
 
@@ -166,6 +172,7 @@ func (m *monitor) report(f *iface, now condition, l linkmon.Link) {
 	}
 	messages, flaps := f.link.next(now, time.Now())
 	f.log(messages, flaps, l)
+	m.statusChanged = m.statusChanged || len(messages) > 0
 }
 
 // log logs messages about an interface.
@@ -188,6 +195,10 @@ func (m *monitor) reportFlaps() {
 		l, _ := m.links.table.Find(f.name)
 		messages, flaps := f.link.report(time.Now())
 		f.log(messages, flaps, l)
+	}
+	for i := range m.pool.matches {
+		messages, flaps := m.pool.matches[i].report(time.Now())
+		m.logMatches(i, messages, flaps)
 	}
 }
 

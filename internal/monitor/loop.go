@@ -65,6 +65,11 @@ func (m *monitor) serve(progress, stats <-chan time.Time) error {
 			return c.err
 		}
 		m.update(c.Update)
+		if m.metrics != nil && !m.metrics.complete && c.Complete {
+			// The state of the interfaces is known only now.
+			m.metrics.complete = true
+			return m.startRound(false)
+		}
 		return nil
 	case <-m.clock.C:
 		return m.onHeartbeat()

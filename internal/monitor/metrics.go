@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,52 +26,69 @@ import (
 // (flock(2)) as long as it lives: a spare file that can be locked is left over from a
 // process that was killed.
 type metricsFile struct {
-	path   string
-	dir    int // of the directory, O_PATH
-	name   string
-	spare  string
-	files  [2]int // the spare one first
-	failed lossLog
+	path  string
+	dir   int // of the directory, O_PATH
+	name  string
+	spare string
+	files [2]int // the spare one first
+	// complete tells that a round was started when the state of the interfaces became known.
+	complete bool
+	failed   lossLog
+}
+
+// startMetrics opens the metrics file. Without one the program watches all the same: it logs why
+// there is none and returns nil. A confined process opens nothing, so only a restart tries again.
+func startMetrics(path, text string) *metricsFile {
+	f, err := openMetrics(path, text)
+	if err != nil {
+		attrs := []any{"file", path, "err", err}
+		if errors.Is(err, unix.EACCES) {
+			attrs = append(attrs, "user", os.Getuid())
+		}
+		slog.Warn("no metrics file until the next start", attrs...)
+		return nil
+	}
+	return f
 }
 
 // openMetrics makes the two files, and removes the spare ones of processes that were killed.
 // The file with the name, which replaces an older one, has the content text.
 func openMetrics(path, text string) (_ *metricsFile, err error) {
 	f := &metricsFile{path: path, name: filepath.Base(path)}
-	wrap := func(what string, err error) error {
-		f := &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("--metrics-file %s: %w", path, os.NewSyscallError(what, err))}
-		if errors.Is(err, unix.EACCES) {
-			f.Hint = fmt.Sprintf("user %d makes it; under the package's AppArmor profile, in /var/lib/prometheus/node-exporter", os.Getuid())
-		}
-		return f
-	}
 	f.dir, err = unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, wrap("open", err)
+		return nil, os.NewSyscallError("open", err)
 	}
 	f.removeDead()
 	var made [2]string
 	defer func() {
-		for _, name := range made {
-			if err != nil && name != "" {
+		if err == nil {
+			return
+		}
+		for i, name := range made {
+			if name != "" {
 				_ = unix.Unlinkat(f.dir, name, 0)
+				_ = unix.Close(f.files[i])
 			}
 		}
+		_ = unix.Close(f.dir)
 	}()
 	for i := range f.files {
-		if f.files[i], made[i], err = f.create(); err != nil {
-			return nil, wrap("create", err)
+		fd, name, err := f.create()
+		if err != nil {
+			return nil, os.NewSyscallError("create", err)
 		}
+		f.files[i], made[i] = fd, name
 	}
 	if n, err := unix.Pwrite(f.files[1], []byte(text), 0); err != nil || n < len(text) {
-		return nil, wrap("write", cmp.Or(err, error(unix.ENOSPC)))
+		return nil, os.NewSyscallError("write", cmp.Or(err, error(unix.ENOSPC)))
 	}
 	// Not every file system can exchange names. Two that nobody reads are for the attempt.
 	if err := unix.Renameat2(f.dir, made[0], f.dir, made[1], unix.RENAME_EXCHANGE); err != nil {
-		return nil, wrap("exchange", err)
+		return nil, os.NewSyscallError("exchange", err)
 	}
 	if err := unix.Renameat(f.dir, made[0], f.dir, f.name); err != nil {
-		return nil, wrap("rename", err)
+		return nil, os.NewSyscallError("rename", err)
 	}
 	f.spare = made[1]
 	return f, nil
@@ -157,20 +175,35 @@ func (f *metricsFile) write(text string) {
 	}
 }
 
-// remove removes the spare file, and leaves the one that has the name: its counters are
-// still true when the program has ended.
-func (f *metricsFile) remove() {
+// remove removes the spare file, and unless the result is to be kept, the one that has the name:
+// nothing is watched any more.
+func (f *metricsFile) remove(keep bool) {
 	_ = unix.Unlinkat(f.dir, f.spare, 0)
+	if !keep {
+		_ = unix.Unlinkat(f.dir, f.name, 0)
+	}
 }
 
 // started is when the process started.
 var started = time.Now()
 
 // metrics returns the counters, the state of each interface and what is constant in Prometheus's text
-// format.
-func metrics(ifaces []*iface, maxBindings int) string {
+// format. watch is what the command line names: it tells apart the files of several processes on one
+// host, in which no two series may be the same.
+func metrics(ifaces []*iface, maxBindings int, watch string) string {
 	var b strings.Builder
-	label := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+	watch = escape.Replace(watch)
+	family := func(name, kind, help string) {
+		fmt.Fprintf(&b, "# HELP maas_netmon_%s %s\n# TYPE maas_netmon_%s %s\n", name, help, name, kind)
+	}
+	perInterface := func(name string, value func(*iface) uint64) {
+		for _, f := range ifaces {
+			if f.name != "" {
+				fmt.Fprintf(&b, "maas_netmon_%s{interface=\"%s\"} %d\n", name, escape.Replace(f.name), value(f))
+			}
+		}
+	}
 	for _, c := range control.Table {
 		if c.Metric == "" {
 			continue
@@ -179,34 +212,35 @@ func metrics(ifaces []*iface, maxBindings int) string {
 		if strings.HasSuffix(c.Metric, "_total") {
 			kind = "counter"
 		}
-		fmt.Fprintf(&b, "# HELP maas_netmon_%s %s\n# TYPE maas_netmon_%s %s\n", c.Metric, c.Help, c.Metric, kind)
-		for _, f := range ifaces {
-			if f.free() {
-				continue
+		family(c.Metric, kind, c.Help)
+		perInterface(c.Metric, func(f *iface) uint64 { return *c.Of(&f.counters) })
+	}
+	if len(ifaces) > 0 && ifaces[0].socket != nil { // a file has no state
+		family("interface_up", "gauge", "Whether the interface is there, up and has a carrier: 1, otherwise 0.")
+		perInterface("interface_up", func(f *iface) uint64 {
+			if f.link.now == up {
+				return 1
 			}
-			fmt.Fprintf(&b, "maas_netmon_%s{interface=\"%s\"} %d\n", c.Metric, label.Replace(f.name), *c.Of(&f.counters))
-		}
+			return 0
+		})
 	}
-	gauge := func(name, help string) {
-		fmt.Fprintf(&b, "# HELP maas_netmon_%s %s\n# TYPE maas_netmon_%s gauge\n", name, help, name)
-	}
-	gauge("interface_up", "Whether the interface is there, up and has a carrier: 1, otherwise 0.")
+	var bindings uint64
 	for _, f := range ifaces {
-		if f.free() || f.socket == nil { // a file has no state
-			continue
-		}
-		value := 0
-		if f.link.now == up {
-			value = 1
-		}
-		fmt.Fprintf(&b, "maas_netmon_interface_up{interface=\"%s\"} %d\n", label.Replace(f.name), value)
+		bindings += f.counters.Bindings
 	}
-	gauge("max_bindings", "The number of bindings that the table holds at most.")
-	fmt.Fprintf(&b, "maas_netmon_max_bindings %d\n", maxBindings)
-	gauge("start_time_seconds", "When the program started, in seconds since 1970.")
-	fmt.Fprintf(&b, "maas_netmon_start_time_seconds %d\n", started.Unix())
-	gauge("build_info", "The version of the program and of the Go that built it: always 1.")
+	for _, p := range []struct {
+		name, help string
+		value      uint64
+	}{
+		{"table_bindings", "Bindings that the table of the process holds, of all its interfaces.", bindings},
+		{"max_bindings", "Bindings that the table of the process holds at most.", uint64(maxBindings)},
+		{"start_time_seconds", "When the process started, in seconds since 1970.", uint64(started.Unix())},
+	} {
+		family(p.name, "gauge", p.help)
+		fmt.Fprintf(&b, "maas_netmon_%s{watch=\"%s\"} %d\n", p.name, watch, p.value)
+	}
+	family("build_info", "gauge", "The version of the program and of the Go that built it: always 1.")
 	version, golang, _ := strings.Cut(cli.BuildVersion(), " ")
-	fmt.Fprintf(&b, "maas_netmon_build_info{version=\"%s\",goversion=\"%s\"} 1\n", label.Replace(version), label.Replace(golang))
+	fmt.Fprintf(&b, "maas_netmon_build_info{watch=\"%s\",version=\"%s\",goversion=\"%s\"} 1\n", watch, escape.Replace(version), escape.Replace(golang))
 	return b.String()
 }

@@ -2,16 +2,22 @@ package monitor
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"maas-netmon/capture"
+	"maas-netmon/internal/control"
 	"maas-netmon/internal/testenv"
 )
+
+var update = flag.Bool("update", false, "write testdata/metrics.prom instead of comparing with it")
 
 // lock opens a file and locks it, as a living process does.
 func lock(t *testing.T, path string) {
@@ -73,8 +79,13 @@ func TestSpareFiles(t *testing.T) {
 			t.Errorf("there are\n%q, want\n%q", got, want)
 		}
 	}
-	f.remove()
+	f.remove(true)
 	want = slices.DeleteFunc(want, func(name string) bool { return name == own+"2" })
+	if got := contents(t, dir); !slices.Equal(got, want) {
+		t.Errorf("there are\n%q, want\n%q", got, want)
+	}
+	f.remove(false)
+	want = slices.DeleteFunc(want, func(name string) bool { return name == "a.prom" })
 	if got := contents(t, dir); !slices.Equal(got, want) {
 		t.Errorf("there are\n%q, want\n%q", got, want)
 	}
@@ -89,5 +100,32 @@ func TestMetricsFileFails(t *testing.T) {
 	}
 	if got := contents(t, dir); !slices.Equal(got, []string{"a.prom"}) {
 		t.Errorf("left behind: %q", got)
+	}
+}
+
+// The text of the metrics, which make lint has promtool check.
+func TestMetricsText(t *testing.T) {
+	var ifaces []*iface
+	for i, name := range []string{"eth0", `a"b\c`, ""} { // the last one is free
+		f := &iface{name: name, socket: new(capture.Socket), link: linkState{now: []condition{up, noCarrier, absent}[i]}}
+		for n, c := range control.Table {
+			*c.Of(&f.counters) = uint64(100*i + n)
+		}
+		if name == "" {
+			f.pooled, f.counters = true, control.Counters{}
+		}
+		ifaces = append(ifaces, f)
+	}
+	got := metrics(ifaces, 1000, `eth0 a"b\c`)
+	got = regexp.MustCompile(`(start_time_seconds\{.*\}) \d+`).ReplaceAllString(got, "$1 1795228118")
+	got = regexp.MustCompile(`version="[^"]*",goversion="[^"]*"`).ReplaceAllString(got, `version="0.2.0",goversion="go1.26"`)
+	const golden = "testdata/metrics.prom"
+	if *update {
+		testenv.Must(t, os.WriteFile(golden, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	testenv.Must(t, err)
+	if got != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

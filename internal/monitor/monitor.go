@@ -23,12 +23,15 @@
 package monitor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -90,18 +93,19 @@ func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 		// The program works without it.
 		slog.Warn("no notifications to the service manager", "err", err)
 	}
+	watch := cmp.Or(o.Input, strings.Join(slices.Concat(o.Interfaces, o.Match), " "))
 	var file *metricsFile
 	if o.MetricsFile != "" {
-		if file, err = openMetrics(o.MetricsFile, metrics(ifaces, o.MaxBindings)); err != nil {
-			return err
-		}
-		defer file.remove()
+		file = startMetrics(o.MetricsFile, metrics(ifaces, o.MaxBindings, watch))
+	}
+	if file != nil {
+		defer file.remove(o.Input != "") // the counters of a file stay true
 	}
 	o.Zone, o.Journal = env.Zone, env.Journal
 	o.Colour = o.Format == cli.FormatText && !env.NoColour && isTerminal(unix.Stdout)
 	m := newMonitor(ifaces, p.links, manager, signals)
 	m.metrics, m.statsInterval, m.hooks, m.userZero = file, o.StatsInterval, hooks, p.userZero
-	m.maxBindings = o.MaxBindings
+	m.maxBindings, m.watch = o.MaxBindings, watch
 	return m.run(o)
 }
 
@@ -219,8 +223,9 @@ type monitor struct {
 	manager     *manager     // nil without one
 	metrics     *metricsFile // nil without one
 	maxBindings int
-	checking    bool // the option --check
-	userZero    bool // of the machine, see isUserZero
+	watch       string // what the command line names, for the metrics
+	checking    bool   // the option --check
+	userZero    bool   // of the machine, see isUserZero
 	hooks       Hooks
 
 	signals  <-chan os.Signal
@@ -233,6 +238,7 @@ type monitor struct {
 	statsInterval time.Duration // between two logs of the counters, 0 for none
 	evicted       lossLog       // bindings, over all interfaces
 	pool          pool          // of sockets for --match
+	statusChanged bool          // a change of an interface was logged; the service manager is to be told
 
 	logged   time.Time        // when the counters were logged for SIGUSR1
 	logLater <-chan time.Time // when they are to be logged again, nil for never
@@ -282,6 +288,9 @@ func newMonitor(ifaces []*iface, links *links, manager *manager, signals <-chan 
 // program's error. With --check it prints the layers of the confinement instead of watching.
 func (m *monitor) run(o cli.Options) error {
 	m.pool.patterns = o.Match
+	for range o.Match { // an interface is expected for each
+		m.pool.matches = append(m.pool.matches, linkState{now: up, reported: up})
+	}
 	_, o.Pool = m.poolUse()
 	if err := m.launch(o); err != nil {
 		return err

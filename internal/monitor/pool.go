@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"log/slog"
+	"time"
 
 	"maas-netmon/internal/cli"
 	"maas-netmon/internal/control"
@@ -22,10 +23,11 @@ var (
 // A pool is the state of --match.
 type pool struct {
 	patterns []string
-	telling  bool   // the parser was told a name and has not answered
-	index    int    // of the socket
-	sent     string // its name
-	searched bool   // whether the patterns have been reported that match nothing
+	matches  []linkState // of each pattern: up while an interface matches it, otherwise absent
+	telling  bool        // the parser was told a name and has not answered
+	index    int         // of the socket
+	sent     string      // its name
+	released bool        // an interface is gone since the patterns were compared with the interfaces
 	low      lossLog
 }
 
@@ -73,6 +75,8 @@ func (m *monitor) release(f *iface) {
 	if f.link.existed {
 		slog.Info("interface is gone", "interface", f.name)
 	}
+	m.pool.released = true
+	m.statusChanged = m.statusChanged || f.link.now != up
 	f.name, f.target, f.link = "", 0, linkState{}
 	m.tellNames()
 }
@@ -106,25 +110,47 @@ func (m *monitor) handleNamed() {
 		}
 	case f.told == f.name:
 		m.reconcile(f)
+		m.sendStatus()
 	}
 	m.tellNames()
 }
 
-// reportUnmatched logs once which patterns no interface matches.
-func (m *monitor) reportUnmatched() {
-	if m.pool.searched {
+// reportUnmatched logs which patterns no interface matches any more. complete tells that the table has
+// just been read anew.
+func (m *monitor) reportUnmatched(complete bool) {
+	for i, pattern := range m.pool.patterns {
+		matches := &m.pool.matches[i]
+		if !complete && !m.pool.released && matches.now == up {
+			continue // one interface more cannot change that
+		}
+		now := absent
+		for _, l := range m.links.table.All() {
+			if matchedName([]string{pattern}, l) != "" {
+				now = up
+				break
+			}
+		}
+		messages, flaps := matches.next(now, time.Now())
+		m.logMatches(i, messages, flaps)
+	}
+	m.pool.released = false
+}
+
+// logMatches logs that no interface matches a pattern. Of one that does, the interface's own message
+// is enough.
+func (m *monitor) logMatches(pattern int, messages []message, flaps uint64) {
+	if len(messages) == 0 {
 		return
 	}
-	m.pool.searched = true
-	for _, pattern := range m.pool.patterns {
-		found := false
-		for _, l := range m.links.table.All() {
-			found = found || matchedName([]string{pattern}, l) != ""
-		}
-		if !found {
-			slog.Info("no interface matches, waiting for one", "match", pattern)
-		}
+	m.statusChanged = true
+	if m.pool.matches[pattern].now == up {
+		return
 	}
+	attrs := []any{"match", m.pool.patterns[pattern]}
+	if flaps > 0 {
+		attrs = append(attrs, "flaps", flaps)
+	}
+	slog.Warn("no interface matches, waiting for one", attrs...)
 }
 
 // poolUse returns how many sockets the pool has and how many of them have an interface.

@@ -77,13 +77,34 @@ func heartbeatOf(s *manager) time.Duration {
 	return min(heartbeat, max(s.watchdog/2, 10*time.Millisecond))
 }
 
-// status returns the counters as one line for systemctl(1).
+// maxUnwatched is how many interfaces that are not up the status names.
+const maxUnwatched = 5
+
+// status returns one line for systemctl(1): the interfaces and patterns that nothing is received of,
+// with the reason, and the counters.
 func (m *monitor) status() string {
 	var frames, dropped, bindings uint64
+	var unwatched []string
+	add := func(name string, c condition) {
+		if c != up {
+			unwatched = append(unwatched, fmt.Sprintf("%s: %v", name, c))
+		}
+	}
 	for _, f := range m.ifaces {
 		frames += f.counters.Frames
 		dropped += f.counters.Dropped
 		bindings += f.counters.Bindings
+		// An interface of the pool that is not bound yet has no condition.
+		if f.socket != nil && (!f.pooled || f.link.existed) {
+			add(f.name, f.link.now)
+		}
 	}
-	return fmt.Sprintf("STATUS=%d bindings; %d frames, %d of them lost", bindings, frames, dropped)
+	for i, pattern := range m.pool.patterns {
+		add(pattern, m.pool.matches[i].now)
+	}
+	if more := len(unwatched) - maxUnwatched; more > 0 {
+		unwatched = append(unwatched[:maxUnwatched], fmt.Sprintf("%d more are not up", more))
+	}
+	counters := fmt.Sprintf("%d bindings; %d frames, %d of them lost", bindings, frames, dropped)
+	return "STATUS=" + strings.Join(append(unwatched, counters), "; ")
 }

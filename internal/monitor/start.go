@@ -127,7 +127,7 @@ func (m *monitor) bindSockets() error {
 			continue
 		}
 		if f.bound == 0 {
-			slog.Info("interface is not there, waiting for it", "interface", f.name)
+			slog.Warn("interface is not there, waiting for it", "interface", f.name)
 			continue
 		}
 		if err := f.socket.Bind(f.bound); errors.Is(err, unix.ENODEV) {
@@ -192,16 +192,12 @@ func (m *monitor) announce() {
 		}
 		slog.Info("watching", append([]any{"interfaces", m.names()}, attrs...)...)
 	}
-	for _, l := range []struct {
-		process string
-		sandbox.Layers
-	}{{"parser", m.parser}, {"monitor", m.self}} {
-		if l.Landlock == 0 {
-			slog.Warn("this kernel has no Landlock", "process", l.process)
-		}
-		if !l.MDWE {
-			slog.Warn("this kernel has no PR_SET_MDWE", "process", l.process)
-		}
+	// The kernel has a layer for both processes or for none.
+	if m.parser.Landlock == 0 {
+		slog.Info("this kernel has no Landlock")
+	}
+	if !m.parser.MDWE {
+		slog.Info("this kernel has no PR_SET_MDWE")
 	}
 	m.manager.notify("READY=1", m.status())
 }
