@@ -24,7 +24,7 @@ func TestStartedAnyhow(t *testing.T) {
 		{name: "signals ignored", shell: `trap '' TERM INT HUP QUIT PIPE CHLD USR1; exec "$0" "$@"`},
 		{name: "large stacks", shell: `ulimit -s 900000; exec "$0" "$@"`},
 		{name: "small stacks", shell: `ulimit -Ss 256; exec "$0" "$@"`},
-		{name: "a time zone that is a pipe", shell: `d=$(mktemp -d); mkfifo "$d/fifo"; TZ=$d/fifo LOG_LEVEL=x exec "$0" "$@"`, env: []string{"PATH=/usr/bin:/bin"}},
+		{name: "a time zone that is a pipe", shell: fmt.Sprintf(`mkfifo %s; TZ=%[1]s LOG_LEVEL=x exec "$0" "$@"`, filepath.Join(testenv.Dir(t), "fifo")), env: []string{"PATH=/usr/bin:/bin"}},
 		{name: "working directory deleted", shell: `d=$(mktemp -d); cd "$d"; rmdir "$d"; exec "$0" "$@"`},
 		{name: "many descriptors", shell: `exec 3</ 4</ 5</ 6</ 7</ 8</ 9</; exec "$0" "$@"`},
 		{name: "a path of the C library", shell: `exec "$0" "$@"`, env: []string{"LD_PRELOAD=/no/such", "GLIBC_TUNABLES=glibc.malloc.arena_max=9"}},

@@ -94,17 +94,28 @@ var build = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	built = dir
 	path := filepath.Join(dir, "maas-netmon")
 	// Any user may run it, whatever the umask.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
-	out, err := exec.Command("go", "build", "-trimpath", "-o", path, "maas-netmon/cmd/maas-netmon").CombinedOutput()
+	out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", path, "maas-netmon/cmd/maas-netmon").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w: %s", err, out)
 	}
 	return path, os.Chmod(path, 0o755)
 })
+
+// built is the directory of what build has built.
+var built string
+
+// removeBuilt removes what build has built.
+func removeBuilt() {
+	if built != "" {
+		_ = os.RemoveAll(built)
+	}
+}
 
 // Binary returns the path of the program under test: $NETMON_BIN, or one that is built
 // now.
@@ -159,7 +170,7 @@ func TestBin(t testing.TB, name string, tags ...string) string {
 		return filepath.Join(dir, strings.Join(append([]string{name}, tags...), "-"))
 	}
 	path := filepath.Join(Dir(t), "maas-netmon")
-	out, err := exec.Command("go", "build", "-trimpath", "-tags", strings.Join(append(tags, "osusergo", "netgo"), ","), "-o", path,
+	out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", strings.Join(append(tags, "osusergo", "netgo"), ","), "-o", path,
 		"maas-netmon/internal/testbin/"+name).CombinedOutput()
 	if err != nil {
 		t.Fatalf("go build: %v: %s", err, out)

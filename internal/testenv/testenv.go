@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -202,6 +203,12 @@ func Main(m *testing.M) int {
 			return status
 		}
 	}
+	// Under nohup(1) the programs that the tests start would ignore SIGHUP as well. A signal that is
+	// caught has its default action again after an exec, and still does not end the tests.
+	if signal.Ignored(unix.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), unix.SIGHUP)
+	}
+	defer removeBuilt()
 	return m.Run()
 }
 
