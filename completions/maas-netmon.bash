@@ -1,24 +1,36 @@
 # bash completion of maas-netmon
 _maas_netmon() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words prefix=
+	if [[ $cur == --*=* ]]; then # "=" does not break words here (COMP_WORDBREAKS)
+		prefix=${cur%%=*}= prev=${cur%%=*} cur=${cur#*=}
+	elif [[ $cur == = ]]; then
+		cur=
+	elif [[ $prev == = ]]; then
+		prev=${COMP_WORDS[COMP_CWORD - 2]}
+	fi
+	COMPREPLY=()
 	case $prev in
 	--format) words='json text' ;;
 	--log-level) words='debug info warn error' ;;
 	-i | --input-file | --metrics-file)
-		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		# readline's own completion, which knows quotes, spaces and directories.
+		compopt -o default
 		return
 		;;
 	--user) words=$(compgen -u) ;;
 	--match | --refresh | --moved-interval | --max-rate | --max-bindings | --stats-interval) return ;;
 	*)
-		words=$(cd /sys/class/net && echo *)
 		if [[ $cur == -* ]]; then
 			words='-i --input-file -v --verbose --format --match --wait --refresh
 				--moved-interval --max-rate --max-bindings
 				--stats-interval --metrics-file --user --die-with-parent --check --log-level --version --help'
+		else
+			# Only directories: bonding_masters is a file.
+			words=$(cd /sys/class/net && printf '%s\n' */)
+			words=${words//\//}
 		fi
 		;;
 	esac
-	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+	mapfile -t COMPREPLY < <(compgen -P "$prefix" -W "$words" -- "$cur")
 }
 complete -F _maas_netmon maas-netmon
