@@ -88,18 +88,22 @@ func groupsFor(n uint32) uint32 {
 	return 1 + uint32(uint64(n)*15/64)
 }
 
-// A store begins with room for this many entries and doubles it when it is used up.
-const initialEntries = 1024
+// roomAtStart is the number of bindings that a store has room for from the start, if its bound
+// is not lower. The kernel gives memory to the pages that are used and to no others, so room
+// that is not used takes address space alone: 63 MiB for this many. A store with a larger bound
+// doubles its room when it is used up.
+const roomAtStart = 1 << 20
 
 // store holds the entries, finds them by key and keeps them in order of use.
 //
 // The index is a hash table that grows by linear hashing (Litwin, "Linear hashing: a new tool
 // for file and table addressing", VLDB 1980): every few new entries add a group at the end, and
 // it takes its share of the entries of one older group. The index is never hashed again as a
-// whole, so the ring of a socket does not fill up meanwhile. To make room, entries and groups
-// are copied to twice the space, which takes a few milliseconds per hundred thousand entries.
-// A table of blocks that are never copied would avoid that pause, but the extra indirection
-// makes every sighting a fifth slower.
+// whole, so the ring of a socket does not fill up meanwhile. For the same reason nothing is
+// copied to a larger place up to roomAtStart. Beyond, entries and groups are copied to twice
+// the space, which takes a few milliseconds per hundred thousand entries. A table of blocks
+// that are never copied would avoid that pause, but the extra indirection makes every sighting
+// a fifth slower.
 //
 // In a large table a sighting takes as long as two memory accesses: one for the group, one for
 // the entry. The code between them is short and has no branches that a processor cannot
@@ -129,7 +133,7 @@ type store struct {
 
 // init makes an empty store.
 func (s *store) init(limit uint32, idle uint64) {
-	n := min(initialEntries, firstBinding+limit)
+	n := firstBinding + min(limit, roomAtStart)
 	*s = store{
 		entries:      make([]entry, n),
 		waits:        make([]wait, n),
@@ -296,7 +300,7 @@ func (s *store) release(i uint32) {
 // grow makes room for a new entry, whose number follows the last one.
 func (s *store) grow(i uint32) {
 	if i == uint32(len(s.entries)) {
-		n := min(2*i, firstBinding+s.limit)
+		n := firstBinding + min(2*(i-firstBinding), s.limit)
 		s.entries = enlarged(s.entries, n)
 		s.waits = enlarged(s.waits, n)
 		s.groups = enlarged(s.groups, groupsFor(n))

@@ -44,30 +44,46 @@ func (s *store) checkIndex() error {
 	return nil
 }
 
-// The index has each entry once: while the table grows from a small size, at its bound, where
-// groups are too full for their slots, and after entries were dropped.
+// The index has each entry once: while the table grows within the room it has from the start,
+// while it grows by doubling, at its bound, where groups are too full for their slots, and
+// after entries were dropped.
 func TestIndex(t *testing.T) {
 	const limit = 3000
-	var s store
-	s.init(limit, protectedIdle)
-	if len(s.entries) > initialEntries {
-		t.Fatalf("room for %d entries at the start", len(s.entries))
-	}
-	for n := range uint32(2 * limit) {
-		k := keyOf(parser.Addr{10, byte(n >> 16), byte(n >> 8), byte(n)}, 0, 0, 0)
-		s.add(s.hash(k), k)
-		if n%7 == 0 {
-			i := firstBinding + n%s.made
-			if s.at(i).addr != 0 {
-				s.drop(i)
-				s.release(i)
+	for name, room := range map[string]uint32{"room at the start": limit, "doubling": 100} {
+		t.Run(name, func(t *testing.T) {
+			var s store
+			s.init(limit, protectedIdle)
+			n := firstBinding + room
+			s.entries, s.waits, s.groups = s.entries[:n], s.waits[:n], s.groups[:groupsFor(n)]
+			for n := range uint32(2 * limit) {
+				k := keyOf(parser.Addr{10, byte(n >> 16), byte(n >> 8), byte(n)}, 0, 0, 0)
+				s.add(s.hash(k), k)
+				if n%7 == 0 {
+					i := firstBinding + n%s.made
+					if s.at(i).addr != 0 {
+						s.drop(i)
+						s.release(i)
+					}
+				}
+				if n%50 != 0 {
+					continue
+				}
+				if err := s.checkIndex(); err != nil {
+					t.Fatalf("after %d entries: %v", n+1, err)
+				}
 			}
-		}
-		if n%50 != 0 {
-			continue
-		}
-		if err := s.checkIndex(); err != nil {
-			t.Fatalf("after %d entries: %v", n+1, err)
-		}
+			if uint32(len(s.entries)) != firstBinding+limit || len(s.waits) != len(s.entries) {
+				t.Errorf("room for %d entries, want %d", len(s.entries), firstBinding+limit)
+			}
+		})
+	}
+}
+
+// Nothing is copied, and so nothing takes long, up to the room that a table has at the start.
+func TestRoomAtStart(t *testing.T) {
+	var s store
+	s.init(MaxBindings, protectedIdle)
+	if uint32(len(s.entries)) != firstBinding+roomAtStart {
+		t.Errorf("room for %d entries at the start, want %d", len(s.entries), firstBinding+roomAtStart)
 	}
 }

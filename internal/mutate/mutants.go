@@ -120,7 +120,9 @@ var mutants = []mutant{
 	{"overflow is not searched", "tracker/store.go", "for i := uint32(g[overflow]); i != none; {\n\t\te := s.at(i)", "for i := none; i != none; {\n\t\te := s.at(i)"},
 	{"overflow of a group that splits is lost", "tracker/store.go", "for i := uint32(old[overflow]); i != none; {", "for i := none; i != none; {"},
 	{"groups are looked for where they are not yet", "tracker/store.go", "n &= s.groupMask >> 1", ""},
-	{"table is allocated at the start", "tracker/store.go", "n := min(initialEntries, firstBinding+limit)", "n := firstBinding + limit"},
+	{"room for any bound at the start", "tracker/store.go", "min(limit, roomAtStart)", "min(limit, 1<<22)"},
+	{"little room at the start", "tracker/store.go", "min(limit, roomAtStart)", "min(limit, 1024)"},
+	{"room beyond the bound", "tracker/store.go", "min(2*(i-firstBinding), s.limit)", "2*(i-firstBinding)"},
 
 	// Changes that wait.
 	{"interfaces beyond 256 share their bindings", "tracker/store.go", "high: iface >> 8", "high: 0"},
