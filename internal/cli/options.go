@@ -23,50 +23,47 @@ const Usage = `Usage: maas-netmon [OPTION]... INTERFACE...
        maas-netmon [OPTION]... -i FILE
        maas-netmon [OPTION]... --check [INTERFACE]...
 
-Watch the ARP traffic of network interfaces, VLAN-tagged frames included, and
-print one JSON object a line when a (VLAN, IPv4 address) is first seen (NEW),
+Watch the ARP traffic of network interfaces, including VLAN-tagged frames, and
+print one JSON object per line when a (VLAN, IPv4 address) is first seen (NEW),
 moves to another MAC (MOVED), or is seen again after a while (REFRESHED).
 
 Options:
   -i, --input-file FILE
-                      read pcap or pcapng instead of an interface; - is standard
-                      input, a pipe or a file. Needs no privilege; once only
+                      read a pcap or pcapng file or pipe instead of an
+                      interface; - is standard input. Needs no privilege
   -v, --verbose       also print each ARP packet in full, as text
-  --format FORMAT     json, or text: a line of columns for people (default json)
+  --format FORMAT     json, or text: columns for people (default json)
   --match GLOB        also watch every Ethernet interface whose name, or
-                      alternative name, matches, those that appear later too;
-                      may be repeated; '*' for all
-  --wait              an INTERFACE that does not exist yet is waited for
-  --refresh DURATION  how long a binding stays quiet before REFRESHED (default
-                      10m)
+                      alternative name, matches, including those that appear
+                      later; may be repeated; '*' matches all
+  --wait              wait for an INTERFACE that does not exist yet
+  --refresh DURATION  report a binding as REFRESHED if it is seen again this
+                      long after its last event (default 10m)
   --moved-interval DURATION
-                      a binding that keeps moving is reported at most this often
+                      report a binding that keeps moving at most this often
                       (default 1s; with -i 0, every move)
-  --max-rate N        at most N lines per second, moves first (default 0, which
-                      is no limit)
-  --max-bindings N    how many bindings are remembered, over all interfaces; the
-                      least recently seen goes first (default 262144)
+  --max-rate N        print at most N lines per second, moves first (default 0,
+                      no limit)
+  --max-bindings N    remember at most N bindings, over all interfaces; the
+                      least recently seen is evicted first (default 262144)
   --stats-interval DURATION
-                      print the counters to standard error this often; SIGUSR1
-                      prints them once, the end prints them too
+                      log the counters this often; SIGUSR1 logs them once, and
+                      the end of the program too
   --metrics-file FILE
-                      the counters for node_exporter's textfile collector,
-                      written whole, at the stats interval (15s if there is
-                      none)
+                      write the counters for node_exporter's textfile collector
+                      at the stats interval (15s if there is none)
   --user NAME or UID  when started as root: the user to become (default: the
-                      first of maas-netmon, snap_daemon and nobody that exists
-                      and may be become)
-  --die-with-parent   end when the process that started it ends; the default in
-                      MAAS's snap (SNAP_NAME=maas)
-  --check             print what this kernel and this installation give:
-                      capability, interfaces, every layer of the confinement;
-                      exit with 0 if it would run
-  --log-level LEVEL   debug, info, warn or error (default info, or what
-                      LOG_LEVEL in the environment says)
+                      first possible of maas-netmon, snap_daemon and nobody)
+  --die-with-parent   end when the parent process ends; the default in MAAS's
+                      snap (SNAP_NAME=maas)
+  --check             report whether the program would run here: capability,
+                      interfaces, every layer of confinement; exit with 0 if so
+  --log-level LEVEL   debug, info, warn or error (default: LOG_LEVEL in the
+                      environment, or info)
   --version           print the version and exit
   --help              print this help and exit
 
-For interfaces, CAP_NET_RAW is needed for an instant at the start:
+Interfaces need CAP_NET_RAW, for an instant at the start:
 setcap cap_net_raw=p maas-netmon.
 
 Exit status:
