@@ -49,7 +49,7 @@ func TestAttack(t *testing.T) {
 
 // probeInt80 returns why int 0x80 cannot be tried on this machine, or nil.
 func probeInt80(t *testing.T, binary string) error {
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	return a.Do(func() error {
 		out, err := exec.Command("unshare", "--mount", "--ipc", "--uts", binary,
 			"--attack", "unconfined/main/getpid by int 0x80", a.Name).CombinedOutput()
@@ -73,7 +73,7 @@ func requireInt80(t *testing.T, act string, missing error) {
 // either process.
 func testNamed(t *testing.T) {
 	binary := testenv.TestBin(t, "attack", "trap")
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	for _, process := range []string{"parser", "monitor"} {
 		p := testenv.Start(t, a.Namespace, testenv.Options{Path: binary}, "--attack", process+"/main/socket AF_INET", a.Name)
 		if status := p.Exit(t); status != 5 {
@@ -89,7 +89,7 @@ func testNamed(t *testing.T) {
 // testConfined tries the table in each process, from the main thread and from one made
 // after the confinement.
 func testConfined(t *testing.T, binary string, int80 error) {
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	sniffed := b.Sniff(t)
 	t.Run("try", func(t *testing.T) {
 		for _, act := range attack.Acts() {
@@ -119,7 +119,7 @@ func testConfined(t *testing.T, binary string, int80 error) {
 	// Whatever an act put on the wire was there before this frame.
 	fence := sniffed.Expect(testenv.From(macD))
 	testenv.Must(t, a.Port(t).Send(request(macD, "10.9.9.9").Bytes()))
-	fence.True(t)
+	fence.Await(t)
 	for _, act := range attack.Acts() {
 		if slices.ContainsFunc(sniffed.Seen(), testenv.From(attack.Source(act.Name))) {
 			t.Errorf("%s: a frame was transmitted", act.Name)
@@ -203,7 +203,7 @@ func (a attempt) check(t *testing.T) error {
 		if status := p.Exit(t); status != 5 {
 			return fmt.Errorf("exit status %d, want 5", status)
 		}
-		if !slices.ContainsFunc(p.Log.Seen(), testenv.Holds("the parser was killed by seccomp")) {
+		if !slices.ContainsFunc(p.Log.Seen(), testenv.Contains("the parser was killed by seccomp")) {
 			return errors.New("seccomp is not named")
 		}
 	}
@@ -213,14 +213,14 @@ func (a attempt) check(t *testing.T) error {
 // outcome waits for what became of an act, and reports whether its process survived.
 func outcome(p *testenv.Program, name string) (attack.Outcome, bool) {
 	prefix := "attack: " + name + ": "
-	line, ok := p.Log.Await(testenv.Holds(prefix), testenv.Not(testenv.Holds(": now")))
+	line, ok := p.Log.Await(testenv.Contains(prefix), testenv.Not(testenv.Contains(": now")))
 	return attack.Outcome(strings.TrimPrefix(line, prefix)), ok
 }
 
 // testUnconfined tries the table in a process without the sandbox. An act that would get
 // the same answer anywhere does not show that the sandbox is what refused it.
 func testUnconfined(t *testing.T, binary string, int80 error) {
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	sniffed := b.Sniff(t)
 	// A container's own filter stands in the way of some.
 	contained := testenv.Status(t, os.Getpid())[0]["Seccomp"] != "0"
@@ -248,7 +248,7 @@ func testUnconfined(t *testing.T, binary string, int80 error) {
 				if got != attack.Done {
 					t.Fatalf("it is %s, want a frame", got)
 				}
-				sent.True(t)
+				sent.Await(t)
 			case attack.DoneByRoot:
 				if got != attack.Done && testenv.Has(testenv.Root) {
 					t.Errorf("it is %s, want it done", got)

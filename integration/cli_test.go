@@ -163,7 +163,7 @@ func TestStandardOutput(t *testing.T) {
 		{"full", ">/dev/full", "maas-netmon: standard output: write: no space left on device"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a, b := rawPair(t)
+			a, b := testenv.RawPair(t)
 			p := testenv.Start(t, a.Namespace, testenv.Options{Shell: `exec "$0" "$@" ` + c.redirect}, a.Name)
 			if c.name == "full" { // it takes something to write
 				p.Ready(t)
@@ -182,7 +182,7 @@ func TestStandardOutput(t *testing.T) {
 // Lines go into a file as well, all of them.
 func TestStandardOutputIsAFile(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	file, err := os.CreateTemp(t.TempDir(), "lines")
 	testenv.Must(t, err)
 	defer file.Close()
@@ -232,7 +232,7 @@ func TestHelpAndVersion(t *testing.T) {
 // that makes no sense is no reason to fail.
 func TestLogLevel(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	for _, c := range []struct {
 		name string
 		env  []string

@@ -48,11 +48,11 @@ func confined() map[string]string {
 
 func TestConfinedAsStarted(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	checkThreads(t, p, confined())
 	// Threads that the work has made are no better off.
-	sendFence(t, p, b.Port(t)).True(t)
+	sendFence(t, p, b.Port(t)).Await(t)
 	checkThreads(t, p, confined())
 }
 
@@ -61,7 +61,7 @@ func TestConfinedAsStarted(t *testing.T) {
 func TestConfinedBeforeTheFirstFrame(t *testing.T) {
 	testenv.Require(t, testenv.HoldBind)
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	binds := make(chan testenv.Bind)
 	p := testenv.Start(t, a.Namespace, testenv.Options{Binds: binds}, a.Name)
 	want := confined()
@@ -82,7 +82,7 @@ func TestConfinedBeforeTheFirstFrame(t *testing.T) {
 		}
 	}
 	p.Ready(t)
-	sendFence(t, p, b.Port(t)).True(t)
+	sendFence(t, p, b.Port(t)).Await(t)
 }
 
 // becomes returns the user and the group that a program started as root becomes: those of the
@@ -98,7 +98,7 @@ func becomes() (uid, gid string) {
 func TestStartedAsRoot(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	want := confined()
 	want["CapBnd"] = noCapability
@@ -119,27 +119,27 @@ func TestFileCapability(t *testing.T) {
 	for _, capability := range []string{"cap_net_raw=p", "cap_net_raw=ep"} {
 		t.Run(capability, func(t *testing.T) {
 			t.Parallel()
-			a, b := rawPair(t)
+			a, b := testenv.RawPair(t)
 			path := testenv.CapableBinary(t, capability)
 			p := testenv.Watch(t, a.Namespace, testenv.Options{Path: path, UID: nobody}, a.Name)
 			want := confined()
 			want["Uid"], want["Gid"] = "65534 65534 65534 65534", "65534 65534 65534 65534"
 			checkThreads(t, p, want)
-			sendFence(t, p, b.Port(t)).True(t)
+			sendFence(t, p, b.Port(t)).Await(t)
 
 			// Coming back needs no capability.
-			back := p.Log.Expect(testenv.Holds("interface is back"))
+			back := p.Log.Expect(testenv.Contains("interface is back"))
 			testenv.Must(t, a.IP("link", "del", a.Name))
 			a, b, err := testenv.Connect(a.Namespace, "va", testenv.MACA, b.Namespace, "vb", testenv.MACB)
 			testenv.Must(t, err)
-			back.True(t)
-			up := p.Log.Expect(testenv.Holds("interface is up"))
+			back.Await(t)
+			up := p.Log.Expect(testenv.Contains("interface is up"))
 			testenv.Must(t, a.Up())
 			testenv.Must(t, b.Up())
-			up.True(t)
+			up.Await(t)
 			seen := p.Lines.Expect(testenv.IP("10.0.0.77"))
 			testenv.Must(t, b.Port(t).Send(request(macC, "10.0.0.77").Bytes()))
-			seen.True(t)
+			seen.Await(t)
 		})
 	}
 }
@@ -168,7 +168,7 @@ func descriptors(t *testing.T, pid int) []string {
 // started with.
 func TestDescriptors(t *testing.T) {
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace,
 		testenv.Options{Shell: `exec 7</etc/passwd 8</etc/group 9</; exec "$0" "$@"`}, a.Name)
 	want := []string{
@@ -191,7 +191,7 @@ func TestDescriptors(t *testing.T) {
 func TestOneCapabilityForOneCall(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.HoldBind)
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	binds := make(chan testenv.Bind)
 	p := testenv.Start(t, a.Namespace, testenv.Options{Binds: binds}, a.Name)
 	const netRaw = "0000000000002000"

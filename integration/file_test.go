@@ -321,14 +321,14 @@ func TestPipeStalls(t *testing.T) {
 	first, second := p.Lines.Expect(testenv.Event("NEW", "10.0.0.5")), p.Lines.Expect(testenv.Event("MOVED", "10.0.0.5"))
 	_, err := w.Write(content[:110])
 	testenv.Must(t, err)
-	first.True(t)
+	first.Await(t)
 	_, err = w.Write(content[110:200])
 	testenv.Must(t, err)
-	second.True(t)
+	second.Await(t)
 
-	counters := p.Log.Expect(testenv.Holds("msg=counters file=- frames=2 "))
+	counters := p.Log.Expect(testenv.Contains("msg=counters file=- frames=2 "))
 	p.Signal(t, unix.SIGUSR1)
-	counters.True(t)
+	counters.Await(t)
 	p.Signal(t, sigTERM)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d", status)
@@ -344,12 +344,12 @@ func TestReaderOfAFileStalls(t *testing.T) {
 	_, w := testenv.FullPipe(t)
 	path := inputFile(t, littlePcap.File(fileSeconds, arpFrames...))
 	p := testenv.Start(t, testenv.Net(t), testenv.Options{Stdout: w}, "-i", path)
-	if _, ok := p.Log.Await(testenv.Holds("msg=reading")); !ok {
+	if _, ok := p.Log.Await(testenv.Contains("msg=reading")); !ok {
 		t.Fatal(p.Log.Seen())
 	}
-	counters := p.Log.Expect(testenv.Holds("msg=counters file=" + path + " frames=3 "))
+	counters := p.Log.Expect(testenv.Contains("msg=counters file=" + path + " frames=3 "))
 	p.Signal(t, unix.SIGUSR1)
-	counters.True(t) // it has read them, and still answers
+	counters.Await(t) // it has read them, and still answers
 	p.Signal(t, sigTERM)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d", status)
@@ -370,7 +370,7 @@ func TestEndlessInput(t *testing.T) {
 		for _, err := w.Write(littlePcap.Header()); err == nil; _, err = w.Write(content) {
 		}
 	}()
-	if _, ok := p.Log.Await(testenv.Holds("msg=reading")); !ok {
+	if _, ok := p.Log.Await(testenv.Contains("msg=reading")); !ok {
 		t.Fatal(p.Log.Seen())
 	}
 	million := regexp.MustCompile(`frames=[1-9]\d{6,} `)
@@ -403,7 +403,7 @@ func TestNamedPipe(t *testing.T) {
 	testenv.Must(t, os.Chmod(path, 0o666))
 	start := func() *testenv.Program {
 		p := testenv.Start(t, testenv.Net(t), testenv.Options{}, "-i", path)
-		if _, ok := p.Log.Await(testenv.Holds("msg=reading")); !ok {
+		if _, ok := p.Log.Await(testenv.Contains("msg=reading")); !ok {
 			t.Fatal(p.Log.Seen())
 		}
 		return p
@@ -428,7 +428,7 @@ func TestNamedPipe(t *testing.T) {
 func TestFileConfined(t *testing.T) {
 	t.Parallel()
 	p, w := startOnPipe(t, testenv.Options{})
-	if _, ok := p.Log.Await(testenv.Holds("msg=reading")); !ok {
+	if _, ok := p.Log.Await(testenv.Contains("msg=reading")); !ok {
 		t.Fatal(p.Log.Seen())
 	}
 	want := confined()

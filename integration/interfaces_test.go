@@ -52,18 +52,18 @@ func TestBridge(t *testing.T) {
 	}
 	testenv.Must(t, one.Talk("10.0.0.1"))
 	for _, e := range all {
-		e.True(t)
+		e.Await(t)
 	}
 
 	passing := []*testenv.Expectation[testenv.Line]{p.Lines.Expect(on("p1", "10.0.0.12")), p.Lines.Expect(on("p2", "10.0.0.12"))}
 	above := p.Lines.Expect(on("br0", "10.0.0.12"))
 	testenv.Must(t, one.Talk("10.0.0.12"))
 	for _, e := range passing {
-		e.True(t)
+		e.Await(t)
 	}
 	fenced := p.Lines.Expect(on("br0", fence))
 	testenv.Must(t, two.Port(t).Send(request(macD, fence).Bytes()))
-	above.False(t, fenced)
+	above.NotBefore(t, fenced)
 }
 
 // A macvlan shows what is for everybody or for its own MAC; the interface beneath shows
@@ -89,11 +89,11 @@ func TestMacvlan(t *testing.T) {
 	belows := p.Lines.Expect(on("va", "10.0.0.7"))
 	testenv.Must(t, port.Send(reply(below.MAC, "10.0.0.7")))
 	for _, e := range append(everybody, mine, belows) {
-		e.True(t)
+		e.Await(t)
 	}
 	fenced := p.Lines.Expect(on("mv0", fence))
 	testenv.Must(t, port.Send(request(macD, fence).Bytes()))
-	notMine.False(t, fenced)
+	notMine.NotBefore(t, fenced)
 }
 
 // A VXLAN shows what is inside the tunnel; the interface that carries it does not.
@@ -115,8 +115,8 @@ func TestVXLAN(t *testing.T) {
 	inside, carrier := p.Lines.Expect(on("vx0", "10.0.0.2")), p.Lines.Expect(on("va", "192.0.2.2"))
 	hidden := p.Lines.Expect(on("va", "10.0.0.2"))
 	testenv.Must(t, peer.Talk("10.0.0.1"))
-	inside.True(t)
-	hidden.False(t, carrier)
+	inside.Await(t)
+	hidden.NotBefore(t, carrier)
 }
 
 // What a virtual machine writes to its tap is seen.
@@ -143,7 +143,7 @@ func TestTap(t *testing.T) {
 	seen := p.Lines.Expect(testenv.Event("NEW", "10.0.0.5"))
 	_, err := unix.Write(tap, request(macC, "10.0.0.5").Bytes())
 	testenv.Must(t, err)
-	seen.True(t)
+	seen.Await(t)
 }
 
 // Nobody talks ARP on a loopback interface, but it can be watched, and what is sent there
@@ -156,9 +156,9 @@ func TestLoopback(t *testing.T) {
 	port := lo.Port(t)
 	first := p.Lines.Expect(testenv.Event("NEW", "10.0.0.5"))
 	testenv.Must(t, port.Send(request(macC, "10.0.0.5").Bytes()))
-	first.True(t)
+	first.Await(t)
 	again := p.Lines.Expect(testenv.IP("10.0.0.5"))
-	again.False(t, sendFence(t, p, port))
+	again.NotBefore(t, sendFence(t, p, port))
 }
 
 // Five hundred interfaces have one parser, a ring each, and a bound on their memory.
@@ -184,7 +184,7 @@ func TestManyInterfaces(t *testing.T) {
 		testenv.Must(t, port.Send(request(macC, address(i)).Bytes()))
 	}
 	for _, e := range seen {
-		e.True(t)
+		e.Await(t)
 	}
 	// Threads come and go with the Go runtime, but not by interfaces.
 	if few, many := len(testenv.Status(t, one.Child(t))), len(testenv.Status(t, all.Child(t))); many > few+8 {
@@ -223,7 +223,7 @@ func pss(t *testing.T, pid int) int {
 // descriptor is left open.
 func TestFlappingLink(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	descriptors := func() int {
 		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fdinfo", p.Pid()))
@@ -233,11 +233,11 @@ func TestFlappingLink(t *testing.T) {
 		return len(entries)
 	}
 	before := descriptors()
-	down := p.Log.Expect(testenv.Holds("interface is down"))
-	up := p.Log.Expect(testenv.Holds("interface is up"))
+	down := p.Log.Expect(testenv.Contains("interface is down"))
+	up := p.Log.Expect(testenv.Contains("interface is up"))
 	testenv.Must(t, a.Batch(strings.Repeat("link set va down\nlink set va up\n", 2000)))
-	down.True(t)
-	up.True(t)
+	down.Await(t)
+	up.Await(t)
 	heard(t, b.Namespace, p, b.Name, "10.0.0.5")
 	if after := descriptors(); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)

@@ -146,14 +146,14 @@ func TestLyingParser(t *testing.T) {
 		t.Parallel()
 		first, late := start(t, "silent"), start(t, "silent-late")
 		// As long as the handshake may take, which is as long as our patience.
-		first.Log.Expect(testenv.Holds("the parser did not say")).Wait(2 * testenv.Patience)
+		first.Log.Expect(testenv.Contains("the parser did not say")).Wait(2 * testenv.Patience)
 		check(t, first, outcome{1, "the parser did not say hello within 10s"})
 		check(t, late, outcome{1, "the parser did not say ready within 10s"})
 	})
 	t.Run("silent, SIGTERM", func(t *testing.T) {
 		t.Parallel()
 		p := start(t, "silent")
-		p.Log.Expect(testenv.Holds("never said")).Wait(200 * time.Millisecond) // nothing says how far it is
+		p.Log.Expect(testenv.Contains("never said")).Wait(200 * time.Millisecond) // nothing says how far it is
 		p.Signal(t, sigTERM)
 		check(t, p, outcome{0, ""})
 	})
@@ -184,7 +184,7 @@ func TestSilentParser(t *testing.T) {
 			if c.lie == "" {
 				testenv.Must(t, unix.Kill(p.Child(t), unix.SIGSTOP))
 			}
-			silent := p.Log.Expect(testenv.Holds("the parser has not answered for 40s"))
+			silent := p.Log.Expect(testenv.Contains("the parser has not answered for 40s"))
 			if !silent.Wait(limit + testenv.Patience) {
 				t.Fatalf("still there after %v", time.Since(begin))
 			}

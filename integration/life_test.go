@@ -37,7 +37,7 @@ func TestSignals(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			a, b := rawPair(t)
+			a, b := testenv.RawPair(t)
 			p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 			port := b.Port(t)
 			pidfd := openProcess(t, p.Child(t))
@@ -78,12 +78,12 @@ func openProcess(t *testing.T, pid int) int {
 // A signal to the parser alone does nothing: the monitor decides.
 func TestSignalsToTheParser(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	for _, s := range []syscall.Signal{sigTERM, sigINT, sigHUP, sigQUIT, syscall.SIGUSR1, syscall.SIGPIPE} {
 		testenv.Must(t, unix.Kill(p.Child(t), s))
 	}
-	sendFence(t, p, b.Port(t)).True(t)
+	sendFence(t, p, b.Port(t)).Await(t)
 }
 
 func TestParserDies(t *testing.T) {
@@ -99,21 +99,21 @@ func TestParserDies(t *testing.T) {
 	} {
 		t.Run(c.sig.String(), func(t *testing.T) {
 			t.Parallel()
-			a, _ := rawPair(t)
+			a, _ := testenv.RawPair(t)
 			p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
-			says := p.Log.Expect(testenv.Holds(c.says))
+			says := p.Log.Expect(testenv.Contains(c.says))
 			testenv.Must(t, unix.Kill(p.Child(t), c.sig))
 			if status := p.Exit(t); status != c.status {
 				t.Errorf("exit status %d, want %d", status, c.status)
 			}
-			says.True(t)
+			says.Await(t)
 		})
 	}
 }
 
 func TestMonitorDies(t *testing.T) {
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	pidfd := openProcess(t, p.Child(t))
 	p.Signal(t, sigKILL)
@@ -139,28 +139,28 @@ func TestMonitorOfALiarDies(t *testing.T) {
 // Both stopped and continued, the program goes on.
 func TestStopAndContinue(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	p.SignalGroup(t, syscall.SIGSTOP)
 	seen := p.Lines.Expect(testenv.IP("10.0.0.5"))
 	testenv.Must(t, b.Port(t).Send(request(macC, "10.0.0.5").Bytes()))
 	p.SignalGroup(t, syscall.SIGCONT)
-	seen.True(t)
+	seen.Await(t)
 }
 
 // A parser that does not listen is killed when the program is to end.
 func TestStuckParserIsKilled(t *testing.T) {
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	pidfd := openProcess(t, p.Child(t))
 	testenv.Must(t, unix.Kill(p.Child(t), unix.SIGSTOP))
-	says := p.Log.Expect(testenv.Holds("the parser did not end in time"))
+	says := p.Log.Expect(testenv.Contains("the parser did not end in time"))
 	p.Signal(t, sigTERM)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d, want 0", status)
 	}
-	says.True(t)
+	says.Await(t)
 	if !testenv.Ended(t, pidfd) {
 		t.Error("the parser is still there")
 	}
@@ -169,10 +169,10 @@ func TestStuckParserIsKilled(t *testing.T) {
 // Signals at any moment of the start end the program, leave no process, and are no error.
 func TestStoppedWhileStarting(t *testing.T) {
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	for delay := time.Duration(0); delay < 60*time.Millisecond; delay += 2 * time.Millisecond {
 		p := testenv.Start(t, a.Namespace, testenv.Options{}, a.Name)
-		ended := p.Log.Expect(testenv.Holds("never said"))
+		ended := p.Log.Expect(testenv.Contains("never said"))
 		ended.Wait(delay) // nothing says where in its start the program is
 		p.SignalGroup(t, sigTERM)
 		if status := p.Exit(t); status != 0 && status != -1 {
@@ -198,23 +198,23 @@ func errorLines(lines []string) []string {
 // downAndUp sets an interface down and up, and waits for the program to say so.
 func downAndUp(t *testing.T, p *testenv.Program, a testenv.Host) {
 	t.Helper()
-	down := p.Log.Expect(testenv.Holds("interface is down"))
+	down := p.Log.Expect(testenv.Contains("interface is down"))
 	testenv.Must(t, a.Down())
-	down.True(t)
-	up := p.Log.Expect(testenv.Holds("interface is up"))
+	down.Await(t)
+	up := p.Log.Expect(testenv.Contains("interface is up"))
 	testenv.Must(t, a.Up())
-	up.True(t)
+	up.Await(t)
 }
 
 func TestLinkDownAndUp(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	downAndUp(t, p, a)
-	sendFence(t, p, b.Port(t)).True(t)
-	noCarrier := p.Log.Expect(testenv.Holds("no carrier"))
+	sendFence(t, p, b.Port(t)).Await(t)
+	noCarrier := p.Log.Expect(testenv.Contains("no carrier"))
 	testenv.Must(t, b.Down())
-	noCarrier.True(t)
+	noCarrier.Await(t)
 }
 
 // An interface that is down at the start is watched all the same.
@@ -224,10 +224,10 @@ func TestStartedWhileDown(t *testing.T) {
 	testenv.Must(t, err)
 	testenv.Must(t, b.Up())
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
-	up := p.Log.Expect(testenv.Holds("interface is up"))
+	up := p.Log.Expect(testenv.Contains("interface is up"))
 	testenv.Must(t, a.Up())
-	up.True(t)
-	sendFence(t, p, b.Port(t)).True(t)
+	up.Await(t)
+	sendFence(t, p, b.Port(t)).Await(t)
 }
 
 // An interface that is not there yet is waited for, if that is asked for, and said once.
@@ -240,25 +240,25 @@ func TestWait(t *testing.T) {
 			t.Errorf("%s: said %d times that it is waited for", name, n)
 		}
 	}
-	came := p.Log.Expect(testenv.Holds(`msg="interface is there" interface=va`))
+	came := p.Log.Expect(testenv.Contains(`msg="interface is there" interface=va`))
 	a, b, err := testenv.Connect(here, "va", testenv.MACA, there, "vb", testenv.MACB)
 	testenv.Must(t, err)
-	came.True(t)
-	up := p.Log.Expect(testenv.Holds(`msg="interface is up" interface=va`))
+	came.Await(t)
+	up := p.Log.Expect(testenv.Contains(`msg="interface is up" interface=va`))
 	testenv.Must(t, a.Up())
 	testenv.Must(t, b.Up())
-	up.True(t)
-	sendFence(t, p, b.Port(t)).True(t)
+	up.Await(t)
+	sendFence(t, p, b.Port(t)).Await(t)
 
 	// What comes under the name must be Ethernet.
-	other := p.Log.Expect(testenv.Holds(`msg="interface is not Ethernet: waiting for another" interface=vx`))
+	other := p.Log.Expect(testenv.Contains(`msg="interface is not Ethernet: waiting for another" interface=vx`))
 	testenv.Must(t, here.IP("tuntap", "add", "dev", "vx", "mode", "tun"))
-	other.True(t)
+	other.Await(t)
 	testenv.Must(t, here.IP("link", "del", "vx"))
-	back := p.Log.Expect(testenv.Holds(`msg="interface is back" interface=vx`))
+	back := p.Log.Expect(testenv.Contains(`msg="interface is back" interface=vx`))
 	x, y, err := testenv.Connect(here, "vx", testenv.MACA, there, "vy", testenv.MACB)
 	testenv.Must(t, err)
-	back.True(t)
+	back.Await(t)
 	testenv.Must(t, x.Up())
 	testenv.Must(t, y.Up())
 	seen := p.Lines.Expect(testenv.IP("10.0.0.7"), func(l testenv.Line) bool { return l.Interface == "vx" })
@@ -266,7 +266,7 @@ func TestWait(t *testing.T) {
 	for deadline := time.Now().Add(testenv.Patience); !seen.Wait(10*time.Millisecond) && time.Now().Before(deadline); {
 		testenv.Must(t, port.Send(request(macC, "10.0.0.7").Bytes()))
 	}
-	seen.True(t)
+	seen.Await(t)
 	p.Signal(t, sigTERM)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d", status)
@@ -277,39 +277,39 @@ func TestWait(t *testing.T) {
 // a capability; the bindings stay.
 func TestDeletedAndMadeAnew(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	known := p.Lines.Expect(testenv.Event("NEW", "10.0.0.5"))
 	testenv.Must(t, b.Port(t).Send(request(macC, "10.0.0.5").Bytes()))
-	known.True(t)
+	known.Await(t)
 
-	gone := p.Log.Expect(testenv.Holds("interface is gone"))
+	gone := p.Log.Expect(testenv.Contains("interface is gone"))
 	testenv.Must(t, a.IP("link", "del", a.Name))
-	gone.True(t)
-	back := p.Log.Expect(testenv.Holds("interface is back"))
-	up := p.Log.Expect(testenv.Holds("interface is up"))
+	gone.Await(t)
+	back := p.Log.Expect(testenv.Contains("interface is back"))
+	up := p.Log.Expect(testenv.Contains("interface is up"))
 	a, b, err := testenv.Connect(a.Namespace, "va", testenv.MACA, b.Namespace, "vb", testenv.MACB)
 	testenv.Must(t, err)
-	back.True(t)
+	back.Await(t)
 	testenv.Must(t, a.Up())
 	testenv.Must(t, b.Up())
-	up.True(t)
+	up.Await(t)
 
 	again := p.Lines.Expect(testenv.IP("10.0.0.5"))
 	port := b.Port(t)
 	testenv.Must(t, port.Send(request(macC, "10.0.0.5").Bytes()))
-	again.False(t, sendFence(t, p, port))
+	again.NotBefore(t, sendFence(t, p, port))
 }
 
 // An interface that is renamed is not the one to watch any more; renamed back, it is.
 func TestRenamedAwayAndBack(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
-	gone := p.Log.Expect(testenv.Holds("interface is gone"))
+	gone := p.Log.Expect(testenv.Contains("interface is gone"))
 	testenv.Must(t, a.IP("link", "set", a.Name, "down"))
 	testenv.Must(t, a.IP("link", "set", a.Name, "name", "other"))
-	gone.True(t)
+	gone.Await(t)
 
 	// It has another name now, and is not ours to watch.
 	other := testenv.Host{Namespace: a.Namespace, Name: "other", MAC: a.MAC}
@@ -317,12 +317,12 @@ func TestRenamedAwayAndBack(t *testing.T) {
 	foreign := p.Lines.Expect(testenv.IP("10.0.0.5"))
 	arrived := other.Sniff(t).Expect(testenv.From(macC))
 	testenv.Must(t, b.Port(t).Send(request(macC, "10.0.0.5").Bytes()))
-	arrived.True(t)
+	arrived.Await(t)
 
-	back := p.Log.Expect(testenv.Holds("interface is back"))
+	back := p.Log.Expect(testenv.Contains("interface is back"))
 	testenv.Must(t, a.IP("link", "set", "other", "down"))
 	testenv.Must(t, a.IP("link", "set", "other", "name", a.Name))
-	back.True(t)
+	back.Await(t)
 	testenv.Must(t, a.Up())
-	foreign.False(t, sendFence(t, p, b.Port(t)))
+	foreign.NotBefore(t, sendFence(t, p, b.Port(t)))
 }

@@ -86,7 +86,7 @@ func TestReaderStalls(t *testing.T) {
 	for kind, open := range stdouts {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			a, b := rawPair(t)
+			a, b := testenv.RawPair(t)
 			r, w := open(t)
 			defer r.Close()
 			p := testenv.Watch(t, a.Namespace, testenv.Options{Stdout: w}, a.Name)
@@ -143,7 +143,7 @@ func TestStallLosesNoBinding(t *testing.T) {
 	for kind, open := range stdouts {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			a, b := rawPair(t)
+			a, b := testenv.RawPair(t)
 			r, w := open(t)
 			defer r.Close()
 			p := testenv.Watch(t, a.Namespace, testenv.Options{Stdout: w}, a.Name)
@@ -196,7 +196,7 @@ func TestReaderGoesAway(t *testing.T) {
 	for kind, open := range stdouts {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			a, _ := rawPair(t)
+			a, _ := testenv.RawPair(t)
 			r, w := open(t)
 			p := testenv.Watch(t, a.Namespace, testenv.Options{Stdout: w}, a.Name)
 			testenv.Must(t, w.Close())
@@ -221,7 +221,7 @@ func TestReaderThatStalledGoesAway(t *testing.T) {
 	for kind, open := range stdouts {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			a, b := rawPair(t)
+			a, b := testenv.RawPair(t)
 			r, w := open(t)
 			p := testenv.Watch(t, a.Namespace, testenv.Options{Stdout: w}, a.Name)
 			testenv.Must(t, w.Close())
@@ -266,7 +266,7 @@ func invented(i int) testenv.ARP {
 // each, and the moves before most of them. The memory is that of a program without a stall.
 func TestLongStall(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	r, w, err := os.Pipe()
 	testenv.Must(t, err)
 	defer r.Close()
@@ -347,7 +347,7 @@ func TestLongStall(t *testing.T) {
 // state after they have stopped. No move is forgotten in the count.
 func TestQuarrel(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	port := b.Port(t)
 	const n, seconds = 4000, 4
@@ -384,7 +384,7 @@ func TestQuarrel(t *testing.T) {
 // moves, is among the next lines, and no second has more than 100.
 func TestMaxRate(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	r, w, err := os.Pipe()
 	testenv.Must(t, err)
 	defer r.Close()
@@ -431,7 +431,7 @@ func TestMaxRate(t *testing.T) {
 // Packets of -v for which there is no room are dropped and counted; the events come.
 func TestVerboseStall(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	r, w, err := os.Pipe()
 	testenv.Must(t, err)
 	defer r.Close()

@@ -140,12 +140,12 @@ func has(event, ip string, vid any) func(map[string]any) bool {
 func TestMAAS(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	path := testenv.CapableBinary(t, "cap_net_raw=p")
 	const maas = 999 // the rack's user
 	r := startRack(t, a.Namespace, path, a.Name, maas)
-	ready := r.log.Expect(testenv.Holds("msg=watching"))
-	ready.True(t)
+	ready := r.log.Expect(testenv.Contains("msg=watching"))
+	ready.Await(t)
 
 	port := b.Port(t)
 	seen := []*testenv.Expectation[map[string]any]{
@@ -158,17 +158,17 @@ func TestMAAS(t *testing.T) {
 		testenv.Must(t, port.Send(frame.Bytes()))
 	}
 	for _, e := range seen {
-		e.True(t)
+		e.Await(t)
 	}
 
 	// It is killed, and started again: what it knew is new once more.
 	testenv.Must(t, r.cmd.Process.Kill())
 	<-r.ended
 	r = startRack(t, a.Namespace, path, a.Name, maas)
-	r.log.Expect(testenv.Holds("msg=watching")).True(t)
+	r.log.Expect(testenv.Contains("msg=watching")).Await(t)
 	again := r.region.Expect(has("NEW", "10.0.0.5", nil))
 	testenv.Must(t, port.Send(request(macC, "10.0.0.5").Bytes()))
-	again.True(t)
+	again.Await(t)
 
 	// It is stopped as a group, with lines still on their way.
 	for i := range 50 {
@@ -203,12 +203,12 @@ func startClient(t *testing.T, ns *testenv.Namespace, iface string) *client {
 	testenv.Must(t, err)
 	c.wrapper.Stdout, c.wrapper.Stderr = out, errOut
 	c.lines = testenv.Lines(stdout)
-	ready := testenv.Lines(stderr).Expect(testenv.Holds("msg=watching"))
+	ready := testenv.Lines(stderr).Expect(testenv.Contains("msg=watching"))
 	testenv.Must(t, ns.Do(c.wrapper.Start))
 	out.Close()
 	errOut.Close()
 	t.Cleanup(func() { _ = syscall.Kill(-c.wrapper.Process.Pid, syscall.SIGKILL) })
-	ready.True(t)
+	ready.Await(t)
 	monitor := testenv.ChildOf(t, c.wrapper.Process.Pid)
 	c.monitor, c.parser = openProcess(t, monitor), openProcess(t, testenv.ChildOf(t, monitor))
 	return c
@@ -224,7 +224,7 @@ func (c *client) stop(t *testing.T) {
 // After ten stops and starts one pair of processes lives, and each ARP packet gives one report.
 func TestMAASClient(t *testing.T) {
 	testenv.Require(t, testenv.Root)
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	var clients []*client
 	for range 10 {
 		if n := len(clients); n > 0 {
@@ -239,9 +239,9 @@ func TestMAASClient(t *testing.T) {
 		}
 	}
 	for i := range 5 {
-		seen := last.lines.Expect(testenv.Holds(fmt.Sprintf(`"ip":"10.0.2.%d"`, i+1)))
+		seen := last.lines.Expect(testenv.Contains(fmt.Sprintf(`"ip":"10.0.2.%d"`, i+1)))
 		testenv.Must(t, b.Port(t).Send(request(macC, fmt.Sprintf("10.0.2.%d", i+1)).Bytes()))
-		seen.True(t)
+		seen.Await(t)
 	}
 	last.stop(t)
 	if !testenv.Ended(t, last.monitor) {

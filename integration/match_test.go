@@ -58,19 +58,19 @@ func TestMatch(t *testing.T) {
 	heardOn(t, ns, p, "va2", "p2", "10.0.0.4")
 
 	// Gone: its bindings are, too, and a new interface has a socket.
-	gone := p.Log.Expect(testenv.Holds(`msg="interface is gone" interface=va0`))
+	gone := p.Log.Expect(testenv.Contains(`msg="interface is gone" interface=va0`))
 	testenv.Must(t, ns.IP("link", "del", "va0"))
-	gone.True(t)
+	gone.Await(t)
 	again := p.Lines.ExpectN(1, testenv.Event("NEW", "10.0.0.1"))
 	add("va0", "p0")
 	heardOn(t, ns, p, "va0", "p0", "10.0.0.5")
 	port := testenv.Host{Namespace: ns, Name: "p0"}.Port(t)
 	testenv.Must(t, port.Send(request(macC, "10.0.0.1").Bytes()))
-	again.True(t)
+	again.Await(t)
 
-	counters := p.Log.Expect(testenv.Holds(`msg="sockets for --match" used=3 sockets=64`))
+	counters := p.Log.Expect(testenv.Contains(`msg="sockets for --match" used=3 sockets=64`))
 	p.Signal(t, unix.SIGUSR1)
-	counters.True(t)
+	counters.Await(t)
 	p.Signal(t, sigTERM)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d", status)
@@ -86,7 +86,7 @@ func TestMatchAndInterface(t *testing.T) {
 	t.Parallel()
 	ns := rebindPair(t)
 	p := testenv.Start(t, ns, testenv.Options{}, "--match", "v[ax]", "--match", "eth*", "va")
-	waits := p.Log.Expect(testenv.Holds(`level=WARN msg="no interface matches, waiting for one" match=eth*`))
+	waits := p.Log.Expect(testenv.Contains(`level=WARN msg="no interface matches, waiting for one" match=eth*`))
 	p.Ready(t)
 	heardOn(t, ns, p, "va", "vb", "10.0.0.1")
 	heardOn(t, ns, p, "vx", "vy", "10.0.0.2")
@@ -96,9 +96,9 @@ func TestMatchAndInterface(t *testing.T) {
 	if twice.Wait(0) {
 		t.Error("watched twice")
 	}
-	one := p.Log.Expect(testenv.Holds(`msg="sockets for --match" used=1 sockets=64`))
+	one := p.Log.Expect(testenv.Contains(`msg="sockets for --match" used=1 sockets=64`))
 	p.Signal(t, unix.SIGUSR1)
-	one.True(t)
+	one.Await(t)
 	if log := strings.Join(p.Log.Seen(), "\n"); !strings.Contains(log, "match=eth*") || strings.Contains(log, "match=v[") {
 		t.Errorf("patterns that match nothing:\n%s", log)
 	}
@@ -119,7 +119,7 @@ func TestMatchChurn(t *testing.T) {
 		heardOn(t, ns, p, fmt.Sprintf("m%d", i%10), fmt.Sprintf("q%d", i%10), fmt.Sprintf("10.0.1.%d", i))
 		testenv.Must(t, ns.Batch(del.String()))
 	}
-	free := p.Log.Expect(testenv.Holds(`msg="sockets for --match" used=0 sockets=64`))
+	free := p.Log.Expect(testenv.Contains(`msg="sockets for --match" used=0 sockets=64`))
 	for !free.Wait(1100e6) {
 		p.Signal(t, unix.SIGUSR1)
 		if !p.Running() {
@@ -133,20 +133,20 @@ func TestMatchPoolExhausted(t *testing.T) {
 	t.Parallel()
 	ns := testenv.Net(t)
 	p := testenv.Watch(t, ns, testenv.Options{}, "--match", "m*")
-	low := p.Log.Expect(testenv.Holds(`msg="the sockets for --match are running out; a restart opens more"`))
+	low := p.Log.Expect(testenv.Contains(`msg="the sockets for --match are running out; a restart opens more"`))
 	var add strings.Builder
 	for n := range 70 {
 		fmt.Fprintf(&add, "link add m%d type veth peer name q%d\nlink set m%d up\nlink set q%d up\n", n, n, n, n)
 	}
 	testenv.Must(t, ns.Batch(add.String()))
-	low.True(t)
+	low.Await(t)
 	heardOn(t, ns, p, "m0", "q0", "10.0.0.1")
 	testenv.Must(t, ns.IP("link", "del", "m1"))
 	testenv.Must(t, ns.IP("link", "del", "m2"))
 	// The sockets of those that went are for others that wait.
-	full := p.Log.Expect(testenv.Holds(`msg="sockets for --match" used=64 sockets=64`))
+	full := p.Log.Expect(testenv.Contains(`msg="sockets for --match" used=64 sockets=64`))
 	p.Signal(t, unix.SIGUSR1)
-	full.True(t)
+	full.Await(t)
 }
 
 // Alternative names are names, also after the interface was created again, and the line has the name
@@ -191,11 +191,11 @@ func TestWrongNames(t *testing.T) {
 // SIGUSR1 in a loop logs the counters once a second.
 func TestManySIGUSR1(t *testing.T) {
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
-	first, second := p.Log.Expect(testenv.Holds("msg=counters")), p.Log.ExpectN(2, testenv.Holds("msg=counters"))
+	first, second := p.Log.Expect(testenv.Contains("msg=counters")), p.Log.ExpectN(2, testenv.Contains("msg=counters"))
 	p.Signal(t, unix.SIGUSR1)
-	first.True(t)
+	first.Await(t)
 	start := time.Now()
 	for !second.Wait(time.Millisecond) {
 		p.Signal(t, unix.SIGUSR1)

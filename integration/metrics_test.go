@@ -23,14 +23,14 @@ func metricsDir(t *testing.T) string {
 // the program ends, and so does everything else.
 func TestMetricsFile(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	dir := metricsDir(t)
 	path := filepath.Join(dir, "maas.prom")
 	testenv.Must(t, os.WriteFile(path, []byte("what was there before\n"), 0o666))
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, "--metrics-file", path, "--stats-interval", "1s", a.Name, "lo")
-	sendFence(t, p, b.Port(t)).True(t)
+	sendFence(t, p, b.Port(t)).Await(t)
 
-	rounds := p.Log.ExpectN(3, testenv.Holds("msg=counters interface=va "))
+	rounds := p.Log.ExpectN(3, testenv.Contains("msg=counters interface=va "))
 	const begin, end = "# HELP maas_netmon_frames_total ", "\nmaas_netmon_build_info{"
 	var text []byte
 	for !rounds.Met() {
@@ -65,7 +65,7 @@ func TestMetricsFile(t *testing.T) {
 // The state of the interfaces is in the file at once, and not only after the interval.
 func TestMetricsFileAtTheStart(t *testing.T) {
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	path := filepath.Join(metricsDir(t), "maas.prom")
 	testenv.Watch(t, a.Namespace, testenv.Options{}, "--metrics-file", path, "--stats-interval", "1h", a.Name)
 	for deadline := time.Now().Add(testenv.Patience); ; {
@@ -97,7 +97,7 @@ func TestMetricsOfAFile(t *testing.T) {
 func TestMetricsFileAfterACrash(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	dir := metricsDir(t)
 	path := filepath.Join(dir, "maas.prom")
 	// The program is process 1 of a PID namespace of its own.
@@ -133,16 +133,16 @@ func TestMetricsFileAfterACrash(t *testing.T) {
 // A disk that is full costs the metrics, and nothing else: the file says what it said.
 func TestMetricsFileOnAFullDisk(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	dir := metricsDir(t)
 	path := filepath.Join(dir, "maas.prom")
 	// A mount of its own, which goes with the program, and that takes 4 KiB for both files.
 	shell := fmt.Sprintf(`exec unshare -m sh -c 'mount -t tmpfs -o size=4k,mode=777 none %s && exec "$0" "$@"' "$0" "$@"`, dir)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{Shell: shell, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}},
 		"--metrics-file", path, "--stats-interval", "1s", a.Name)
-	failed := p.Log.Expect(testenv.Holds("metrics file not written"), testenv.Holds("no space left on device"))
-	failed.True(t)
-	sendFence(t, p, b.Port(t)).True(t)
+	failed := p.Log.Expect(testenv.Contains("metrics file not written"), testenv.Contains("no space left on device"))
+	failed.Await(t)
+	sendFence(t, p, b.Port(t)).Await(t)
 	p.Signal(t, sigTERM)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d", status)
@@ -155,7 +155,7 @@ func TestMetricsFileOnAFullDisk(t *testing.T) {
 // A metrics file that cannot be made is warned of, and does not keep the program from watching.
 func TestMetricsFileRefused(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	dir := metricsDir(t)
 	testenv.Must(t, os.Mkdir(dir+"/dir.prom", 0o777))
 	for _, c := range []struct{ name, path, want string }{
@@ -166,10 +166,10 @@ func TestMetricsFileRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := testenv.Start(t, a.Namespace, testenv.Options{}, "--metrics-file", c.path, a.Name)
-			warned := p.Log.Expect(testenv.Holds(`level=WARN msg="no metrics file until the next start" file=`+c.path), testenv.Holds(c.want))
+			warned := p.Log.Expect(testenv.Contains(`level=WARN msg="no metrics file until the next start" file=`+c.path), testenv.Contains(c.want))
 			p.Ready(t)
-			warned.True(t)
-			sendFence(t, p, b.Port(t)).True(t)
+			warned.Await(t)
+			sendFence(t, p, b.Port(t)).Await(t)
 			p.Signal(t, sigTERM)
 			if status := p.Exit(t); status != 0 {
 				t.Errorf("exit status %d", status)

@@ -185,7 +185,7 @@ func unknown(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(e
 // A process of the same user cannot take the packet socket, or anything else, out of
 // either process, and cannot read or change what is in its memory.
 func TestSameUserCannotReachIn(t *testing.T) {
-	testenv.Require(t, testenv.Root, testenv.Dumpable)
+	testenv.Require(t, testenv.Root, testenv.PidFD)
 	t.Parallel()
 	t.Run("file capability", func(t *testing.T) {
 		t.Parallel()
@@ -209,7 +209,7 @@ func ambient(t *testing.T) testenv.Options {
 }
 
 func cannotReachIn(t *testing.T, o testenv.Options) {
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, o, a.Name)
 	for name, pid := range map[string]int{"monitor": p.Pid(), "parser": p.Child(t)} {
 		x := newTarget(t, pid)
@@ -237,16 +237,16 @@ func cannotReachIn(t *testing.T, o testenv.Options) {
 // on, whether its user may read the program's file or not. With the control socket
 // in hand, an attacker would be given the packet socket in the parser's place.
 func TestSameUserCannotReachInAtStart(t *testing.T) {
-	testenv.Require(t, testenv.Root, testenv.Dumpable)
+	testenv.Require(t, testenv.Root, testenv.PidFD)
 	for name, mode := range map[string]os.FileMode{"readable": 0o755, "not readable": 0o711} {
 		t.Run(name, func(t *testing.T) {
-			a, _ := rawPair(t)
+			a, _ := testenv.RawPair(t)
 			path := testenv.CapableBinary(t, "cap_net_raw=p")
 			testenv.Must(t, os.Chmod(path, mode))
 			looked := 0
 			for range 10 {
 				p := testenv.Start(t, a.Namespace, testenv.Options{Path: path, UID: nobody}, a.Name)
-				ready := p.Log.Expect(testenv.Holds("msg=watching"))
+				ready := p.Log.Expect(testenv.Contains("msg=watching"))
 				asNobody(t, func() {
 					for !ready.Met() {
 						looked += snatch(t, p.Pid())
@@ -267,12 +267,12 @@ func TestSameUserCannotReachInAtStart(t *testing.T) {
 // Nor can it take the packet socket out of a monitor that starts, where the kernel lets it reach in
 // at first.
 func TestSameUserCannotTakeTheSocketAtStart(t *testing.T) {
-	testenv.Require(t, testenv.Root, testenv.Dumpable)
-	a, _ := rawPair(t)
+	testenv.Require(t, testenv.Root, testenv.PidFD)
+	a, _ := testenv.RawPair(t)
 	o := ambient(t)
 	for range 5 {
 		p := testenv.Start(t, a.Namespace, o, a.Name)
-		ready := p.Log.Expect(testenv.Holds("msg=watching"))
+		ready := p.Log.Expect(testenv.Contains("msg=watching"))
 		pidfd := openProcess(t, p.Pid())
 		asNobody(t, func() {
 			for !ready.Met() {
@@ -299,7 +299,7 @@ func TestSameUserCannotTakeTheSocketAtStart(t *testing.T) {
 // nothing is started. The test does not change it, for it is everybody's: the program is
 // shown a file in its place.
 func TestSuidDumpable(t *testing.T) {
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	capture := inputFile(t, littlePcap.File(fileSeconds, arpFrames...))
 	const refused = "maas-netmon: fs.suid_dumpable is 1: any process of the user could reach into the parser while it starts\n" +
 		"maas-netmon: hint: sysctl fs.suid_dumpable=0, or 2\n"
@@ -354,7 +354,7 @@ func snatch(t *testing.T, parent int) (tries int) {
 // The same attempts succeed on a process of that user that does not defend itself: what
 // refuses them above is that ours do.
 func TestReachesWork(t *testing.T) {
-	testenv.Require(t, testenv.Root, testenv.Dumpable)
+	testenv.Require(t, testenv.Root, testenv.PidFD)
 	t.Parallel()
 	// Behind a shell: were it our child, whoever waits for its end would be told that it
 	// was stopped.
@@ -401,7 +401,7 @@ func TestSignalsOfTheSameUser(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	path := testenv.CapableBinary(t, "cap_net_raw=p")
 	start := func(t *testing.T, process string) (*testenv.Program, testenv.Host, int) {
-		a, b := rawPair(t)
+		a, b := testenv.RawPair(t)
 		p := testenv.Watch(t, a.Namespace, testenv.Options{Path: path, UID: nobody}, a.Name)
 		if process == "parser" {
 			return p, b, p.Child(t)
@@ -448,7 +448,7 @@ func TestSignalsOfTheSameUser(t *testing.T) {
 					send(t, pidfd, syscall.SIGCONT)
 				}
 			}
-			sendFence(t, p, b.Port(t)).True(t)
+			sendFence(t, p, b.Port(t)).Await(t)
 			checkThreads(t, p, confined())
 			p.Signal(t, sigTERM)
 			if status := p.Exit(t); status != 0 {

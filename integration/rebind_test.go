@@ -224,16 +224,16 @@ func TestReplacedWithoutMessages(t *testing.T) {
 			p := testenv.Watch(t, ns, testenv.Options{Env: append(env, "WATCHDOG_USEC=200000")}, "va")
 			heard(t, ns, p, "vb", "10.0.0.1")
 			cutMessages(t, p)
-			again := p.Log.Expect(testenv.Holds(`msg="interface changed without a message of the kernel, bound again" interface=va`))
+			again := p.Log.Expect(testenv.Contains(`msg="interface changed without a message of the kernel, bound again" interface=va`))
 			r.do(t, ns, other, indexOf(t, ns, "va"))
-			again.True(t)
-			fed := said.Expect(testenv.Holds("WATCHDOG=1"))
+			again.Await(t)
+			fed := said.Expect(testenv.Contains("WATCHDOG=1"))
 			peer := r.peer
 			if peer == "" {
 				peer = "vy"
 			}
 			heard(t, ns, p, peer, "10.0.0.2")
-			fed.True(t)
+			fed.Await(t)
 			p.Signal(t, sigTERM)
 			p.Exit(t)
 			if log := strings.Join(p.Log.WaitEnd(t), "\n"); !strings.Contains(log, " rebound=1") {
@@ -251,7 +251,7 @@ func TestDeletedWithoutMessages(t *testing.T) {
 	p := testenv.Watch(t, ns, testenv.Options{Env: append(env, "WATCHDOG_USEC=200000")}, "va")
 	heard(t, ns, p, "vb", "10.0.0.1")
 	cutMessages(t, p)
-	gone := p.Log.Expect(testenv.Holds(`msg="interface is gone, waiting for it" interface=va`))
+	gone := p.Log.Expect(testenv.Contains(`msg="interface is gone, waiting for it" interface=va`))
 	testenv.Must(t, ns.IP("link", "del", "va"))
-	gone.True(t)
+	gone.Await(t)
 }

@@ -47,20 +47,20 @@ func serviceManager(t *testing.T) (env []string, said *testenv.Stream[string]) {
 // it goes, and that it ends.
 func TestServiceManager(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	env, said := serviceManager(t)
-	ready := said.Expect(testenv.Holds("READY=1"))
+	ready := said.Expect(testenv.Contains("READY=1"))
 	p := testenv.Start(t, a.Namespace, testenv.Options{Env: append(env, "WATCHDOG_USEC=100000")}, a.Name)
 	if got := ready.Value(t); got != "READY=1\nSTATUS=0 bindings; 0 frames, 0 of them lost" {
 		t.Errorf("ready: %q", got)
 	}
 	checkThreads(t, p, confined())
-	counted := said.Expect(testenv.Holds("WATCHDOG=1\nSTATUS=1 bindings; 1 frames, 0 of them lost"))
-	sendFence(t, p, b.Port(t)).True(t)
-	counted.True(t)
+	counted := said.Expect(testenv.Contains("WATCHDOG=1\nSTATUS=1 bindings; 1 frames, 0 of them lost"))
+	sendFence(t, p, b.Port(t)).Await(t)
+	counted.Await(t)
 	stopping := said.Expect(func(s string) bool { return s == "STOPPING=1" })
 	p.Signal(t, sigTERM)
-	stopping.True(t)
+	stopping.Await(t)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
@@ -85,11 +85,11 @@ func TestStatusOfInterfaces(t *testing.T) {
 	t.Parallel()
 	ns := testenv.Net(t)
 	env, said := serviceManager(t)
-	missing := said.Expect(testenv.Holds("READY=1"), statusOf("va: absent; "))
+	missing := said.Expect(testenv.Contains("READY=1"), statusOf("va: absent; "))
 	p := testenv.Start(t, ns, testenv.Options{Env: env}, "--wait", "va")
-	warned := p.Log.Expect(testenv.Holds(`level=WARN msg="interface is not there, waiting for it" interface=va`))
-	missing.True(t)
-	warned.True(t)
+	warned := p.Log.Expect(testenv.Contains(`level=WARN msg="interface is not there, waiting for it" interface=va`))
+	missing.Await(t)
+	warned.Await(t)
 	for _, step := range []struct{ command, status, warning string }{
 		{"link add va type veth peer name vb", "va: down; ", "interface is down"},
 		{"link set va up", "va: no carrier; ", "interface has no carrier"},
@@ -98,11 +98,11 @@ func TestStatusOfInterfaces(t *testing.T) {
 		{"link del va", "va: absent; ", "interface is gone, waiting for it"},
 	} {
 		told := said.Expect(statusOf(step.status))
-		warned := p.Log.Expect(testenv.Holds("level=WARN"), testenv.Holds(step.warning), testenv.Holds("interface=va"))
+		warned := p.Log.Expect(testenv.Contains("level=WARN"), testenv.Contains(step.warning), testenv.Contains("interface=va"))
 		testenv.Must(t, ns.IP(strings.Fields(step.command)...))
-		told.True(t)
+		told.Await(t)
 		if step.warning != "" {
-			warned.True(t)
+			warned.Await(t)
 		}
 	}
 }
@@ -114,10 +114,10 @@ func TestStatusOfPatterns(t *testing.T) {
 	env, said := serviceManager(t)
 	none := said.Expect(statusOf("va*: absent; "))
 	p := testenv.Start(t, ns, testenv.Options{Env: env}, "--match", "va*")
-	unmatched := testenv.Holds(`level=WARN msg="no interface matches, waiting for one" match=va*`)
+	unmatched := testenv.Contains(`level=WARN msg="no interface matches, waiting for one" match=va*`)
 	warned := p.Log.Expect(unmatched)
-	none.True(t)
-	warned.True(t)
+	none.Await(t)
+	warned.Await(t)
 	for _, step := range []struct{ command, status string }{
 		{"link add va1 type veth peer name vb1", "va1: down; "},
 		{"link set va1 up", "va1: no carrier; "},
@@ -127,27 +127,27 @@ func TestStatusOfPatterns(t *testing.T) {
 	} {
 		told := said.Expect(statusOf(step.status))
 		testenv.Must(t, ns.IP(strings.Fields(step.command)...))
-		told.True(t)
+		told.Await(t)
 	}
 	again, none := p.Log.Expect(unmatched), said.Expect(statusOf("va*: absent; "))
 	testenv.Must(t, ns.IP("link", "del", "va1"))
-	again.True(t)
-	none.True(t)
+	again.Await(t)
+	none.Await(t)
 
 	// Of many, the first ones.
-	many := said.Expect(testenv.Holds("va10: down; va11: down; va12: down; va13: down; va14: down; 3 more are not up; 0 bindings; "))
+	many := said.Expect(testenv.Contains("va10: down; va11: down; va12: down; va13: down; va14: down; 3 more are not up; 0 bindings; "))
 	var add strings.Builder
 	for i := range 8 {
 		fmt.Fprintf(&add, "link add va1%d type veth peer name vb1%d\n", i, i)
 	}
 	testenv.Must(t, ns.Batch(add.String()))
-	many.True(t)
+	many.Await(t)
 }
 
 // What the kernel lacks is said once, and is no warning.
 func TestMissingLayers(t *testing.T) {
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	p.Signal(t, sigTERM)
 	p.Exit(t)
@@ -163,32 +163,32 @@ func TestMissingLayers(t *testing.T) {
 // A parser that is stuck gets nobody's watchdog fed.
 func TestWatchdog(t *testing.T) {
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	env, said := serviceManager(t)
-	fed := said.Expect(testenv.Holds("WATCHDOG=1"))
+	fed := said.Expect(testenv.Contains("WATCHDOG=1"))
 	p := testenv.Watch(t, a.Namespace, testenv.Options{Env: append(env, "WATCHDOG_USEC=100000")}, "--log-level", "debug", a.Name)
-	fed.True(t)
+	fed.Await(t)
 	parser := openProcess(t, p.Child(t))
-	stuck := p.Log.Expect(testenv.Holds("the parser has not answered"))
+	stuck := p.Log.Expect(testenv.Contains("the parser has not answered"))
 	testenv.Must(t, unix.PidfdSendSignal(parser, unix.SIGSTOP, nil, 0))
-	stuck.True(t)
-	hungry := said.Expect(testenv.Holds("WATCHDOG=1"))
-	hungry.False(t, p.Log.ExpectN(5, testenv.Holds("the parser has not answered")))
-	again := said.Expect(testenv.Holds("WATCHDOG=1"))
+	stuck.Await(t)
+	hungry := said.Expect(testenv.Contains("WATCHDOG=1"))
+	hungry.NotBefore(t, p.Log.ExpectN(5, testenv.Contains("the parser has not answered")))
+	again := said.Expect(testenv.Contains("WATCHDOG=1"))
 	testenv.Must(t, unix.PidfdSendSignal(parser, unix.SIGCONT, nil, 0))
-	again.True(t)
+	again.Await(t)
 }
 
 // The environment of a watchdog that is meant for another process is not ours.
 func TestWatchdogOfAnotherProcess(t *testing.T) {
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	env, said := serviceManager(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{Env: append(env, "WATCHDOG_USEC=20000", "WATCHDOG_PID=1")}, a.Name)
-	fed := said.Expect(testenv.Holds("WATCHDOG=1"))
-	asked := p.Log.Expect(testenv.Holds("msg=counters"))
+	fed := said.Expect(testenv.Contains("WATCHDOG=1"))
+	asked := p.Log.Expect(testenv.Contains("msg=counters"))
 	p.Signal(t, unix.SIGUSR1)
-	asked.True(t)
+	asked.Await(t)
 	p.Signal(t, sigTERM)
 	p.Exit(t)
 	fed.Wait(0)
@@ -200,7 +200,7 @@ func TestWatchdogOfAnotherProcess(t *testing.T) {
 // To the journal each message has its priority, and not the time, which the journal has.
 func TestJournal(t *testing.T) {
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	r, w, err := os.Pipe()
 	testenv.Must(t, err)
 	defer r.Close()
@@ -210,7 +210,7 @@ func TestJournal(t *testing.T) {
 	testenv.Must(t, a.Down())
 	p := testenv.Start(t, a.Namespace, testenv.Options{Stderr: w, Env: env}, a.Name)
 	reader := testenv.Lines(r)
-	reader.Expect(testenv.Holds("interface is down")).Wait(testenv.Patience)
+	reader.Expect(testenv.Contains("interface is down")).Wait(testenv.Patience)
 	p.Signal(t, sigTERM)
 	p.Exit(t)
 	testenv.Must(t, w.Close())

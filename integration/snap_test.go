@@ -138,7 +138,7 @@ func inSnap(t *testing.T, ns *testenv.Namespace, args ...string) *testenv.Progra
 func TestSnap(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.Landlock)
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := inSnap(t, a.Namespace, a.Name)
 	p.Ready(t)
 	for name, pid := range map[string]int{"monitor": p.Pid(), "parser": p.Child(t)} {
@@ -157,7 +157,7 @@ func TestSnap(t *testing.T) {
 			}
 		}
 	}
-	sendFence(t, p, b.Port(t)).True(t)
+	sendFence(t, p, b.Port(t)).Await(t)
 	p.Signal(t, sigTERM)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d", status)
@@ -168,7 +168,7 @@ func TestSnap(t *testing.T) {
 func TestSnapStoppedParser(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	p := inSnap(t, a.Namespace, a.Name)
 	p.Ready(t)
 	child := openProcess(t, p.Child(t))
@@ -183,7 +183,7 @@ func TestSnapStoppedParser(t *testing.T) {
 func TestSnapCheck(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	p := inSnap(t, a.Namespace, "--check", a.Name)
 	status := p.Exit(t)
 	var said strings.Builder
@@ -200,7 +200,7 @@ func TestSnapCheck(t *testing.T) {
 func TestSnapUser(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	t.Parallel()
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	p := inSnap(t, a.Namespace, "--user", "nobody", a.Name)
 	status := p.Exit(t)
 	want := []string{"maas-netmon: --user nobody: become group 65534: operation not permitted",
@@ -213,7 +213,7 @@ func TestSnapUser(t *testing.T) {
 // It starts and stops a hundred times.
 func TestSnapRestarts(t *testing.T) {
 	testenv.Require(t, testenv.Root)
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	for i := range 100 {
 		p := inSnap(t, a.Namespace, a.Name)
 		p.Ready(t)
@@ -229,7 +229,7 @@ func TestSnapRestarts(t *testing.T) {
 func TestUserZero(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.Landlock)
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{
 		Shell: `exec setpriv --bounding-set -all,+net_raw "$0" "$@"`, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"},
 	}, a.Name)
@@ -243,7 +243,7 @@ func TestUserZero(t *testing.T) {
 	if !strings.Contains(strings.Join(p.Log.Seen(), "\n"), "stays user 0, without a capability") {
 		t.Error("it does not say so")
 	}
-	sendFence(t, p, b.Port(t)).True(t)
+	sendFence(t, p, b.Port(t)).Await(t)
 }
 
 // The program ends with the process that started it, and not before.
@@ -263,7 +263,7 @@ func TestDieWithParent(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			a, b := rawPair(t)
+			a, b := testenv.RawPair(t)
 			shell := testenv.Start(t, a.Namespace, testenv.Options{Shell: `"$0" "$@"; exit`, Env: c.env}, append(c.args, a.Name)...)
 			shell.Ready(t)
 			monitor := shell.Child(t)
@@ -276,7 +276,7 @@ func TestDieWithParent(t *testing.T) {
 				}
 				return
 			}
-			sendFence(t, shell, b.Port(t)).True(t)
+			sendFence(t, shell, b.Port(t)).Await(t)
 			testenv.Must(t, unix.PidfdSendSignal(m, unix.SIGTERM, nil, 0))
 			if !testenv.Ended(t, m) {
 				t.Error("it does not end")
@@ -342,7 +342,7 @@ dpkg --root=$ROOT -i $ROOT/3.8.deb`)
 // Each reason for a missing capability has its own hint.
 func TestCapabilityHints(t *testing.T) {
 	testenv.Require(t, testenv.Root)
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	path := testenv.CapableBinary(t, "cap_net_raw=p")
 	const as = `setpriv --reuid 65534 --regid 65534 --clear-groups `
 	for _, c := range []struct{ name, path, shell, hint string }{

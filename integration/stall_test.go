@@ -17,7 +17,7 @@ import (
 // Nobody reads standard error: the work goes on, and the end comes at once.
 func TestErrorReaderStalls(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	_, w := testenv.FullPipe(t)
 	p := testenv.Start(t, a.Namespace, testenv.Options{Stderr: w}, a.Name)
 	sendUntilSeen(t, p, b.Port(t))
@@ -34,7 +34,7 @@ func TestErrorReaderStalls(t *testing.T) {
 // A service manager that does not read is not waited for.
 func TestServiceManagerStalls(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	path := filepath.Join(testenv.Dir(t), "notify")
 	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	testenv.Must(t, err)
@@ -51,8 +51,8 @@ func TestServiceManagerStalls(t *testing.T) {
 	}
 	full := regexp.MustCompile(`cannot notify the service manager.*resource temporarily unavailable`)
 	p := testenv.Start(t, a.Namespace, testenv.Options{Env: []string{"NOTIFY_SOCKET=" + path}}, a.Name)
-	p.Log.Expect(full.MatchString).True(t)
-	sendFence(t, p, b.Port(t)).True(t)
+	p.Log.Expect(full.MatchString).Await(t)
+	sendFence(t, p, b.Port(t)).Await(t)
 	p.Signal(t, sigTERM)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d", status)
@@ -62,7 +62,7 @@ func TestServiceManagerStalls(t *testing.T) {
 // A full table is said once, however many interfaces there are.
 func TestEvictionsAreSaidOnce(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	for i := range 2 {
 		testenv.Must(t, a.IP("link", "add", fmt.Sprintf("vx%d", i), "type", "veth", "peer", "name", fmt.Sprintf("vy%d", i)))
 	}
@@ -72,7 +72,7 @@ func TestEvictionsAreSaidOnce(t *testing.T) {
 	for i := range 20 {
 		testenv.Must(t, port.Send(request(macC, fmt.Sprintf("10.0.0.%d", i+1)).Bytes()))
 	}
-	seen.True(t)
+	seen.Await(t)
 	p.Signal(t, sigTERM)
 	p.Exit(t)
 	said := 0
@@ -131,7 +131,7 @@ func TestImpossibleSurroundings(t *testing.T) {
 				testenv.Require(t, testenv.Root)
 			}
 			t.Parallel()
-			a, _ := rawPair(t)
+			a, _ := testenv.RawPair(t)
 			status, _, stderr := testenv.Run(t, a.Namespace, testenv.Options{Shell: c.shell, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}}, a.Name)
 			got := number.ReplaceAllString(strings.TrimSpace(stderr), "/proc/N/")
 			if status != c.status || got != c.want && c.want != "" {
@@ -145,7 +145,7 @@ func TestImpossibleSurroundings(t *testing.T) {
 // when it is confined. There is no dump of the Go runtime, and no kill by seccomp.
 func TestFewThreads(t *testing.T) {
 	testenv.Require(t, testenv.Root)
-	a, _ := rawPair(t)
+	a, _ := testenv.RawPair(t)
 	path := testenv.CapableBinary(t, "cap_net_raw=p")
 	const shell = `exec setpriv --reuid $((54300 + HELD)) --regid 54321 --clear-groups sh -c '
 		i=0; while [ $i -lt $HELD ]; do sleep 60 <&- >&- 2>&- & held="$held $!"; i=$((i+1)); done

@@ -35,9 +35,9 @@ func TestStartedAnyhow(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			a, b := rawPair(t)
+			a, b := testenv.RawPair(t)
 			p := testenv.Watch(t, a.Namespace, testenv.Options{Shell: c.shell, Env: c.env}, a.Name)
-			sendFence(t, p, b.Port(t)).True(t)
+			sendFence(t, p, b.Port(t)).Await(t)
 			p.Signal(t, sigTERM)
 			if status := p.Exit(t); status != 0 {
 				t.Errorf("exit status %d; log:\n%s", status, strings.Join(p.Log.WaitEnd(t), "\n"))
@@ -53,7 +53,7 @@ func TestStartedAnyhow(t *testing.T) {
 // what would have been a message never ends up among them.
 func TestStandardErrorClosed(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Start(t, a.Namespace, testenv.Options{Shell: `exec "$0" "$@" 2>&-`}, a.Name)
 	sendUntilSeen(t, p, b.Port(t))
 	p.Signal(t, sigTERM)
@@ -71,7 +71,7 @@ func TestStandardErrorClosed(t *testing.T) {
 // they are enough to start, they are enough to run.
 func TestFewDescriptors(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	var started, refused int
 	for n := 4; n <= 24; n++ {
 		p := testenv.Start(t, a.Namespace, testenv.Options{Shell: fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, n)}, a.Name)
@@ -87,7 +87,7 @@ func TestFewDescriptors(t *testing.T) {
 		}
 		started++
 		p.Ready(t)
-		sendFence(t, p, b.Port(t)).True(t)
+		sendFence(t, p, b.Port(t)).Await(t)
 		p.Signal(t, sigTERM)
 		if status := p.Exit(t); status != 0 {
 			t.Errorf("%d descriptors: exit status %d", n, status)

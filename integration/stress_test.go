@@ -67,7 +67,7 @@ func TestItLasts(t *testing.T) {
 }
 
 func testItLasts(t *testing.T, o testenv.Options, limit *testenv.CPULimit) {
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, o, a.Name)
 	pids := []int{p.Pid(), p.Child(t)}
 	// By descriptors, lest a signal go to whoever gets the number of one that has ended.

@@ -53,7 +53,7 @@ func TestTagsAndAddresses(t *testing.T) {
 func TestVLANDevices(t *testing.T) {
 	testenv.Require(t, testenv.VLAN)
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	vlan := func(h testenv.Host, below, protocol string, vid int, addresses ...string) testenv.Host {
 		name := fmt.Sprintf("%s.%d", below, vid)
 		testenv.Must(t, h.IP("link", "add", "link", below, "name", name, "type", "vlan", "proto", protocol, "id", fmt.Sprint(vid)))
@@ -72,12 +72,12 @@ func TestVLANDevices(t *testing.T) {
 	answered := below.Lines.Expect(testenv.Event("NEW", "10.0.100.1"), testenv.At(testenv.MACA), testenv.VID(100))
 	untagged := above.Lines.Expect(testenv.Event("NEW", "10.0.100.2"), testenv.At(testenv.MACB), testenv.VID(-1))
 	testenv.Must(t, peer.Talk("10.0.100.1"))
-	asked.True(t)
-	answered.True(t)
-	untagged.True(t)
+	asked.Await(t)
+	answered.Await(t)
+	untagged.Await(t)
 
 	stacked := below.Lines.Expect(testenv.Event("NEW", "10.0.30.2"), testenv.VID(200),
 		func(l testenv.Line) bool { return l.InnerVID != nil && *l.InnerVID == 300 })
 	testenv.Must(t, inner.Talk("10.0.30.1"))
-	stacked.True(t)
+	stacked.Await(t)
 }

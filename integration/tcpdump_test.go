@@ -22,7 +22,7 @@ import (
 func TestLikeTcpdump(t *testing.T) {
 	testenv.Require(t, testenv.Tcpdump)
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	live := testenv.Watch(t, a.Namespace, testenv.Options{}, "--moved-interval", "0", a.Name)
 	file := testenv.Start(t, a.Namespace, testenv.Options{Stdin: tcpdump(t, a)}, "-i", "-")
 	port := b.Port(t)
@@ -43,8 +43,8 @@ func TestLikeTcpdump(t *testing.T) {
 		testenv.Must(t, port.Send(randomFrame(random)))
 	}
 	testenv.Must(t, port.Send(request(macC, last).Bytes()))
-	inLive.True(t)
-	inFile.True(t)
+	inLive.Await(t)
+	inFile.Await(t)
 	got, expected := wants(t, file.Lines.Seen()), wants(t, live.Lines.Seen())
 	if len(expected) < 200 {
 		t.Errorf("only %d lines", len(expected))

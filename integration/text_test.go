@@ -18,7 +18,7 @@ import (
 // returns what it printed, times replaced by TIME.
 func output(t *testing.T, o testenv.Options, args []string, frames ...testenv.ARP) string {
 	t.Helper()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, o, append(args, a.Name)...)
 	port := b.Port(t)
 	last := p.Lines.Expect(func(l testenv.Line) bool { return strings.Contains(l.Raw, fence) })
@@ -26,7 +26,7 @@ func output(t *testing.T, o testenv.Options, args []string, frames ...testenv.AR
 		testenv.Must(t, port.Send(f.Bytes()))
 	}
 	testenv.Must(t, port.Send(request(macD, fence).Bytes()))
-	last.True(t)
+	last.Await(t)
 	p.Signal(t, sigTERM)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d", status)
@@ -95,7 +95,7 @@ func TestVerboseTimeZone(t *testing.T) {
 	if err != nil {
 		zone = time.UTC // no zones are installed here: what the program falls back to
 	}
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{Env: []string{"TZ=Asia/Kathmandu"}}, "-v", a.Name)
 	event := p.Lines.Expect(testenv.IP("10.0.0.5"))
 	block := p.Lines.Expect(func(l testenv.Line) bool { return strings.HasPrefix(l.Raw, "ARP observed at ") })
@@ -109,11 +109,11 @@ func TestVerboseTimeZone(t *testing.T) {
 // With several interfaces, each packet has the name of its own.
 func TestVerboseInterface(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, "-v", a.Name, "lo")
 	name := p.Lines.Expect(func(l testenv.Line) bool { return l.Raw == "              Interface: va" })
 	testenv.Must(t, b.Port(t).Send(request(macC, "10.0.0.5").Bytes()))
-	name.True(t)
+	name.Await(t)
 }
 
 // The date is printed at the start, and when it changes.
@@ -174,7 +174,7 @@ func TestColour(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			a, b := rawPair(t)
+			a, b := testenv.RawPair(t)
 			r, w, err := os.Pipe()
 			if c.terminal {
 				r, w, err = terminal()
@@ -222,12 +222,12 @@ func terminal() (master, slave *os.File, err error) {
 // interface on a line.
 func TestCounters(t *testing.T) {
 	t.Parallel()
-	a, b := rawPair(t)
+	a, b := testenv.RawPair(t)
 	p := testenv.Start(t, a.Namespace, testenv.Options{}, "--log-level", "warn", a.Name)
 	sendUntilSeen(t, p, b.Port(t))
-	asked := p.Log.Expect(testenv.Holds("msg=counters interface=va frames="), testenv.Holds(" new=1 "))
+	asked := p.Log.Expect(testenv.Contains("msg=counters interface=va frames="), testenv.Contains(" new=1 "))
 	p.Signal(t, unix.SIGUSR1)
-	asked.True(t)
+	asked.Await(t)
 	p.Signal(t, sigTERM)
 	p.Exit(t)
 	if n := len(p.Log.WaitEnd(t)); n != 1 {
@@ -235,8 +235,8 @@ func TestCounters(t *testing.T) {
 	}
 
 	p = testenv.Watch(t, a.Namespace, testenv.Options{}, "--stats-interval", "1s", a.Name, "lo")
-	va := p.Log.ExpectN(2, testenv.Holds("msg=counters interface=va "))
-	lo := p.Log.ExpectN(2, testenv.Holds("msg=counters interface=lo "))
-	va.True(t)
-	lo.True(t)
+	va := p.Log.ExpectN(2, testenv.Contains("msg=counters interface=va "))
+	lo := p.Log.ExpectN(2, testenv.Contains("msg=counters interface=lo "))
+	va.Await(t)
+	lo.Await(t)
 }

@@ -130,7 +130,7 @@ func withoutMemoryFiles(path, arg string) *exec.Cmd {
 // parser here does nothing to protect itself, so the time in which it could be robbed is all of
 // its life. From one that is executed as any program is, everything is taken.
 func TestThief(t *testing.T) {
-	testenv.Require(t, testenv.Root, testenv.Dumpable)
+	testenv.Require(t, testenv.Root, testenv.PidFD)
 	exe, err := os.Executable()
 	testenv.Must(t, err)
 	unreadable := filepath.Join(testenv.Dir(t), "test")

@@ -28,13 +28,13 @@ func TestFiltersInTheKernel(t *testing.T) {
 	// A frame, so that the threads that come with work are there too.
 	seen := p.Lines.Expect(testenv.IP("10.0.0.5"))
 	testenv.Must(t, b.Port(t).Send(testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.5", TargetIP: "10.0.0.9"}.Bytes()))
-	seen.True(t)
+	seen.Await(t)
 
 	checkFilters(t, monitor)
 	// It was stopped, and goes on.
 	seen = p.Lines.Expect(testenv.IP("10.0.0.6"))
 	testenv.Must(t, b.Port(t).Send(testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.6", TargetIP: "10.0.0.9"}.Bytes()))
-	seen.True(t)
+	seen.Await(t)
 }
 
 // The same of a program that reads a file: a pipe, so that it does not end.
@@ -46,7 +46,7 @@ func TestFiltersInTheKernelForAFile(t *testing.T) {
 	defer w.Close()
 	p := testenv.Start(t, testenv.Net(t), testenv.Options{Stdin: r, Shell: `"$0" "$@"; exit $?`}, "-i", "-")
 	testenv.Must(t, r.Close())
-	if _, ok := p.Log.Await(testenv.Holds("msg=reading")); !ok {
+	if _, ok := p.Log.Await(testenv.Contains("msg=reading")); !ok {
 		t.Fatal(p.Log.Seen())
 	}
 	checkFilters(t, p.Child(t))

@@ -80,10 +80,7 @@ func newFleet(t *testing.T) *fleet {
 	})
 	testenv.Must(t, err)
 
-	a, b, err := testenv.Connect(testenv.Net(t), "va", testenv.MACA, testenv.Net(t), "vb", testenv.MACB)
-	testenv.Must(t, err)
-	testenv.Must(t, a.Up())
-	testenv.Must(t, b.Up())
+	a, b := testenv.RawPair(t)
 	r, w, err := os.Pipe()
 	testenv.Must(t, err)
 	f.program = testenv.Watch(t, a.Namespace, testenv.Options{Stdout: w}, a.Name)

@@ -142,7 +142,7 @@ func (e *Expectation[T]) Met() bool {
 }
 
 // Wait waits at most d and reports whether it was met. It is for loops that repeat a
-// stimulus; a test that fails wants True.
+// stimulus; a test that fails wants Await.
 func (e *Expectation[T]) Wait(d time.Duration) bool {
 	select {
 	case <-e.met:
@@ -154,28 +154,28 @@ func (e *Expectation[T]) Wait(d time.Duration) bool {
 	}
 }
 
-// True fails the test unless it is met within [Patience].
-func (e *Expectation[T]) True(t testing.TB) {
+// Await fails the test unless it is met within [Patience].
+func (e *Expectation[T]) Await(t testing.TB) {
 	t.Helper()
 	if !e.Wait(Patience) {
 		t.Fatalf("%s: expected, not seen; seen:\n%s", e.stream.name, e.stream.dump())
 	}
 }
 
-// Value is True, and returns the first thing that met it.
+// Value is Await, and returns the first thing that met it.
 func (e *Expectation[T]) Value(t testing.TB) T {
 	t.Helper()
-	e.True(t)
+	e.Await(t)
 	e.stream.mu.Lock()
 	defer e.stream.mu.Unlock()
 	return e.found[0]
 }
 
-// False fails the test if anything met it until fence is met, which is caused after
+// NotBefore fails the test if anything met it until fence is met, which is caused after
 // what must have no effect: by then the effect would have been seen.
-func (e *Expectation[T]) False(t testing.TB, fence *Expectation[T]) {
+func (e *Expectation[T]) NotBefore(t testing.TB, fence *Expectation[T]) {
 	t.Helper()
-	fence.True(t)
+	fence.Await(t)
 	e.stream.mu.Lock()
 	found := slices.Clone(e.found)
 	e.stream.mu.Unlock()

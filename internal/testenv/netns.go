@@ -130,7 +130,7 @@ func (h Host) Up(addresses ...string) error {
 // Down sets the interface down.
 func (h Host) Down() error { return h.IP("link", "set", h.Name, "down") }
 
-// MAC and address plan of [Pair].
+// MAC and address plan of [Pair] and [RawPair].
 var (
 	MACA = MAC{2, 0, 0, 0, 0, 0xa}
 	MACB = MAC{2, 0, 0, 0, 0, 0xb}
@@ -144,5 +144,16 @@ func Pair(t testing.TB) (a, b Host) {
 	Must(t, err)
 	Must(t, a.Up("10.0.0.1/24"))
 	Must(t, b.Up("10.0.0.2/24"))
+	return a, b
+}
+
+// RawPair returns two connected interfaces, "va" and "vb", that are up and whose kernels have no
+// address and so nothing to say.
+func RawPair(t testing.TB) (a, b Host) {
+	t.Helper()
+	a, b, err := Connect(Net(t), "va", MACA, Net(t), "vb", MACB)
+	Must(t, err)
+	Must(t, a.Up())
+	Must(t, b.Up())
 	return a, b
 }

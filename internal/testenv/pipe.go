@@ -22,3 +22,15 @@ func FullPipe(t testing.TB) (r, w *os.File) {
 	Must(t, err)
 	return r, w
 }
+
+// Wake returns a descriptor to wait for, and what makes it readable.
+func Wake(t testing.TB) (fd int, wake func()) {
+	t.Helper()
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	Must(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd, func() {
+		_, err := unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		Must(t, err)
+	}
+}

@@ -81,8 +81,8 @@ func number(p *int) int {
 // At is the predicate that a line is about a binding to this MAC.
 func At(m MAC) func(Line) bool { return func(l Line) bool { return l.MAC == m.String() } }
 
-// Holds is the predicate that a line of text contains s.
-func Holds(s string) func(string) bool {
+// Contains is the predicate that a line of text contains s.
+func Contains(s string) func(string) bool {
 	return func(line string) bool { return strings.Contains(line, s) }
 }
 
@@ -318,7 +318,7 @@ func Watch(t testing.TB, ns *Namespace, o Options, args ...string) *Program {
 // Ready waits until the program says that it reads.
 func (p *Program) Ready(t testing.TB) {
 	t.Helper()
-	ready := p.Log.Expect(Holds("msg=watching"))
+	ready := p.Log.Expect(Contains("msg=watching"))
 	for _, line := range p.Log.Seen() {
 		if strings.Contains(line, "msg=watching") {
 			return // said before the expectation was there

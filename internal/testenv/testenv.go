@@ -37,7 +37,7 @@ const (
 	Bridge   Feature = "bridge"
 	Macvlan  Feature = "macvlan"
 	VXLAN    Feature = "vxlan"
-	Dumpable Feature = "pidfd"    // pidfd_getfd(2), since Linux 5.6
+	PidFD    Feature = "pidfd"    // pidfd_getfd(2), since Linux 5.6
 	Landlock Feature = "landlock" // since Linux 5.13
 
 	// Tcpdump: it is installed, and can become the user that it wants to be, which user 0
@@ -126,7 +126,7 @@ func probe(f Feature) error {
 			return errors.New("not the initial user namespace's root")
 		}
 		return nil
-	case Dumpable:
+	case PidFD:
 		_, err := unix.PidfdOpen(os.Getpid(), 0)
 		return err
 	case Landlock:

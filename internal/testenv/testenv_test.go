@@ -52,13 +52,13 @@ func TestExpectation(t *testing.T) {
 		t.Errorf("after one 3: once %v, twice %v, not %v", early.Met(), twice.Met(), not.Met())
 	}
 	s.Publish(3)
-	twice.True(t)
+	twice.Await(t)
 	s.Publish(9)
-	never.False(t, fence)
+	never.NotBefore(t, fence)
 	if v := not.Value(t); v != 9 {
 		t.Errorf("value %d, want 9", v)
 	}
-	failed, _ := record(func(tb testing.TB) { early.False(tb, fence) })
+	failed, _ := record(func(tb testing.TB) { early.NotBefore(tb, fence) })
 	if !strings.Contains(failed, "seen, not to be: [3 3]") {
 		t.Errorf("False of what was seen: %q", failed)
 	}
@@ -72,7 +72,7 @@ func TestExpectationFails(t *testing.T) {
 		t.Error("met by something else")
 	}
 	s.End() // or it would wait for Patience
-	failed, _ := record(func(tb testing.TB) { e.True(tb) })
+	failed, _ := record(func(tb testing.TB) { e.Await(tb) })
 	if !strings.Contains(failed, "numbers: expected, not seen") || !strings.Contains(failed, "7") {
 		t.Errorf("it does not say what was seen: %q", failed)
 	}
@@ -122,7 +122,7 @@ func TestFrames(t *testing.T) {
 	}
 	own := frames.Expect(From(MACA), EtherType(0x0806), func(f Frame) bool { return f.Outgoing })
 	Must(t, a.Talk("10.0.0.2"))
-	own.True(t)
+	own.Await(t)
 }
 
 // A namespace that is let go of takes its interfaces along: the other end of a pair
