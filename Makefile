@@ -53,7 +53,7 @@ KERNELS = 5.10 6.1 6.12 newest
 
 # Those whose tests gain from the race detector. The others' tests drive the program
 # itself, whose sandbox allows no race detector.
-RACE_PACKAGES = ./capture ./cmd/... ./internal/app ./internal/cli ./internal/control ./internal/monitor ./internal/parserproc ./linkmon ./parser ./privsep ./report ./tracker
+RACE_PACKAGES = ./capture ./capture/packetsock ./cmd/... ./internal/app ./internal/cli ./internal/control ./internal/monitor ./internal/parserproc ./linkmon ./parser ./privsep ./report ./tracker
 
 .DEFAULT_GOAL = build
 .PHONY: help deps build static run demo test unit test-fleet check bench bench-peers fuzz mutate cover vuln sbom install \

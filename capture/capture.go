@@ -1,16 +1,12 @@
-// Package capture delivers the ARP frames of network interfaces from AF_PACKET
-// sockets (packet(7)), and all frames of a pcap or pcapng input.
+// Package capture delivers the ARP frames of network interfaces from the rings of packet sockets
+// (packet(7)). [Reader] runs in the confined parser process: it maps the ring of each socket it was
+// handed and reads frames out of it without a system call a frame. It opens nothing: package
+// packetsock, in the monitor, makes the sockets. Package pcapfile gives the frames of a file in
+// the same form.
 //
-// It has two halves, for two processes. [Open], in open.go, runs in the
-// monitor: it needs CAP_NET_RAW for the one socket(2) call and nothing after
-// it. [Reader], in reader.go, runs in the confined parser process: it maps the
-// ring of each socket it was handed and reads frames out of it without a system
-// call a frame. So does [File], in pcap.go, whose input the monitor opens like any
-// other file.
-//
-// The package knows link-layer headers, EtherTypes, VLAN metadata, kernel
-// timestamps and drop counts. It does not know what an ARP packet means, who
-// holds which privilege, or where the frames go.
+// The package knows link-layer headers, VLAN metadata, kernel timestamps and drop
+// counts. It does not know what an ARP packet means, who holds which privilege, or where the
+// frames go.
 //
 // # The ring
 //
@@ -21,25 +17,21 @@
 // ever.
 package capture
 
-import "os"
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 // Lengths of the headers that a frame of interest can have, in bytes.
 const (
-	etherHeaderLen = 14 // IEEE 802.3 3.2: destination, source, EtherType
-	vlanTagLen     = 4  // IEEE 802.1Q 9.4: TPID and TCI
+	EtherHeaderLen = 14 // IEEE 802.3 3.2: destination, source, EtherType
+	VLANTagLen     = 4  // IEEE 802.1Q 9.4: TPID and TCI
 	arpPacketLen   = 28 // RFC 826, for Ethernet and IPv4
 
 	// Snaplen is the number of bytes kept of each frame: an ARP packet for
 	// Ethernet and IPv4 behind two in-line VLAN tags. What follows is padding.
-	Snaplen = etherHeaderLen + 2*vlanTagLen + arpPacketLen
-)
-
-// EtherTypes and TPIDs, in host byte order.
-const (
-	etherTypeARP = 0x0806
-	tpid8021Q    = 0x8100 // IEEE 802.1Q C-TAG
-	tpid8021AD   = 0x88a8 // IEEE 802.1Q S-TAG, formerly 802.1ad
-	tpidQinQ     = 0x9100 // stacked tags before 802.1ad
+	Snaplen = EtherHeaderLen + 2*VLANTagLen + arpPacketLen
 )
 
 // Geometry of a ring. A slot holds a tpacket2_hdr (32 bytes), a sockaddr_ll (20 bytes) and the
@@ -73,3 +65,14 @@ func RingSlots(sockets int) int {
 // blockLen returns the length of a ring's blocks in bytes: a multiple of a page, and filled by
 // whole slots, so that slots follow one another in the mapping.
 func blockLen() int { return max(minSlots*slotLen, os.Getpagesize()) }
+
+// Ring returns the geometry of a ring that holds so many frames, which [RingSlots] gave, for the
+// socket option PACKET_RX_RING.
+func Ring(slots int) *unix.TpacketReq {
+	return &unix.TpacketReq{
+		Block_size: uint32(blockLen()),
+		Block_nr:   uint32(slots * slotLen / blockLen()),
+		Frame_size: slotLen,
+		Frame_nr:   uint32(slots),
+	}
+}

@@ -1,7 +1,6 @@
 package capture_test
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"maas-netmon/capture"
+	"maas-netmon/capture/packetsock"
 	"maas-netmon/internal/testenv"
 )
 
@@ -19,43 +19,21 @@ var ringSlots = capture.RingSlots(1)
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
-// rawPair returns two connected interfaces whose kernels have nothing to say.
-func rawPair(t testing.TB) (a, b testenv.Host) {
+// open returns the descriptor of a socket that receives from the host's interface.
+func open(t testing.TB, h testenv.Host) int {
 	t.Helper()
-	a, b, err := testenv.Connect(testenv.Net(t), "va", testenv.MACA, testenv.Net(t), "vb", testenv.MACB)
-	testenv.Must(t, err)
-	testenv.Must(t, a.Up())
-	testenv.Must(t, b.Up())
-	return a, b
-}
-
-// open opens a socket on the host's interface, bound or not.
-func open(t testing.TB, h testenv.Host, bind bool) *capture.Socket {
-	t.Helper()
-	var s *capture.Socket
+	var s *packetsock.Socket
 	testenv.Must(t, h.Do(func() error {
 		ifi, err := net.InterfaceByName(h.Name)
 		if err != nil {
 			return err
 		}
-		if s, err = capture.Open(ifi, ringSlots); err != nil || !bind {
+		if s, err = packetsock.Open(ifi, ringSlots); err != nil {
 			return err
 		}
 		return s.Bind(ifi.Index)
 	}))
-	return s
-}
-
-// wake makes a descriptor for the reader to be woken by, and how to wake it.
-func wake(t testing.TB) (int, func()) {
-	t.Helper()
-	n, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-	testenv.Must(t, err)
-	t.Cleanup(func() { unix.Close(n) })
-	return n, func() {
-		_, err := unix.Write(n, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-		testenv.Must(t, err)
-	}
+	return s.FD()
 }
 
 // read takes n frames out of the reader. A watchdog wakes it when they do not come.
@@ -80,9 +58,9 @@ func read(t testing.TB, r *capture.Reader, stop func(), n int) []capture.Frame {
 }
 
 func TestReader(t *testing.T) {
-	a, b := rawPair(t)
-	control, stop := wake(t)
-	r, err := capture.NewReader([]int{open(t, a, true).FD()}, control, -1)
+	a, b := testenv.RawPair(t)
+	control, stop := testenv.Wake(t)
+	r, err := capture.NewReader([]int{open(t, a)}, control, -1)
 	testenv.Must(t, err)
 	port := b.Port(t)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}
@@ -128,9 +106,9 @@ func TestReader(t *testing.T) {
 // The ring holds what the package doc says, the rest is counted, and the reader goes on
 // after it, over the end of the ring and round again.
 func TestRingFull(t *testing.T) {
-	a, b := rawPair(t)
-	control, stop := wake(t)
-	r, err := capture.NewReader([]int{open(t, a, true).FD()}, control, -1)
+	a, b := testenv.RawPair(t)
+	control, stop := testenv.Wake(t)
+	r, err := capture.NewReader([]int{open(t, a)}, control, -1)
 	testenv.Must(t, err)
 	port := b.Port(t)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
@@ -152,12 +130,12 @@ func TestRingFull(t *testing.T) {
 
 // Frames of several sockets carry the index of theirs.
 func TestSources(t *testing.T) {
-	control, stop := wake(t)
+	control, stop := testenv.Wake(t)
 	var fds []int
 	var ports []*testenv.Port
 	for range 3 {
-		a, b := rawPair(t)
-		fds = append(fds, open(t, a, true).FD())
+		a, b := testenv.RawPair(t)
+		fds = append(fds, open(t, a))
 		ports = append(ports, b.Port(t))
 	}
 	r, err := capture.NewReader(fds, control, -1)
@@ -185,11 +163,11 @@ func expectWakeup(t *testing.T, r *capture.Reader, writable bool, timeout time.D
 // before it make the difference.
 func TestWhatWakes(t *testing.T) {
 	for _, frames := range []int{0, 100} {
-		a, b := rawPair(t)
-		control, stop := wake(t)
+		a, b := testenv.RawPair(t)
+		control, stop := testenv.Wake(t)
 		var pipe [2]int
 		testenv.Must(t, unix.Pipe2(pipe[:], unix.O_CLOEXEC))
-		r, err := capture.NewReader([]int{open(t, a, true).FD()}, control, pipe[1])
+		r, err := capture.NewReader([]int{open(t, a)}, control, pipe[1])
 		testenv.Must(t, err)
 		port := b.Port(t)
 		packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
@@ -220,9 +198,9 @@ func TestWhatWakes(t *testing.T) {
 // for 100 ms, some 1,000 frames would be lost each time. What comes in a pause is sent after it,
 // so that it does not matter how fast this machine sends.
 func TestBurstOutOfTheQuiet(t *testing.T) {
-	a, b := rawPair(t)
-	control, _ := wake(t)
-	r, err := capture.NewReader([]int{open(t, a, true).FD()}, control, -1)
+	a, b := testenv.RawPair(t)
+	control, _ := testenv.Wake(t)
+	r, err := capture.NewReader([]int{open(t, a)}, control, -1)
 	testenv.Must(t, err)
 	port := b.Port(t)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
@@ -259,8 +237,8 @@ func TestBurstOutOfTheQuiet(t *testing.T) {
 
 // As many sockets as there may be: their rings are small, and a frame to each comes from each.
 func TestManySockets(t *testing.T) {
-	a, b := rawPair(t)
-	control, stop := wake(t)
+	a, b := testenv.RawPair(t)
+	control, stop := testenv.Wake(t)
 	slots := capture.RingSlots(capture.MaxSockets)
 	var fds []int
 	testenv.Must(t, a.Do(func() error {
@@ -269,7 +247,7 @@ func TestManySockets(t *testing.T) {
 			return err
 		}
 		for range capture.MaxSockets {
-			s, err := capture.Open(ifi, slots)
+			s, err := packetsock.Open(ifi, slots)
 			if err != nil {
 				return err
 			}
@@ -313,9 +291,9 @@ func TestRingSlots(t *testing.T) {
 
 // Neither to wait nor to read allocates.
 func TestNoAllocation(t *testing.T) {
-	a, b := rawPair(t)
-	control, _ := wake(t)
-	r, err := capture.NewReader([]int{open(t, a, true).FD()}, control, -1)
+	a, b := testenv.RawPair(t)
+	control, _ := testenv.Wake(t)
+	r, err := capture.NewReader([]int{open(t, a)}, control, -1)
 	testenv.Must(t, err)
 	port := b.Port(t)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
@@ -337,77 +315,11 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
-// An opened socket receives nothing before it is bound.
-func TestNothingBeforeBind(t *testing.T) {
-	a, b := rawPair(t)
-	control, stop := wake(t)
-	s := open(t, a, false)
-	r, err := capture.NewReader([]int{s.FD()}, control, -1)
-	testenv.Must(t, err)
-	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}
-	testenv.Must(t, b.Port(t).Send(packet.Bytes()))
-	var index int
-	testenv.Must(t, a.Do(func() error {
-		ifi, err := net.InterfaceByName(a.Name)
-		index = ifi.Index
-		return err
-	}))
-	testenv.Must(t, s.Bind(index))
-	packet.SenderIP = "10.0.0.3"
-	testenv.Must(t, b.Port(t).Send(packet.Bytes()))
-	f := read(t, r, stop, 1)[0]
-	if f.Data[31] != 3 {
-		t.Errorf("the frame from before the bind: %x", f.Data)
-	}
-}
-
-// The filter is locked: no process that gets the socket can widen or detach it.
-func TestFilterIsLocked(t *testing.T) {
-	a, _ := rawPair(t)
-	n := open(t, a, true).FD()
-	if err := unix.SetsockoptInt(n, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); !errors.Is(err, unix.EPERM) {
-		t.Errorf("detach: %v, want EPERM", err)
-	}
-	pass := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0xffff}
-	err := unix.SetsockoptSockFprog(n, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &pass})
-	if !errors.Is(err, unix.EPERM) {
-		t.Errorf("replace: %v, want EPERM", err)
-	}
-	if err := unix.SetsockoptInt(n, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 0); !errors.Is(err, unix.EPERM) {
-		t.Errorf("unlock: %v, want EPERM", err)
-	}
-}
-
-func TestNotEthernet(t *testing.T) {
-	testenv.Require(t, testenv.Tun)
-	ns := testenv.Net(t)
-	testenv.Must(t, ns.IP("tuntap", "add", "dev", "tun0", "mode", "tun"))
-	testenv.Must(t, ns.Do(func() error {
-		ifi, err := net.InterfaceByName("tun0")
-		if err != nil {
-			return err
-		}
-		if _, err := capture.Open(ifi, capture.RingSlots(1)); !errors.Is(err, capture.ErrNotEthernet) {
-			t.Errorf("got %v, want ErrNotEthernet", err)
-		}
-		return nil
-	}))
-}
-
-func TestGoneMeanwhile(t *testing.T) {
-	testenv.Must(t, testenv.Net(t).Do(func() error {
-		if _, err := capture.Open(&net.Interface{Index: 12345, Name: "va"}, capture.RingSlots(1)); !errors.Is(err, unix.ENODEV) {
-			t.Errorf("got %v, want ENODEV", err)
-		}
-		return nil
-	}))
-}
-
 // The hot path: a frame out of the ring, without a system call and without garbage.
 func BenchmarkNext(b *testing.B) {
-	host, peer := rawPair(b)
-	control, _ := wake(b)
-	r, err := capture.NewReader([]int{open(b, host, true).FD()}, control, -1)
+	host, peer := testenv.RawPair(b)
+	control, _ := testenv.Wake(b)
+	r, err := capture.NewReader([]int{open(b, host)}, control, -1)
 	testenv.Must(b, err)
 	port := peer.Port(b)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()

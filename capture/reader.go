@@ -87,9 +87,9 @@ type ring struct {
 	stats Stats
 }
 
-// NewReader maps the rings of sockets that [Open] made with [RingSlots] of their number, which
-// is at most [MaxSockets]. Wait also watches the caller's
-// descriptors control and output; -1 stands for none. The descriptors stay the caller's.
+// NewReader maps the rings of sockets, each of which has [RingSlots] of their number, which is at
+// most [MaxSockets]. Wait also watches the caller's descriptors control and output; -1 stands for
+// none. The descriptors stay the caller's.
 func NewReader(sockets []int, control, output int) (*Reader, error) {
 	if len(sockets) > MaxSockets {
 		return nil, fmt.Errorf("%d sockets: at most %d", len(sockets), MaxSockets)

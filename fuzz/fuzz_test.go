@@ -19,7 +19,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/net/bpf"
 
-	"maas-netmon/capture"
+	"maas-netmon/capture/packetsock"
 	"maas-netmon/parser"
 	"maas-netmon/parser/parsertest"
 	"maas-netmon/privsep"
@@ -118,7 +118,7 @@ func compareWithGopacket(t *testing.T, frame []byte, arp parser.ARP) {
 // makes a packet of, and enough of it; and it keeps none that is not ARP.
 func FuzzFilter(f *testing.F) {
 	addSeeds(f, "FuzzFilter")
-	raw, err := capture.Filter()
+	raw, err := packetsock.Filter()
 	if err != nil {
 		f.Fatal(err)
 	}

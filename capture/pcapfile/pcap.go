@@ -7,7 +7,6 @@ const (
 	pcapHeaderLen    = 24
 	recordHeaderLen  = 16
 	patchedHeaderLen = 24 // with interface, protocol and packet type, of patched Linux kernels
-	etherHeaderLen   = 14
 
 	// The upper bits of the link type say how long the frame check sequence is, which trails the
 	// frame, or are reserved (LT_LINKTYPE in libpcap's pcap-common.c).
@@ -59,7 +58,7 @@ func (f *File) pcapHeader(rest []byte) int {
 	}
 	if f.recordHeader == patchedHeaderLen && f.link == ethernet {
 		// The patched kernels did not count the header of a cooked frame (sf-pcap.c).
-		f.snaplen += etherHeaderLen
+		f.snaplen += capture.EtherHeaderLen
 	}
 	f.format = pcap
 	return pcapHeaderLen

@@ -29,18 +29,6 @@ type record struct {
 	Data    string
 }
 
-// wake returns a descriptor for a File to wait for, and what makes it readable.
-func wake(t testing.TB) (int, func()) {
-	t.Helper()
-	n, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-	testenv.Must(t, err)
-	t.Cleanup(func() { unix.Close(n) })
-	return n, func() {
-		_, err := unix.Write(n, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-		testenv.Must(t, err)
-	}
-}
-
 // input returns a descriptor of a file that has the content.
 func input(t testing.TB, content []byte) int {
 	t.Helper()
@@ -79,7 +67,7 @@ func readAll(t testing.TB, f *pcapfile.File) ([]record, error) {
 // readBytes reads an input of some bytes.
 func readBytes(t testing.TB, content []byte) ([]record, error) {
 	t.Helper()
-	control, _ := wake(t)
+	control, _ := testenv.Wake(t)
 	return readAll(t, pcapfile.NewFile(input(t, content), control, -1))
 }
 
@@ -315,7 +303,7 @@ func TestLenient(t *testing.T) {
 
 // Frames of a link that is not Ethernet are counted.
 func TestSkippedFrames(t *testing.T) {
-	control, _ := wake(t)
+	control, _ := testenv.Wake(t)
 	n := capturetest.NG{Order: capturetest.Orders[0]}
 	f := pcapfile.NewFile(input(t, slices.Concat(n.Section(), n.Interface(105, 0), n.Interface(1, 0),
 		n.Enhanced(0, 0, testFrame, 60), n.Enhanced(1, 0, testFrame, 60), n.Enhanced(0, 0, testFrame, 60))), control, -1)
@@ -458,7 +446,7 @@ func TestGzipBomb(t *testing.T) {
 	huge := n.Block(99, make([]byte, 64<<20))
 	content := gzipped(t, slices.Concat(n.Section(), n.Interface(1, 0), huge, n.Simple(testFrame, 60)))
 	huge = nil
-	control, stop := wake(t)
+	control, stop := testenv.Wake(t)
 	stop()
 	f := pcapfile.NewFile(input(t, content), control, -1)
 	var before, after runtime.MemStats
@@ -532,7 +520,7 @@ func TestCooked(t *testing.T) {
 
 // The position is behind the last frame that was given.
 func TestPosition(t *testing.T) {
-	control, _ := wake(t)
+	control, _ := testenv.Wake(t)
 	content := capturetest.Pcap{Order: capturetest.Orders[0]}.File(testSeconds, testFrame, testFrame)
 	f := pcapfile.NewFile(input(t, content), control, -1)
 	_, err := f.Wait(false, -1)
@@ -558,7 +546,7 @@ func TestByteByByte(t *testing.T) {
 		r, w, err := os.Pipe()
 		testenv.Must(t, err)
 		defer r.Close()
-		control, _ := wake(t)
+		control, _ := testenv.Wake(t)
 		f := pcapfile.NewFile(int(r.Fd()), control, -1)
 		whole, _ := readBytes(t, content)
 		seen := 0
@@ -593,7 +581,7 @@ func TestFileControlWakes(t *testing.T) {
 	r, w, err := os.Pipe()
 	testenv.Must(t, err)
 	defer r.Close()
-	control, stop := wake(t)
+	control, stop := testenv.Wake(t)
 	f := pcapfile.NewFile(int(r.Fd()), control, -1)
 	stop()
 	if woken, err := f.Wait(false, -1); !woken.Control || err != nil {
@@ -613,7 +601,7 @@ func TestUnreadable(t *testing.T) {
 	dir, err := os.Open("/")
 	testenv.Must(t, err)
 	defer dir.Close()
-	control, _ := wake(t)
+	control, _ := testenv.Wake(t)
 	if _, err := readAll(t, pcapfile.NewFile(int(dir.Fd()), control, -1)); !errors.Is(err, unix.EISDIR) {
 		t.Errorf("%v", err)
 	}
@@ -640,7 +628,7 @@ func BenchmarkFile(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			content, frames := benchInput(c.header, c.record, 64<<20)
 			fd := input(b, content)
-			control, _ := wake(b)
+			control, _ := testenv.Wake(b)
 			b.ReportAllocs()
 			b.SetBytes(int64(len(c.record)))
 			var frame capture.Frame

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"maas-netmon/capture"
+	"maas-netmon/capture/packetsock"
 )
 
 // drain is the lower limit: it empties the same ring (the socket, the filter, the size and about
@@ -23,7 +24,7 @@ func drain(name string, look bool) error {
 		return err
 	}
 	slots := capture.RingSlots(1)
-	socket, err := capture.Open(ifi, slots)
+	socket, err := packetsock.Open(ifi, slots)
 	if err != nil {
 		return err
 	}

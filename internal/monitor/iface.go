@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"maas-netmon/capture"
+	"maas-netmon/capture/packetsock"
 	"maas-netmon/internal/control"
 	"maas-netmon/linkmon"
 )
@@ -22,9 +22,9 @@ import (
 // An iface is one INTERFACE of the command line, a socket of the pool with the interface that it has
 // at the moment, or the FILE, for which only the name and the counters are used.
 type iface struct {
-	name     string          // "" for a socket of the pool without an interface
-	socket   *capture.Socket // nil for a file
-	bound    int             // index of the interface that the socket is bound to, 0 for none
+	name     string             // "" for a socket of the pool without an interface
+	socket   *packetsock.Socket // nil for a file
+	bound    int                // index of the interface that the socket is bound to, 0 for none
 	link     linkState
 	counters control.Counters
 	drops    lossLog // frames

@@ -4,7 +4,7 @@ import (
 	"log/slog"
 	"time"
 
-	"maas-netmon/capture"
+	"maas-netmon/capture/packetsock"
 	"maas-netmon/linkmon"
 )
 
@@ -23,7 +23,7 @@ const (
 // conditionOf returns the condition of an interface that exists.
 func conditionOf(l linkmon.Link) condition {
 	switch {
-	case !capture.Ethernet(l.Type):
+	case !packetsock.Ethernet(l.Type):
 		return notEthernet
 	case !l.Up:
 		return down

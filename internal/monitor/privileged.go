@@ -13,6 +13,7 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"maas-netmon/capture"
+	"maas-netmon/capture/packetsock"
 	"maas-netmon/internal/cli"
 	"maas-netmon/privsep"
 	"maas-netmon/sandbox"
@@ -110,7 +111,7 @@ func openSockets(o cli.Options) ([]*iface, *links, error) {
 	slots := capture.RingSlots(len(ifaces))
 	err = sandbox.WithCapability(cap.NET_RAW, func() error {
 		for _, f := range ifaces {
-			if f.socket, err = capture.Open(&net.Interface{Index: f.bound, Name: f.name}, slots); err != nil {
+			if f.socket, err = packetsock.Open(&net.Interface{Index: f.bound, Name: f.name}, slots); err != nil {
 				return fmt.Errorf("%s: %w", f.name, err)
 			}
 		}
@@ -119,7 +120,7 @@ func openSockets(o cli.Options) ([]*iface, *links, error) {
 	switch {
 	case errors.Is(err, sandbox.ErrNoCapability) || errors.Is(err, unix.EPERM):
 		return nil, links, noCapability(err)
-	case errors.Is(err, capture.ErrNotEthernet):
+	case errors.Is(err, packetsock.ErrNotEthernet):
 		return nil, links, &cli.Failure{Status: cli.ExitNotEthernet, Err: err}
 	case err != nil:
 		return nil, links, err

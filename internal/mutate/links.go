@@ -20,7 +20,7 @@ var linkGuards = []guard{
 	{"link: a wireless event takes the state away", "linkmon/linkmon.go", "\t\t\twhole = false\n", "", byLinkmon},
 	{"link: every flap is reported", "internal/monitor/linkstate.go", "s.flaps == 0 || s.exhausted", "s.flaps == 0 || false && s.exhausted", byLinkState},
 	{"link: flaps are not counted", "internal/monitor/linkstate.go", "\t\ts.flaps++\n", "\t\ts.flaps = 1\n", byLinkState},
-	{"link: any type is Ethernet", "internal/monitor/linkstate.go", "case !capture.Ethernet(l.Type):", "case !capture.Ethernet(l.Type) && false:", byLinkState},
+	{"link: any type is Ethernet", "internal/monitor/linkstate.go", "case !packetsock.Ethernet(l.Type):", "case !packetsock.Ethernet(l.Type) && false:", byLinkState},
 	{"link: not bound again", "internal/monitor/iface.go", "err = f.socket.Bind(index)", "if f.bound != index {\n\t\t\terr = f.socket.Bind(index)\n\t\t}", byRebinding},
 	{"link: bindings are never compared", "internal/monitor/iface.go", "\tm.update(truth)\n", "", byRebinding},
 	{"link: rebound is not counted", "internal/monitor/iface.go", "\tf.counters.Rebound++\n", "", byRebinding},

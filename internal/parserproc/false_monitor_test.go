@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"maas-netmon/capture"
+	"maas-netmon/capture/packetsock"
 	"maas-netmon/internal/cli"
 	"maas-netmon/internal/testenv"
 	"maas-netmon/privsep"
@@ -131,7 +132,7 @@ func packetSocket(t *testing.T) int {
 		if err != nil {
 			return err
 		}
-		socket, err := capture.Open(ifi, capture.RingSlots(1))
+		socket, err := packetsock.Open(ifi, capture.RingSlots(1))
 		if err != nil {
 			return err
 		}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"maas-netmon/capture"
+	"maas-netmon/capture/packetsock"
 	"maas-netmon/internal/app"
 	"maas-netmon/internal/attack"
 	"maas-netmon/internal/cli"
@@ -112,7 +113,7 @@ func unrestricted(name string) error {
 	if err != nil {
 		return err
 	}
-	socket, err := capture.Open(ifi, capture.RingSlots(1))
+	socket, err := packetsock.Open(ifi, capture.RingSlots(1))
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package capture
+package packetsock
 
 import (
 	"encoding/hex"
@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/bpf"
+
+	"maas-netmon/capture"
 )
 
 // machine returns x/net/bpf's machine with the filter.
@@ -29,7 +31,7 @@ func machine(t *testing.T) *bpf.VM {
 func TestFilter(t *testing.T) {
 	vm := machine(t)
 	const addresses = "ffffffffffff 02000000000c "
-	arp := strings.Repeat("00", arpPacketLen)
+	arp := strings.Repeat("00", 28)
 	for _, c := range []struct {
 		name, frame string
 		want        bool
@@ -61,7 +63,7 @@ func TestFilter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := map[bool]int{true: Snaplen}[c.want]; n != want {
+		if want := map[bool]int{true: capture.Snaplen}[c.want]; n != want {
 			t.Errorf("%s: keeps %d bytes, want %d", c.name, n, want)
 		}
 	}

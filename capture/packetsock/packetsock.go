@@ -1,6 +1,7 @@
-// This file runs in the monitor, the process that has CAP_NET_RAW for a moment.
-
-package capture
+// Package packetsock opens packet sockets (packet(7)) and binds them to interfaces, for the monitor,
+// the process that has CAP_NET_RAW for a moment. [Open] needs it, for the one socket(2) call, and
+// nothing after that does. What comes out of the sockets is read elsewhere: package capture.
+package packetsock
 
 import (
 	"encoding/binary"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
+
+	"maas-netmon/capture"
 )
 
 // ErrNotEthernet is returned for an interface whose frames have no Ethernet
@@ -23,7 +26,7 @@ type Socket struct {
 	fd int
 }
 
-// Open makes a packet socket with its filter, which is locked, and its ring. It
+// Open makes a packet socket with its filter, which is locked, and its ring of slots frames. It
 // needs CAP_NET_RAW in the effective set, for socket(2). The socket receives
 // nothing before [Socket.Bind]: mdlayher/packet binds it to the interface with
 // protocol 0, which the kernel takes as "not yet".
@@ -88,12 +91,7 @@ func makeRing(fd, slots int) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2); err != nil {
 		return fmt.Errorf("choose TPACKET_V2: %w", err)
 	}
-	if err := unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{
-		Block_size: uint32(blockLen()),
-		Block_nr:   uint32(slots * slotLen / blockLen()),
-		Frame_size: slotLen,
-		Frame_nr:   uint32(slots),
-	}); err != nil {
+	if err := unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, capture.Ring(slots)); err != nil {
 		return fmt.Errorf("make ring: %w", err)
 	}
 	return nil
@@ -121,12 +119,27 @@ func (s *Socket) bind(ifindex int, protocol uint16) error {
 	return nil
 }
 
-// Pause ends the flow of frames, until the next Bind: an interface that was renamed is
+// Mute ends the flow of frames, until the next Bind: an interface that was renamed is
 // still the socket's. The kernel knows no "nothing" to bind to again, but a protocol of
 // which the filter lets no frame pass is as good.
 func (s *Socket) Mute(ifindex int) error { return s.bind(ifindex, unix.ETH_P_802_EX1) }
 
-// FD returns the socket's descriptor, to be handed to a [Reader] elsewhere.
+// Bound returns the index of the interface whose frames the socket receives, or 0 if there is
+// none. It asks the kernel (getsockname(2)), which unbinds a socket when its interface is
+// deleted or moves to another namespace (packet_notifier, net/packet/af_packet.c).
+func (s *Socket) Bound() (ifindex int, err error) {
+	name, err := unix.Getsockname(s.fd)
+	if err != nil {
+		return 0, fmt.Errorf("look at packet socket: %w", err)
+	}
+	ll, ok := name.(*unix.SockaddrLinklayer)
+	if !ok || ll.Ifindex < 0 || ll.Protocol != htons(unix.ETH_P_ALL) {
+		return 0, nil
+	}
+	return ll.Ifindex, nil
+}
+
+// FD returns the socket's descriptor, to be handed to a [capture.Reader] elsewhere.
 func (s *Socket) FD() int { return s.fd }
 
 // htons returns v in network byte order, as sockaddr_ll has it.
