@@ -16,11 +16,11 @@ func BenchmarkHandle(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := &reading{
-		table: table,
-		out:   &output{buf: make([]byte, 0, flushLen)},
-		names: []string{""},
-		seen:  make([]seen, 1),
+	p := &process{
+		table:  table,
+		out:    &output{buf: make([]byte, 0, flushLen)},
+		names:  []string{""},
+		counts: make([]frameCounts, 1),
 	}
 	const slotLen = 128
 	slots := capture.RingSlots(1)

@@ -1,6 +1,7 @@
 package parserproc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -34,8 +35,8 @@ type source interface {
 	Stats(index int) (capture.Stats, error)
 }
 
-// reading is the state of the parser once it reads.
-type reading struct {
+// process is the state of the parser once it reads.
+type process struct {
 	control *privsep.Conn
 	source  source
 	file    bool  // the source can end
@@ -44,7 +45,7 @@ type reading struct {
 	out     *output
 	limit   lineLimit
 	names   []string         // for each source, as it is in the line; "" for a single one
-	seen    []seen           // by source
+	counts  []frameCounts    // by source
 	earlier []capture.Stats  // of each source, before it had its name
 	dropped uint64           // packets that were not printed for lack of room
 	text    bool             // format of events
@@ -59,9 +60,9 @@ type reading struct {
 	stopped  time.Time     // since when
 }
 
-// seen counts what came from one source: bytes of frames, and frames without a packet by cause.
-// The table counts the others.
-type seen struct {
+// frameCounts are of one source: bytes of frames, and frames without a packet by cause. The table
+// counts the others.
+type frameCounts struct {
 	bytes                      uint64
 	short, notARP, unsupported uint64
 }
@@ -81,7 +82,7 @@ var (
 	_ [tracker.MaxMovedInterval - cli.MaxMovedInterval]struct{}
 )
 
-func newReading(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*reading, error) {
+func newProcess(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*process, error) {
 	table, err := tracker.NewTable(tracker.Config{
 		MaxBindings:   o.MaxBindings,
 		Refresh:       o.Refresh,
@@ -96,7 +97,7 @@ func newReading(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*
 	} else if from, err = capture.NewReader(passed, conn.FD(), out.fd); err != nil {
 		return nil, err
 	}
-	p := &reading{
+	p := &process{
 		control: conn,
 		source:  from,
 		file:    o.Input != "",
@@ -104,7 +105,7 @@ func newReading(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*
 		out:     out,
 		limit:   lineLimit{most: o.MaxRate},
 		names:   o.Sources(),
-		seen:    make([]seen, len(passed)),
+		counts:  make([]frameCounts, len(passed)),
 		earlier: make([]capture.Stats, len(passed)),
 		text:    o.Format == cli.FormatText,
 		colour:  o.Colour,
@@ -120,9 +121,23 @@ func newReading(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*
 	return p, nil
 }
 
+// run reads to the end: of the input, or when the monitor tells it to stop or is gone.
+func (p *process) run(input string) error {
+	if err := p.loop(); err != nil {
+		return err
+	}
+	if p.end != nil {
+		// However it ended, the monitor is to have the last counters.
+		if err := p.control.Send(privsep.Message{Type: privsep.End}); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(p.finish(), inputError(input, p.end))
+}
+
 // loop is the program's work: frame, packet, events, lines. It ends when the monitor tells it
 // to stop or is gone, or a file ends.
-func (p *reading) loop() error {
+func (p *process) loop() error {
 	for !p.stopping {
 		woken, err := p.source.Wait(p.out.full, p.timeout())
 		if err != nil && p.file {
@@ -157,7 +172,7 @@ func (p *reading) loop() error {
 
 // timeout returns after which time the loop has lines to write even if no frame comes, or a
 // negative number.
-func (p *reading) timeout() time.Duration {
+func (p *process) timeout() time.Duration {
 	// Bindings of which the rests end soon after each other share a wake-up.
 	const step = 100 * time.Millisecond
 	if p.table.Waiting() && !p.out.full {
@@ -170,7 +185,7 @@ func (p *reading) timeout() time.Duration {
 }
 
 // tick reads the clock. The moved interval of a file is measured by the times of its frames.
-func (p *reading) tick() {
+func (p *process) tick() {
 	p.now = time.Since(p.started)
 	p.limit.advance(p.now)
 	if !p.file {
@@ -179,7 +194,7 @@ func (p *reading) tick() {
 }
 
 // drain handles the frames that are there and writes their lines.
-func (p *reading) drain() error {
+func (p *process) drain() error {
 	var f capture.Frame
 	for p.source.Next(&f) {
 		p.handle(&f)
@@ -199,12 +214,12 @@ func (p *reading) drain() error {
 }
 
 // room reports whether n lines can be written now.
-func (p *reading) room(n int) bool {
+func (p *process) room(n int) bool {
 	return !p.out.full && p.limit.allows(n)
 }
 
 // hasRoom reports whether all lines of one more packet can be written now.
-func (p *reading) hasRoom() bool {
+func (p *process) hasRoom() bool {
 	n := len(p.events)
 	if p.verbose {
 		n += packetLines
@@ -213,19 +228,19 @@ func (p *reading) hasRoom() bool {
 }
 
 // handle takes one frame to its lines, if it has any and there is room for them.
-func (p *reading) handle(f *capture.Frame) {
-	seen := &p.seen[f.Source]
-	seen.bytes += uint64(f.Len)
+func (p *process) handle(f *capture.Frame) {
+	counts := &p.counts[f.Source]
+	counts.bytes += uint64(f.Len)
 	var arp parser.ARP
 	tag := parser.Tag{Present: f.Tagged, TPID: f.TPID, TCI: f.TCI}
 	if err := parser.Parse(&arp, f.Data, tag); err != nil {
 		switch err {
 		case parser.ErrShort:
-			seen.short++
+			counts.short++
 		case parser.ErrNotARP:
-			seen.notARP++
+			counts.notARP++
 		default:
-			seen.unsupported++
+			counts.unsupported++
 			if !p.verbose {
 				break
 			}
@@ -259,7 +274,7 @@ type date struct {
 }
 
 // line appends the line of an event to the output.
-func (p *reading) line(e *tracker.Event) {
+func (p *process) line(e *tracker.Event) {
 	if p.text {
 		if year, month, day := time.Unix(e.Time, 0).Date(); p.date != (date{year, month, day}) {
 			p.date = date{year, month, day}
@@ -274,7 +289,7 @@ func (p *reading) line(e *tracker.Event) {
 
 // packet appends the lines of a packet to the output, unless they do not fit, or lines wait that
 // belong before them.
-func (p *reading) packet(arp *parser.ARP, types parser.Types, f *capture.Frame) {
+func (p *process) packet(arp *parser.ARP, types parser.Types, f *capture.Frame) {
 	if p.table.Waiting() || !p.room(packetLines) {
 		p.dropped++
 		return
@@ -284,7 +299,7 @@ func (p *reading) packet(arp *parser.ARP, types parser.Types, f *capture.Frame) 
 }
 
 // report writes the lines of bindings that wait, as far as there is room.
-func (p *reading) report() error {
+func (p *process) report() error {
 	if err := p.out.flush(); err != nil {
 		return err
 	}
@@ -304,7 +319,7 @@ func (p *reading) report() error {
 // settle writes all lines of bindings that wait, and returns when a further packet has room. The
 // control descriptor is served meanwhile. When the parser is to stop, settle gives the reader
 // stallLimit.
-func (p *reading) settle() error {
+func (p *process) settle() error {
 	for {
 		p.tick()
 		if err := p.report(); err != nil {
@@ -334,7 +349,7 @@ func (p *reading) settle() error {
 
 // pause waits until standard output has room, if it is full, or the timeout has passed. It
 // serves the control descriptor if the parser is not to stop.
-func (p *reading) pause(timeout time.Duration) error {
+func (p *process) pause(timeout time.Duration) error {
 	polls := [...]unix.PollFd{{Fd: -1, Events: unix.POLLOUT}, {Fd: -1, Events: unix.POLLIN}}
 	if p.out.full {
 		polls[0].Fd = int32(p.out.fd)
@@ -360,14 +375,14 @@ func (p *reading) pause(timeout time.Duration) error {
 }
 
 // stop has the loop end. From now on the reader of standard output has stallLimit.
-func (p *reading) stop() {
+func (p *process) stop() {
 	if !p.stopping {
 		p.stopping, p.stopped = true, time.Now()
 	}
 }
 
 // serve reads one message of the monitor and answers it.
-func (p *reading) serve() error {
+func (p *process) serve() error {
 	m, err := p.control.Receive(0)
 	switch {
 	case errors.Is(err, privsep.ErrTimeout):
@@ -381,7 +396,7 @@ func (p *reading) serve() error {
 		p.stop()
 		return nil
 	case m.Type == privsep.Ping && int(m.Index) < len(p.names):
-		return p.answer(m.Index)
+		return p.sendCounters(m.Index)
 	case m.Type == privsep.Name && int(m.Index) < len(p.names) && !p.file:
 		return p.rename(m.Index, control.NameOf(m))
 	}
@@ -391,7 +406,7 @@ func (p *reading) serve() error {
 // rename gives a source another name. With no name it has ended, and its bindings are forgotten. The
 // monitor has unbound the socket, and binds it again after the answer: all frames in the ring
 // belong to the old name.
-func (p *reading) rename(index uint16, name string) error {
+func (p *process) rename(index uint16, name string) error {
 	if err := p.drain(); err != nil {
 		return err
 	}
@@ -401,7 +416,7 @@ func (p *reading) rename(index uint16, name string) error {
 			return err
 		}
 		p.table.Forget(index)
-		p.seen[index], p.earlier[index] = seen{}, s
+		p.counts[index], p.earlier[index] = frameCounts{}, s
 	}
 	p.names[index] = name
 	err := p.control.Send(privsep.Message{Type: privsep.Named, Index: index})
@@ -411,15 +426,15 @@ func (p *reading) rename(index uint16, name string) error {
 	return err
 }
 
-// answer sends the counters of an interface.
-func (p *reading) answer(index uint16) error {
+// sendCounters sends the counters of an interface.
+func (p *process) sendCounters(index uint16) error {
 	s, err := p.source.Stats(int(index))
 	if err != nil {
 		return err
 	}
 	s.Frames -= p.earlier[index].Frames
 	s.Dropped -= p.earlier[index].Dropped
-	n, t := &p.seen[index], p.table.Stats(index)
+	n, t := &p.counts[index], p.table.Stats(index)
 	c := control.Counters{
 		Frames: s.Frames, Bytes: n.bytes, Dropped: s.Dropped,
 		Short: n.short, NotARP: n.notARP, Unsupported: n.unsupported + s.Unsupported,
@@ -442,7 +457,7 @@ func (p *reading) answer(index uint16) error {
 // finish handles the frames that are still there, at most a ring of each interface or a buffer
 // of a file, writes the lines that are still to come, as far as the reader reads, and answers
 // the monitor's last questions.
-func (p *reading) finish() error {
+func (p *process) finish() error {
 	p.tick()
 	if err := p.drain(); err != nil {
 		return err
@@ -460,7 +475,7 @@ func (p *reading) finish() error {
 		if err != nil || m.Type != privsep.Ping || int(m.Index) >= len(p.names) {
 			break
 		}
-		if err := p.answer(m.Index); err != nil {
+		if err := p.sendCounters(m.Index); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@
 package parserproc
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -53,31 +52,8 @@ func Run(o cli.Options, hook Hook) error {
 	if hook == nil {
 		hook = func(Stage, Handles) {}
 	}
-	capErr := sandbox.CheckNoCapability()
-	if capErr != nil {
-		_ = sandbox.Drop() // before anything is printed
-	}
-	conn, err := privsep.Inherit()
+	conn, err := inherit(o)
 	if err != nil {
-		return cli.UsageError(err)
-	}
-	if capErr != nil {
-		return cli.Unconfined(capErr)
-	}
-	// Check again: the parser runs under a different AppArmor profile.
-	if err := cli.CheckStdout(); err != nil {
-		return err
-	}
-	// The monitor tells when to stop; a signal to the whole process group, as MAAS
-	// sends it, must not cut the last lines off.
-	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT,
-		unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE, unix.SIGXFSZ)
-	if err := privsep.SetName("maas-netmon"); err != nil {
-		return err
-	}
-	// Loaded when it is first used, which sandbox.Parser does. The monitor reports an error.
-	_ = cli.SetZone(o.Zone)
-	if err := privsep.DieWithParent(conn); err != nil {
 		return err
 	}
 	out := newOutput(unix.Stdout)
@@ -106,7 +82,7 @@ func Run(o cli.Options, hook Hook) error {
 	if err != nil {
 		return err
 	}
-	p, err := newReading(o, conn, out, handles.Passed)
+	p, err := newProcess(o, conn, out, handles.Passed)
 	if err != nil {
 		return err
 	}
@@ -117,16 +93,37 @@ func Run(o cli.Options, hook Hook) error {
 		return err
 	}
 	hook(Reading, handles)
-	if err := p.loop(); err != nil {
-		return err
+	return p.run(o.Input)
+}
+
+// inherit takes over what the monitor left this process, the control socket above all, and prepares
+// what the confinement would not allow.
+func inherit(o cli.Options) (*privsep.Conn, error) {
+	capErr := sandbox.CheckNoCapability()
+	if capErr != nil {
+		_ = sandbox.Drop() // before anything is printed
 	}
-	if p.end != nil {
-		// However it ended, the monitor is to have the last counters.
-		if err := conn.Send(privsep.Message{Type: privsep.End}); err != nil {
-			return err
-		}
+	conn, err := privsep.Inherit()
+	if err != nil {
+		return nil, cli.UsageError(err)
 	}
-	return cmp.Or(p.finish(), inputError(o.Input, p.end))
+	if capErr != nil {
+		return nil, cli.Unconfined(capErr)
+	}
+	// Check again: the parser runs under a different AppArmor profile.
+	if err := cli.CheckStdout(); err != nil {
+		return nil, err
+	}
+	// The monitor tells when to stop; a signal to the whole process group, as MAAS
+	// sends it, must not cut the last lines off.
+	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT,
+		unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE, unix.SIGXFSZ)
+	if err := privsep.SetName("maas-netmon"); err != nil {
+		return nil, err
+	}
+	// Loaded when it is first used, which sandbox.ConfineParser does. The monitor reports an error.
+	_ = cli.SetZone(o.Zone)
+	return conn, privsep.DieWithParent(conn)
 }
 
 // inputError makes the program's error of what [pcapfile.File] ended with.
