@@ -22,49 +22,10 @@ func Check(o cli.Options) error {
 		return err
 	}
 	signals := catchSignals()
-	// Whoever reads the report can hold the process up, so it is printed without a privilege.
-	var report strings.Builder
-	var problem error // the first
-	complain := func(err error) {
-		fmt.Fprintf(&report, "no  %s\n", cli.Printable(err.Error()))
-		var f *cli.Failure
-		if errors.As(err, &f) && f.Hint != "" {
-			fmt.Fprintf(&report, "    hint: %s\n", cli.Printable(f.Hint))
-		}
-		if problem == nil {
-			problem = err
-		}
-	}
-
-	if err := sandbox.WithCapability(cap.NET_RAW, func() error { return nil }); err != nil {
-		complain(noCapability(err))
-	} else {
-		report.WriteString("ok  CAP_NET_RAW: permitted\n")
-	}
-	all, err := listInterfaces()
-	if err != nil {
-		complain(err)
-	}
-	for _, name := range o.Interfaces {
-		l, err := findInterface(all, name)
-		if o.Wait && errors.Is(err, errNoInterface) {
-			fmt.Fprintf(&report, "ok  %s: is not there yet; frames will come when it is\n", name)
-			continue
-		}
-		if err != nil {
-			complain(err)
-			continue
-		}
-		fmt.Fprintf(&report, "ok  %s: %s\n", name, state(l))
-	}
-	matching := 0
-	for _, l := range all {
-		if name := matchedName(o.Match, l); name != "" {
-			matching++
-			fmt.Fprintf(&report, "ok  %s: %s\n", name, state(l))
-		}
-	}
-	if problem != nil {
+	var r checkReport
+	r.capability()
+	matching := r.interfaces(o)
+	if r.problem != nil {
 		o.Interfaces, o.Match = nil, nil
 	}
 	p, err := prepare(o)
@@ -75,19 +36,11 @@ func Check(o cli.Options) error {
 		if cli.StatusOf(err) == cli.ExitUsage {
 			return err
 		}
-		complain(err)
+		r.complain(err)
 		p.ifaces, o.Interfaces, o.Match = nil, nil, nil
 	}
-	fmt.Printf("maas-netmon %s, %s\n%s", cli.BuildVersion(), kernel(), report.String())
-	for _, f := range p.ifaces {
-		if f.pooled {
-			continue
-		}
-		fmt.Printf("ok  %s: packet socket, filter locked, ring\n", f.name)
-	}
-	if p.staysRoot != nil {
-		fmt.Printf("--  stays user 0, without a capability: %s\n", cli.Printable(p.staysRoot.Error()))
-	}
+	fmt.Printf("maas-netmon %s, %s\n%s", cli.BuildVersion(), kernel(), r.text.String())
+	printPrepared(p)
 	if p.links == nil {
 		if p.links, err = openLinks(); err != nil {
 			return err
@@ -101,12 +54,78 @@ func Check(o cli.Options) error {
 	if err := m.run(o); err != nil {
 		return err
 	}
-	if problem != nil {
+	if r.problem != nil {
 		fmt.Println("It would not run.")
-		return cli.ErrAlreadyReported(cli.StatusOf(problem))
+		return cli.ErrAlreadyReported(cli.StatusOf(r.problem))
 	}
 	fmt.Println("It would run.")
 	return nil
+}
+
+// A checkReport is what --check finds before the privileges are gone. Whoever reads the report can
+// hold the process up, so it is printed afterwards.
+type checkReport struct {
+	text    strings.Builder
+	problem error // the first
+}
+
+// complain adds an error.
+func (r *checkReport) complain(err error) {
+	fmt.Fprintf(&r.text, "no  %s\n", cli.Printable(err.Error()))
+	var f *cli.Failure
+	if errors.As(err, &f) && f.Hint != "" {
+		fmt.Fprintf(&r.text, "    hint: %s\n", cli.Printable(f.Hint))
+	}
+	if r.problem == nil {
+		r.problem = err
+	}
+}
+
+// capability adds whether there is the one that opens packet sockets.
+func (r *checkReport) capability() {
+	if err := sandbox.WithCapability(cap.NET_RAW, func() error { return nil }); err != nil {
+		r.complain(noCapability(err))
+		return
+	}
+	r.text.WriteString("ok  CAP_NET_RAW: permitted\n")
+}
+
+// interfaces adds those of the command line, and returns how many match --match.
+func (r *checkReport) interfaces(o cli.Options) (matching int) {
+	all, err := listInterfaces()
+	if err != nil {
+		r.complain(err)
+	}
+	for _, name := range o.Interfaces {
+		l, err := findInterface(all, name)
+		switch {
+		case o.Wait && errors.Is(err, errNoInterface):
+			fmt.Fprintf(&r.text, "ok  %s: is not there yet; frames will come when it is\n", name)
+		case err != nil:
+			r.complain(err)
+		default:
+			fmt.Fprintf(&r.text, "ok  %s: %s\n", name, state(l))
+		}
+	}
+	for _, l := range all {
+		if name := matchedName(o.Match, l); name != "" {
+			matching++
+			fmt.Fprintf(&r.text, "ok  %s: %s\n", name, state(l))
+		}
+	}
+	return matching
+}
+
+// printPrepared prints what the privilege was used for.
+func printPrepared(p prepared) {
+	for _, f := range p.ifaces {
+		if !f.pooled {
+			fmt.Printf("ok  %s: packet socket, filter locked, ring\n", f.name)
+		}
+	}
+	if p.staysRoot != nil {
+		fmt.Printf("--  stays user 0, without a capability: %s\n", cli.Printable(p.staysRoot.Error()))
+	}
 }
 
 // printLayers prints the layers of both processes' confinement.
