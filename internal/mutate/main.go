@@ -1,6 +1,6 @@
 // Command mutate shows that the tests are worth something: it breaks each rule of parser,
 // tracker, report and files once, as listed in mutants.go, and each protective act, as listed
-// in guards.go and links.go, and sees whether a test fails.
+// in guards.go, links.go and sockets.go, and sees whether a test fails.
 //
 //	go run ./internal/mutate            all of them
 //	go run ./internal/mutate PATTERN    those whose rule or file contains PATTERN
@@ -50,6 +50,15 @@ func main() {
 	}
 }
 
+// all returns the mutants of all lists.
+func all() []guard {
+	var list []guard
+	for _, m := range mutants {
+		list = append(list, guard{m.rule, m.file, m.old, m.new, ""})
+	}
+	return slices.Concat(list, guards, linkGuards, socketGuards)
+}
+
 func run(pattern string) error {
 	dir, err := os.MkdirTemp("", "mutate")
 	if err != nil {
@@ -57,13 +66,9 @@ func run(pattern string) error {
 	}
 	defer os.RemoveAll(dir)
 
-	var all []guard
-	for _, m := range mutants {
-		all = append(all, guard{m.rule, m.file, m.old, m.new, ""})
-	}
-	all = slices.DeleteFunc(slices.Concat(all, guards, linkGuards), func(m guard) bool { return !strings.Contains(m.rule+" "+m.file, pattern) })
+	chosen := slices.DeleteFunc(all(), func(m guard) bool { return !strings.Contains(m.rule+" "+m.file, pattern) })
 	passed := map[string]bool{}
-	for _, m := range all {
+	for _, m := range chosen {
 		if passed[m.by] {
 			continue
 		}
@@ -73,7 +78,7 @@ func run(pattern string) error {
 		passed[m.by] = true
 	}
 	var tried, survived int
-	for _, m := range all {
+	for _, m := range chosen {
 		tried++
 		killer, err := kill(dir, m)
 		switch {
