@@ -196,21 +196,31 @@ func TestWhatWakes(t *testing.T) {
 // A burst that begins slowly, after a quiet while, finds a reader that looks often: none of it is
 // lost, though a ring holds only a fifth of it. If the second frame put the reader to sleep
 // for 100 ms, some 1,000 frames would be lost each time. What comes in a pause is sent after it,
-// so that it does not matter how fast this machine sends.
+// so that it does not matter how fast this machine sends. A busy machine may put the reader off for
+// longer than the ring lasts, but hardly three times.
 func TestBurstOutOfTheQuiet(t *testing.T) {
+	for range 3 {
+		s := burstOutOfTheQuiet(t)
+		if s.Dropped == 0 {
+			return
+		}
+		t.Logf("%d of %d frames lost", s.Dropped, s.Frames)
+	}
+	t.Error("frames were lost each time")
+}
+
+func burstOutOfTheQuiet(t *testing.T) capture.Stats {
 	a, b := testenv.RawPair(t)
 	control, _ := testenv.Wake(t)
 	r, err := capture.NewReader([]int{open(t, a)}, control, -1)
 	testenv.Must(t, err)
 	port := b.Port(t)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
-	received := 0
 	wait := func(timeout time.Duration) {
 		_, err := r.Wait(false, timeout)
 		testenv.Must(t, err)
 		var f capture.Frame
 		for r.Next(&f) {
-			received++
 		}
 	}
 	testenv.Must(t, port.Send(packet))
@@ -230,9 +240,7 @@ func TestBurstOutOfTheQuiet(t *testing.T) {
 	}
 	s, err := r.Stats(0)
 	testenv.Must(t, err)
-	if s.Dropped > 0 {
-		t.Errorf("%d frames lost, %d received", s.Dropped, received)
-	}
+	return s
 }
 
 // As many sockets as there may be: their rings are small, and a frame to each comes from each.
