@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"maas-netmon/capture"
+	"maas-netmon/capture/packetsock"
 	"maas-netmon/internal/control"
 	"maas-netmon/internal/testenv"
 )
@@ -107,7 +107,7 @@ func TestMetricsFileFails(t *testing.T) {
 func TestMetricsText(t *testing.T) {
 	var ifaces []*iface
 	for i, name := range []string{"eth0", `a"b\c`, ""} { // the last one is free
-		f := &iface{name: name, socket: new(capture.Socket), link: linkState{now: []condition{up, noCarrier, absent}[i]}}
+		f := &iface{name: name, socket: new(packetsock.Socket), link: linkState{now: []condition{up, noCarrier, absent}[i]}}
 		for n, c := range control.Table {
 			*c.Of(&f.counters) = uint64(100*i + n)
 		}
