@@ -24,55 +24,102 @@ func newFileFrame(seconds int64, length uint32, data []byte) fileFrame {
 
 // referenceFile reads an input that is there as a whole, in few steps and with no regard to
 // memory. It reports whether the input is well-formed to its end; if not, the frames
-// are those before it lost its way.
-func referenceFile(b []byte) (frames []fileFrame, ok bool) {
+// are those before it lost its way. The times are usual if no reader has to think about them.
+func referenceFile(b []byte) (frames []fileFrame, ok, usual bool) {
 	if len(b) < 4 {
-		return nil, false
+		return nil, false, false
 	}
 	switch binary.BigEndian.Uint32(b) {
-	case 0xa1b2c3d4, 0xa1b23c4d:
-		return referencePcap(b, binary.BigEndian)
-	case 0xd4c3b2a1, 0x4d3cb2a1:
-		return referencePcap(b, binary.LittleEndian)
+	case 0xa1b2c3d4:
+		return referencePcap(b, binary.BigEndian, 1e6)
+	case 0xa1b23c4d:
+		return referencePcap(b, binary.BigEndian, 1e9)
+	case 0xd4c3b2a1:
+		return referencePcap(b, binary.LittleEndian, 1e6)
+	case 0x4d3cb2a1:
+		return referencePcap(b, binary.LittleEndian, 1e9)
 	case 0x0a0d0d0a:
 		return referenceNG(b)
 	}
-	return nil, false
+	return nil, false, false
 }
 
-func referencePcap(b []byte, order binary.ByteOrder) (frames []fileFrame, ok bool) {
-	if len(b) < 24 || order.Uint16(b[4:]) != 2 || order.Uint16(b[6:]) != 4 || order.Uint32(b[20:])&0x03ffffff != 1 {
+// Link types that are read.
+const (
+	linkEthernet = capturetest.LinkTypeEthernet
+	linkSLL      = 113
+	linkSLL2     = 276
+)
+
+// referenceEthernet returns the Ethernet frame that a frame of some link type is or stands for, and
+// whether there is one. What is too short for its header is an empty frame.
+func referenceEthernet(linkType uint32, b []byte) ([]byte, bool) {
+	var arphrd uint16
+	var addrLen byte
+	var addr, protocol, rest []byte
+	switch {
+	case linkType == linkEthernet:
+		return b, true
+	case linkType == linkSLL && len(b) < 16, linkType == linkSLL2 && len(b) < 20:
+		return nil, true
+	case linkType == linkSLL:
+		arphrd, addrLen, addr, protocol, rest = binary.BigEndian.Uint16(b[2:]), b[5], b[6:12], b[14:16], b[16:]
+	case linkType == linkSLL2:
+		arphrd, addrLen, addr, protocol, rest = binary.BigEndian.Uint16(b[8:]), b[11], b[12:18], b[:2], b[20:]
+	default:
 		return nil, false
 	}
+	if arphrd != 1 && arphrd != 772 || addrLen != 6 {
+		return nil, false
+	}
+	return slices.Concat(make([]byte, 6), addr, protocol, rest), true
+}
+
+func referencePcap(b []byte, order binary.ByteOrder, unit uint32) (frames []fileFrame, ok, usual bool) {
+	if len(b) < 24 || order.Uint16(b[4:]) != 2 || order.Uint16(b[6:]) != 4 {
+		return nil, false, false
+	}
+	linkType := order.Uint32(b[20:]) & 0x03ffffff
+	if !slices.Contains([]uint32{linkEthernet, linkSLL, linkSLL2}, linkType) {
+		return nil, false, false
+	}
 	snaplen := order.Uint32(b[16:])
+	usual = true
 	for b = b[24:]; len(b) >= 16; {
 		seconds, captured, length := order.Uint32(b), order.Uint32(b[8:]), order.Uint32(b[12:])
 		if captured > 262144 || int(captured) > len(b)-16 {
-			return frames, false
+			return frames, false, usual
 		}
+		usual = usual && order.Uint32(b[4:]) < unit
 		kept := captured
 		if snaplen != 0 {
 			kept = min(kept, snaplen)
 		}
-		frames = append(frames, newFileFrame(int64(seconds), length, b[16:16+kept]))
+		if frame, ok := referenceEthernet(linkType, b[16:16+kept]); ok {
+			frames = append(frames, newFileFrame(int64(seconds), length, frame))
+		}
 		b = b[16+captured:]
 	}
-	return frames, len(b) == 0
+	return frames, len(b) == 0, usual
 }
 
 // ngInterface is an interface of a section.
 type ngInterface struct {
-	snaplen uint32
-	unit    *big.Int // ticks a second
-	offset  int64    // seconds
+	linkType uint32
+	snaplen  uint32
+	unit     *big.Int // ticks a second
+	offset   int64    // seconds
 }
 
-func referenceNG(b []byte) (frames []fileFrame, ok bool) {
+func referenceNG(b []byte) (frames []fileFrame, ok, usual bool) {
 	var order binary.ByteOrder
 	var interfaces []ngInterface
+	var readable, other bool
+	usual = true
+	lost := func() ([]fileFrame, bool, bool) { return frames, false, usual }
 	for len(b) > 0 {
 		if len(b) < 12 {
-			return frames, false
+			return lost()
 		}
 		if binary.BigEndian.Uint32(b) == 0x0a0d0d0a {
 			order, interfaces = binary.LittleEndian, nil
@@ -80,45 +127,35 @@ func referenceNG(b []byte) (frames []fileFrame, ok bool) {
 				order = binary.BigEndian
 			}
 		}
-		length := order.Uint32(b[4:])
-		if length < 12 || length%4 != 0 || uint64(length) > uint64(len(b)) {
-			return frames, false
+		first := order.Uint32(b[4:])
+		length := padded(first)
+		if first < 12 || length > uint64(len(b)) || order.Uint32(b[length-4:]) != first {
+			return lost()
 		}
 		kind, body := order.Uint32(b), b[8:length-4]
-		known := slices.Contains([]uint32{0x0a0d0d0a, 1, 2, 3, 6}, kind)
-		if known && (length > 16<<20 || order.Uint32(b[length-4:]) != length) {
-			return frames, false
+		if slices.Contains([]uint32{0x0a0d0d0a, 1, 2, 3, 6}, kind) && length > 16<<20 {
+			return lost()
 		}
 		b = b[length:]
 		switch kind {
 		case 0x0a0d0d0a:
 			if len(body) < 16 || order.Uint32(body) != 0x1a2b3c4d || order.Uint16(body[4:]) != 1 || order.Uint16(body[6:])&^2 != 0 {
-				return frames, false
+				return lost()
 			}
 		case 1:
-			if len(body) < 8 || order.Uint16(body) != 1 || len(interfaces) == 1<<16 {
-				return frames, false
+			if len(body) < 8 || len(interfaces) == 1<<16 {
+				return lost()
 			}
-			options := ngOptions(body[8:], order)
-			i := ngInterface{snaplen: order.Uint32(body[4:]), unit: big.NewInt(1e6)}
-			for _, o := range options {
-				switch {
-				case o.Code == capturetest.TSResol:
-					if len(o.Value) != 1 {
-						return frames, false
-					}
-					i.unit = ngUnit(o.Value[0])
-				case o.Code == capturetest.TSOffset:
-					if len(o.Value) != 8 {
-						return frames, false
-					}
-					i.offset = int64(order.Uint64(o.Value))
-				}
+			i := ngInterface{linkType: uint32(order.Uint16(body)), snaplen: order.Uint32(body[4:]), unit: big.NewInt(1e6)}
+			if _, ok := referenceEthernet(i.linkType, nil); !ok {
+				other = true
+			} else if readable = true; !i.options(body[8:], order, &usual) {
+				return lost()
 			}
 			interfaces = append(interfaces, i)
 		case 3:
 			if len(body) < 4 || len(interfaces) == 0 {
-				return frames, false
+				return lost()
 			}
 			length := order.Uint32(body)
 			captured := length
@@ -126,12 +163,14 @@ func referenceNG(b []byte) (frames []fileFrame, ok bool) {
 				captured = min(captured, s)
 			}
 			if uint64(captured) > uint64(len(body)-4) {
-				return frames, false
+				return lost()
 			}
-			frames = append(frames, newFileFrame(0, length, body[4:4+captured]))
+			if frame, ok := referenceEthernet(interfaces[0].linkType, body[4:4+captured]); ok {
+				frames = append(frames, newFileFrame(0, length, frame))
+			}
 		case 2, 6:
 			if len(body) < 20 {
-				return frames, false
+				return lost()
 			}
 			index := order.Uint32(body)
 			if kind == 2 {
@@ -139,14 +178,44 @@ func referenceNG(b []byte) (frames []fileFrame, ok bool) {
 			}
 			captured, length := order.Uint32(body[12:]), order.Uint32(body[16:])
 			if uint64(index) >= uint64(len(interfaces)) || uint64(captured) > uint64(len(body)-20) {
-				return frames, false
+				return lost()
 			}
 			i := interfaces[index]
 			ticks := uint64(order.Uint32(body[4:]))<<32 | uint64(order.Uint32(body[8:]))
-			frames = append(frames, newFileFrame(i.seconds(ticks), length, body[20:20+captured]))
+			if frame, ok := referenceEthernet(i.linkType, body[20:20+captured]); ok {
+				frames = append(frames, newFileFrame(i.seconds(ticks), length, frame))
+			}
 		}
 	}
-	return frames, order != nil
+	return frames, order != nil && (readable || !other), usual
+}
+
+// options sets what the options say of the interface's times. It reports false for options that do not
+// fit, and false in usual for times that readers do not agree about.
+func (i *ngInterface) options(b []byte, order binary.ByteOrder, usual *bool) bool {
+	options, ok := ngOptions(b, order)
+	seen := map[uint16]bool{}
+	for _, o := range options {
+		want := map[uint16]int{capturetest.TSResol: 1, capturetest.TSOffset: 8}[o.Code]
+		switch {
+		case want == 0:
+			continue
+		case len(o.Value) != want:
+			return false
+		case seen[o.Code]:
+			*usual = false
+			continue
+		case o.Code == capturetest.TSResol:
+			i.unit = ngUnit(o.Value[0])
+			v := o.Value[0]
+			*usual = *usual && (v > 0 && v < 20 || v >= 0x80 && v < 0x80|30)
+		case o.Code == capturetest.TSOffset:
+			i.offset = int64(order.Uint64(o.Value))
+			*usual = *usual && i.offset>>40 == i.offset>>63
+		}
+		seen[o.Code] = true
+	}
+	return ok
 }
 
 // padded returns a length up to a multiple of four bytes.
@@ -171,17 +240,21 @@ func ngUnit(v byte) *big.Int {
 	return base.Exp(base, big.NewInt(int64(v&0x7f)), nil)
 }
 
-// ngOptions returns the options of a block, up to the first that does not fit.
-func ngOptions(b []byte, order binary.ByteOrder) (options []capturetest.Option) {
+// ngOptions returns the options of a block, up to the first that does not fit, and whether there is
+// none such.
+func ngOptions(b []byte, order binary.ByteOrder) (options []capturetest.Option, ok bool) {
 	for len(b) >= 4 {
 		code, length := order.Uint16(b), order.Uint16(b[2:])
-		if code == 0 || padded(uint32(length)) > uint64(len(b)-4) {
-			break
+		if code == 0 {
+			return options, true
+		}
+		if padded(uint32(length)) > uint64(len(b)-4) {
+			return options, false
 		}
 		options = append(options, capturetest.Option{Code: code, Value: b[4 : 4+length]})
 		b = b[4+padded(uint32(length)):]
 	}
-	return options
+	return options, true
 }
 
 // inputs returns well-formed inputs with these frames: in each format, byte order and

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"maas-netmon/capture"
+	"maas-netmon/capture/capturetest"
 	"maas-netmon/capture/pcapfile"
 )
 
@@ -42,7 +43,7 @@ func FuzzFile(f *testing.F) {
 			func(want error) bool { return errors.Is(end, want) }) {
 			t.Fatalf("ends with %v", end)
 		}
-		want, ok := referenceFile(data)
+		want, ok, _ := referenceFile(data)
 		if ok && end != io.EOF {
 			t.Errorf("a good input ends with %v", end)
 		}
@@ -164,7 +165,7 @@ func TestReferenceFile(t *testing.T) {
 	frames := [][]byte{[]byte("one"), nil, []byte("three"), make([]byte, 100)}
 	for i, b := range inputs(1795228118, frames) {
 		got, end := r.read(t, b)
-		want, ok := referenceFile(b)
+		want, ok, _ := referenceFile(b)
 		if !ok || end != io.EOF || len(got) != len(frames) || !slices.Equal(got, want) {
 			t.Errorf("input %d: %v, %v, %+v, %+v", i, ok, end, got, want)
 		}
@@ -186,6 +187,24 @@ func fileSeeds() ([][]byte, error) {
 		damaged := slices.Clone(b)
 		damaged[len(damaged)/2] ^= 0x40
 		seeds = append(seeds, b, b[:len(b)-1-i], damaged)
+	}
+	// Of other link types, more than one interface, versions, and lengths that are not padded.
+	cooked := slices.Concat([]byte{0, 4, 0, 1, 0, 6}, frames[0][6:12], []byte{0, 0}, frames[0][12:])
+	cooked2 := slices.Concat(frames[0][12:14], []byte{0, 0, 0, 0, 0, 3, 0, 1, 4, 6}, frames[0][6:12], []byte{0, 0}, frames[0][14:])
+	for _, order := range capturetest.Orders {
+		n := capturetest.NG{Order: order}
+		for _, linkType := range []uint32{linkSLL, 105, 0x54000001, 0x10001} {
+			seeds = append(seeds, capturetest.Pcap{Order: order, LinkType: linkType}.File(1795228118, cooked))
+		}
+		seeds = append(seeds, slices.Concat(n.Section(), n.Interface(105, 0), n.Interface(linkSLL2, 0), n.Interface(1, 50),
+			n.Enhanced(0, 1e6, cooked, 60), n.Enhanced(1, 1e6, cooked2, 60), n.Obsolete(2, 1e6, frames[0], 60), n.Simple(frames[0], 60)))
+		old := capturetest.Pcap{Order: order}.File(1795228118, frames[0][:50])
+		order.PutUint16(old[6:], 2)
+		block := n.Enhanced(0, 1e6, frames[0][:50], 60)
+		for _, at := range []int{4, len(block) - 4} {
+			order.PutUint32(block[at:], uint32(len(block)-2))
+		}
+		seeds = append(seeds, old, slices.Concat(n.Section(), n.Interface(1, 0), block))
 	}
 	return seeds, nil
 }

@@ -32,7 +32,8 @@ var targets = []struct {
 	{"FuzzTracker", scriptSeeds, 80},
 	{"FuzzReport", eventSeeds, 33},
 	{"FuzzMessage", messageSeeds, 21},
-	{"FuzzFile", fileSeeds, 40},
+	{"FuzzFile", fileSeeds, 50},
+	{"FuzzFileLikePcapgo", fileSeeds, 50},
 }
 
 // addSeeds gives a target its seeds. Where there are none, as on the machines of

@@ -185,6 +185,9 @@ Target protocol address: 10.0.0.254
 func TestBadFile(t *testing.T) {
 	good := littlePcap.File(fileSeconds, arpFrames...)
 	end := len(good)
+	n := capturetest.NG{Order: capturetest.Orders[1]}
+	ng := slices.Concat(n.Section(), n.Interface(1, 0), n.Enhanced(0, fileSeconds*1e6, arpFrames[0], 60))
+	newLine := arpLines[:strings.Index(arpLines, "\n")+1]
 	for _, c := range []struct {
 		name    string
 		content []byte
@@ -203,6 +206,10 @@ func TestBadFile(t *testing.T) {
 		{"pcapng of no interface", slices.Concat(capturetest.NG{Order: capturetest.Orders[1]}.Section(),
 			capturetest.NG{Order: capturetest.Orders[1]}.Enhanced(0, 0, arpFrames[0], 60)), 2, "",
 			"damaged record at byte 28: a packet of interface 0, of which the section has 0"},
+		{"simple packet longer than its block", slices.Concat(ng, n.Block(3, slices.Concat([]byte{0, 0, 0, 44}, arpFrames[1][:40]))), 2, newLine,
+			fmt.Sprintf("damaged record at byte %d: a packet of 44 bytes in a block with room for 40", len(ng))},
+		{"long comment", slices.Concat(ng, n.Enhanced(0, 0, arpFrames[1], 60, slices.Repeat([]capturetest.Option{{Code: 1, Value: make([]byte, 65535)}}, 260)...)), 2, newLine,
+			fmt.Sprintf("record beyond a limit of this program at byte %d: a block of 17040496 bytes, at most 16777216 are read", len(ng))},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -218,6 +225,37 @@ func TestBadFile(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The time of an event is the record's own second, whatever its sub-second field holds: 597 seconds are
+// no refresh interval. Nothing wraps before 1970 or after 2106.
+func TestTimeOfAFile(t *testing.T) {
+	fraction := littlePcap.Record(fileSeconds+597, arpFrames[0], 60)
+	littlePcap.Order.PutUint32(fraction[4:], 3_999_999)
+	n := capturetest.NG{Order: capturetest.Orders[1]}
+	at := func(second int64) []byte {
+		return slices.Concat(n.Section(), n.Interface(1, 0, capturetest.Option{Code: capturetest.TSOffset, Value: n.Uint64(uint64(second))}),
+			n.Enhanced(0, 999_999, arpFrames[0], 60))
+	}
+	for _, c := range []struct {
+		name    string
+		content []byte
+		time    int64
+	}{
+		{"fraction of a refresh", slices.Concat(littlePcap.File(fileSeconds, arpFrames[0]), fraction), fileSeconds},
+		{"before 1970", at(-1), -1},
+		{"in 2106", at(1<<32 - 1), 1<<32 - 1},
+		{"after 2106", at(1 << 32), 1 << 32},
+		{"after all", at(1<<63 - 1), 1<<63 - 1},
+		{"before all", at(-1 << 63), -1 << 63},
+		{"simple packet", slices.Concat(n.Section(), n.Interface(1, 0), n.Simple(arpFrames[0], 60)), 0},
+	} {
+		status, stdout, stderr := withoutPrivilege(t, "", "-i", inputFile(t, c.content))
+		want := fmt.Sprintf(`{"ip":"10.0.0.5","mac":"02:00:00:00:00:0c","time":%d,"event":"NEW","vid":null}`+"\n", c.time)
+		if status != 0 || stdout != want || stderr != "" {
+			t.Errorf("%s: exit status %d, %q, %q, want %q", c.name, status, stdout, stderr, want)
+		}
 	}
 }
 

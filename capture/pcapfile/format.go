@@ -28,6 +28,7 @@ var lookalikes = []struct {
 	FormatError
 }{
 	{"\x28\xb5\x2f\xfd", FormatError{"zstd", "zstd -dc FILE"}},
+	{"\x50\x2a\x4d\x18", FormatError{"zstd", "zstd -dc FILE"}}, // pzstd's
 	{"\xfd7zXZ\x00", FormatError{"xz", "xz -dc FILE"}},
 	{"BZh", FormatError{"bzip2", "bzip2 -dc FILE"}},
 	{"\x04\x22\x4d\x18", FormatError{"lz4", "lz4 -dc FILE"}},
@@ -42,6 +43,10 @@ var lookalikes = []struct {
 	{"TRSNIFF data", FormatError{"Sniffer", editcap}},
 	{"XCP\x00", FormatError{"NetXRay", editcap}},
 	{"iptrace ", FormatError{"iptrace", editcap}},
+	{"\xac\x01\x00\x1c", FormatError{"Ixia's pcap", editcap}},
+	{"\xab\x01\x00\x1c", FormatError{"Ixia's pcap", editcap}},
+	{"\x1c\x00\x01\xac", FormatError{"Ixia's pcap", editcap}},
+	{"\x1c\x00\x01\xab", FormatError{"Ixia's pcap", editcap}},
 	{"btsnoop\x00", FormatError{"btsnoop", ""}},
 	{"\x0a\x0d\x0d", FormatError{"pcapng converted as text", ""}},
 	{"\x7fELF", FormatError{"a program", ""}},

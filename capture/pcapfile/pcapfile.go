@@ -60,7 +60,9 @@ type File struct {
 	buf        []byte
 	start, end int    // what of buf is still to be taken
 	offset     uint64 // of buf in the (decompressed) input
+	begin      uint64 // of the record or block that is being read
 	skip       uint64 // so many of the bytes that come are of no interest
+	second     uint32 // of the block that is skipped: the length that follows, twice told; 0 if none is
 	stats      capture.Stats
 	err        error // the end of the input, and why
 
@@ -155,7 +157,7 @@ func (f *File) fill() {
 		f.damaged("%v", err)
 	case err != io.EOF:
 		f.err = fmt.Errorf("read: %w", err)
-	case f.end > 0 || f.skip > 0:
+	case f.end > 0 || f.skip > 0 || f.second > 0:
 		f.damaged("the input ends within it")
 	case f.other && !f.readable:
 		f.err = linkTypeError(f.otherLinkType)
@@ -197,6 +199,9 @@ func (f *File) Next(frame *capture.Frame) bool {
 			return false
 		}
 		rest := f.buf[f.start:f.end]
+		if f.second == 0 {
+			f.begin = f.offset + uint64(f.start)
+		}
 		var length int
 		var found bool
 		switch f.format {
@@ -231,11 +236,11 @@ func (f *File) Stats(int) (capture.Stats, error) {
 	return s, nil
 }
 
-// damaged ends the reading at the record that is next.
+// damaged ends the reading at the record that is being read.
 func (f *File) damaged(format string, a ...any) { f.fail(ErrDamaged, format, a...) }
 
 func (f *File) fail(err error, format string, a ...any) {
-	f.err = fmt.Errorf("%w at byte %d: %s", err, f.offset+uint64(f.start), fmt.Sprintf(format, a...))
+	f.err = fmt.Errorf("%w at byte %d: %s", err, f.begin, fmt.Sprintf(format, a...))
 }
 
 // need makes sure that so many bytes fit into the buffer.

@@ -173,6 +173,9 @@ func damage() []damagedInput {
 		return b
 	}
 	many := bytes.Repeat(n.Interface(1, 0), pcapfile.MaxInterfaces)
+	iface := []byte{1, 0, 0, 0, 0, 0, 0, 0}
+	long := n.Block(99, make([]byte, 3<<20))
+	n.Order.PutUint32(long[len(long)-4:], 12)
 	return []damagedInput{
 		{"empty", nil, 0, pcapfile.ErrNoHeader, ""},
 		{"3 bytes", []byte("abc"), 0, pcapfile.ErrNoHeader, ""},
@@ -198,8 +201,15 @@ func damage() []damagedInput {
 		{"unknown block of 4 GiB", join(ng, lengths(99, 1<<32-4, 0), make([]byte, 3<<20)), 1, pcapfile.ErrDamaged, "the input ends within it"},
 		{"block of nothing", join(ng, lengths(99, 0, 0)), 1, pcapfile.ErrDamaged, "a block of 0 bytes"},
 		{"block of 8 bytes", join(ng, lengths(6, 8, 8)), 1, pcapfile.ErrDamaged, "a block of 8 bytes"},
-		{"block of odd length", join(ng, lengths(6, 75, 75)), 1, pcapfile.ErrDamaged, "a block of 75 bytes"},
 		{"lengths differ", join(ng, lengths(6, 76, 80)), 1, pcapfile.ErrDamaged, "a block of two lengths, 76 and 80"},
+		{"lengths differ, padded alike", join(ng, lengths(6, 75, 76)), 1, pcapfile.ErrDamaged, "a block of two lengths, 75 and 76"},
+		{"lengths of a section differ", join(ng, n.Section()[:24], []byte{32, 0, 0, 0}), 1, pcapfile.ErrDamaged, "at byte 140: a block of two lengths, 28 and 32"},
+		{"lengths of an unknown block differ", join(ng, lengths(99, 76, 72), ng), 1, pcapfile.ErrDamaged, "at byte 140: a block of two lengths, 76 and 72"},
+		{"lengths of a long unknown block differ", join(ng, long, ng), 1, pcapfile.ErrDamaged, "at byte 140: a block of two lengths, 3145740 and 12"},
+		{"long unknown block cut in its second length", join(ng, long[:len(long)-1]), 1, pcapfile.ErrDamaged, "at byte 140: the input ends within it"},
+		{"long unknown block cut before its second length", join(ng, long[:len(long)-4]), 1, pcapfile.ErrDamaged, "at byte 140: the input ends within it"},
+		{"option of an interface beyond the block", join(ng, n.Block(1, join(iface, []byte{2, 0, 1, 0}))), 1, pcapfile.ErrDamaged, "at byte 140: an option of 1 bytes of an interface, in a block with room for 0"},
+		{"option of an interface beyond the block by a byte", join(ng, n.Block(1, join(iface, []byte{2, 0, 5, 0, 'e', 't', 'h', '0'}))), 1, pcapfile.ErrDamaged, "an option of 5 bytes of an interface, in a block with room for 4"},
 		{"shortest section", join(ng, n.Block(0x0a0d0d0a, []byte{0x4d, 0x3c, 0x2b, 0x1a})), 1, pcapfile.ErrDamaged, "a section header of 16 bytes"},
 		{"shortest interface", join(ng, n.Block(1, nil)), 1, pcapfile.ErrDamaged, "an interface of 12 bytes"},
 		{"shortest packet", join(ng, n.Block(6, nil)), 1, pcapfile.ErrDamaged, "a packet block of 12 bytes"},
@@ -248,8 +258,8 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// Where the border of a record is certain, nothing that is not needed matters.
-func TestLenient(t *testing.T) {
+// lenient are inputs in which something is wrong that does not matter, and the one frame of each.
+func lenient() []lenientInput {
 	order := capturetest.Orders[0]
 	p := capturetest.Pcap{Order: order}
 	n := capturetest.NG{Order: order}
@@ -264,11 +274,21 @@ func TestLenient(t *testing.T) {
 	comment := capturetest.Option{Code: 1, Value: bytes.Repeat([]byte("x"), 65532)}
 	comments := slices.Repeat([]capturetest.Option{comment}, 250) // just below the bound
 	cut := record{testSeconds, 60, string(testFrame[:50])}
-	for _, c := range []struct {
-		name    string
-		content []byte
-		want    record
-	}{
+	odd := n.Enhanced(0, testSeconds*1e6, testFrame[:50], 60)
+	odd = put32(put32(odd, 4, uint32(len(odd)-2)), len(odd)-4, uint32(len(odd)-2))
+	section := func(length uint64) []byte {
+		b := n.Section()
+		order.PutUint64(b[16:], length)
+		return join(b, n.Interface(1, 0), packet)
+	}
+	big := capturetest.Pcap{Order: capturetest.Orders[1]}
+	resolution := func(v byte) capturetest.Option {
+		return capturetest.Option{Code: capturetest.TSResol, Value: []byte{v}}
+	}
+	offset := func(v uint64) capturetest.Option {
+		return capturetest.Option{Code: capturetest.TSOffset, Value: n.Uint64(v)}
+	}
+	return []lenientInput{
 		{"captured length above original", join(p.Header(), p.Record(testSeconds, testFrame, 42)), record{testSeconds, 42, string(testFrame[:capture.Snaplen])}},
 		{"captured length above snaplen", put32(join(p.Header(), p.Record(testSeconds, testFrame, 60)), 16, 40), record{testSeconds, 60, string(testFrame[:40])}},
 		{"snaplen 0", put32(join(p.Header(), p.Record(testSeconds, testFrame, 60)), 16, 0), want(testSeconds)},
@@ -281,19 +301,45 @@ func TestLenient(t *testing.T) {
 		{"any fraction", put32(p.File(testSeconds, testFrame), 28, 1<<32-1), want(testSeconds)},
 		{"patched kernel", patched, want(testSeconds)},
 		{"patched kernel, above snaplen", put32(patched, 16, 30), record{testSeconds, 60, string(testFrame[:44])}},
+		{"patched kernel, big-endian", join([]byte("\xa1\xb2\xcd\x34"), big.Header()[4:], big.Record(testSeconds, testFrame, 60)[:16],
+			[]byte{0, 0, 0, 2, 8, 6, 4, 0}, testFrame), want(testSeconds)},
 		{"length of the FCS", put32(p.File(testSeconds, testFrame), 20, 0x54000001), want(testSeconds)},
+		{"length of the FCS is 0", put32(p.File(testSeconds, testFrame), 20, 0x04000001), want(testSeconds)},
+		{"reserved bit at the length of the FCS", put32(p.File(testSeconds, testFrame), 20, 0x08000001), want(testSeconds)},
 		{"pcapng 1.2", put16(join(head, packet), 14, 2), want(testSeconds)},
-		{"section length", put32(put32(join(head, packet), 16, 4), 20, 0), want(testSeconds)},
+		{"section length 0", section(0), want(testSeconds)},
+		{"section length too short", section(4), want(testSeconds)},
+		{"section length beyond the input", section(1 << 40), want(testSeconds)},
+		{"section length beyond any input", section(1 << 63), want(testSeconds)},
+		{"blocks without their padding", join(head, odd), cut},
+		{"simple packet, snaplen of the first interface", join(n.Section(), n.Interface(1, 50), n.Interface(1, 20), n.Simple(testFrame[:50], 60)), record{0, 60, cut.Data}},
+		{"simple packet, no snaplen of the first interface", join(n.Section(), n.Interface(1, 0), n.Interface(1, 20), n.Simple(testFrame[:50], 50)), record{0, 50, cut.Data}},
+		{"simple packet, room for more", join(head, put32(n.Simple(testFrame[:52], 50), 8, 50)), record{0, 50, cut.Data}},
 		{"reserved bits of an interface", put16(join(head, packet), 38, 0xffff), want(testSeconds)},
 		{"captured length above original, pcapng", join(head, n.Enhanced(0, testSeconds*1e6, testFrame, 42)), record{testSeconds, 42, string(testFrame[:capture.Snaplen])}},
 		{"end of options with a length", join(head, n.Block(6, packet[8:len(packet)-4], capturetest.Option{Code: 0, Value: []byte("none")})), want(testSeconds)},
 		{"option beyond the block", join(head, n.Block(6, join(packet[8:len(packet)-4], []byte{1, 0, 0xff, 0xff}))), want(testSeconds)},
-		{"option of an interface beyond the block", join(n.Section(), n.Block(1, []byte{1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0xff, 0xff}), packet), want(testSeconds)},
+		{"option of an interface up to the end of the block", join(n.Section(), n.Block(1, []byte{1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 4, 0, 'e', 't', 'h', '0'}), packet), want(testSeconds)},
+		{"end of an interface's options with a length", join(n.Section(), n.Block(1, []byte{1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0}), packet), want(testSeconds)},
+		{"option beyond the block, of an interface that is not read", join(head, n.Block(1, []byte{105, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0xff, 0xff}), packet), want(testSeconds)},
+		{"two resolutions", join(n.Section(), n.Interface(1, 0, resolution(9), resolution(6)), n.Enhanced(0, testSeconds*1e9, testFrame, 60)), want(testSeconds)},
+		{"two offsets", join(n.Section(), n.Interface(1, 0, offset(7), offset(100)), packet), want(testSeconds + 7)},
 		{"long comments", join(head, n.Enhanced(0, testSeconds*1e6, testFrame, 60, comments...)), want(testSeconds)},
 		{"other interfaces", join(head, n.Interface(105, 0), n.Enhanced(1, 0, testFrame, 60), packet), want(testSeconds)},
 		{"other interface first", join(n.Section(), n.Interface(105, 0), n.Interface(1, 0), n.Enhanced(1, testSeconds*1e6, testFrame, 60)), want(testSeconds)},
 		{"resolution of an interface that is not read", join(head, n.Interface(105, 0, capturetest.Option{Code: capturetest.TSResol}), packet), want(testSeconds)},
-	} {
+	}
+}
+
+type lenientInput struct {
+	name    string
+	content []byte
+	want    record
+}
+
+// Where the border of a record is certain, nothing that is not needed matters.
+func TestLenient(t *testing.T) {
+	for _, c := range lenient() {
 		got, err := readBytes(t, c.content)
 		if diff := cmp.Diff([]record{c.want}, got); diff != "" || err != io.EOF {
 			t.Errorf("%s: %v, -want +got:\n%s", c.name, err, diff)
@@ -372,6 +418,8 @@ func TestFormats(t *testing.T) {
 		"\xfd7zXZ\x00":                      "xz",
 		"BZh9":                              "bzip2",
 		"snoop\x00\x00\x00\x00\x00\x00\x02": "snoop",
+		"\x50\x2a\x4d\x18....":              "zstd",
+		"\x1c\x00\x01\xac\x00\x02\x00\x04":  "Ixia's pcap",
 		string(erf):                         "ERF",
 		"GET / HTTP/1.0\r\n\r\n":            "text",
 		"12:26:40.0 ARP, Request who-has 10.0.0.2 tell 10.0.0.1": "text",
@@ -541,7 +589,8 @@ func TestByteByByte(t *testing.T) {
 	n := capturetest.NG{Order: capturetest.Orders[0]}
 	for _, content := range [][]byte{
 		capturetest.Pcap{Order: capturetest.Orders[1]}.File(testSeconds, testFrame, testFrame[:20]),
-		slices.Concat(n.Section(), n.Interface(1, 0), n.Block(99, make([]byte, 8)), n.Enhanced(0, testSeconds*1e6, testFrame, 60)),
+		slices.Concat(n.Section(), n.Interface(1, 0), n.Block(99, make([]byte, 8)), n.Enhanced(0, testSeconds*1e6, testFrame, 60),
+			n.Simple(testFrame, 60), n.Obsolete(0, testSeconds*1e6, testFrame, 60)),
 	} {
 		r, w, err := os.Pipe()
 		testenv.Must(t, err)

@@ -21,7 +21,8 @@ const (
 // Lengths, in bytes. A block is its type, its length, a body, and its length again.
 const (
 	blockHeaderLen = 8
-	minBlock       = 12
+	secondLen      = 4
+	minBlock       = blockHeaderLen + secondLen
 	sectionLen     = 16 // of the fixed part of a body: magic, version, section length
 	interfaceLen   = 8  // link type, reserved, snaplen
 	simpleLen      = 4  // original length
@@ -44,8 +45,12 @@ type iface struct {
 }
 
 // block reads the block that rest begins with. It returns its length, 0 when it is not there as a
-// whole, and whether there is a frame in it. A block of a kind that is not read need not be there.
+// whole, and whether there is a frame in it. Of a block of a kind that is not read only the two
+// lengths matter.
 func (f *File) block(rest []byte, frame *capture.Frame) (int, bool) {
+	if f.second > 0 {
+		return f.skipped(rest), false
+	}
 	if len(rest) < minBlock {
 		return 0, false
 	}
@@ -53,32 +58,59 @@ func (f *File) block(rest []byte, frame *capture.Frame) (int, bool) {
 		return f.section(rest), false
 	}
 	length, ok := f.blockLength(rest)
+	if !ok {
+		return 0, false
+	}
 	kind := f.order.Uint32(rest)
 	switch kind {
 	case blockInterface, blockObsolete, blockSimple, blockEnhanced:
 	default:
-		return length, false
+		if length > len(rest) {
+			f.second = f.order.Uint32(rest[4:])
+			return length - secondLen, false
+		}
 	}
-	if !ok || !f.whole(rest, length) {
+	if !f.whole(rest, length) {
 		return 0, false
 	}
-	body := rest[blockHeaderLen : length-4]
-	if kind == blockInterface {
+	body := rest[blockHeaderLen : length-secondLen]
+	switch kind {
+	case blockInterface:
 		f.describeInterface(body)
-		return length, false
+	case blockObsolete, blockSimple, blockEnhanced:
+		return length, f.packet(kind, body, frame)
 	}
-	return length, f.packet(kind, body, frame)
+	return length, false
+}
+
+// skipped reads the second length of a block that was longer than what was there of the input.
+func (f *File) skipped(rest []byte) int {
+	if len(rest) < secondLen {
+		return 0
+	}
+	f.sameLengths(f.second, f.order.Uint32(rest))
+	f.second = 0
+	return secondLen
 }
 
 // blockLength returns the length of the block that rest begins with, of which minBlock bytes are
-// there. It reports false for a length that no block has.
+// there. It reports false for a length that no block has. Some writers do not count the bytes that
+// pad a block to a multiple of four (pcapng_read_block in Wireshark's pcapng.c).
 func (f *File) blockLength(rest []byte) (int, bool) {
 	length := f.order.Uint32(rest[4:])
-	if length < minBlock || length%4 != 0 {
+	if length < minBlock {
 		f.damaged("a block of %d bytes", length)
 		return 0, false
 	}
-	return int(length), true
+	return (int(length) + 3) &^ 3, true
+}
+
+// sameLengths refuses a block whose two lengths differ: where it ends is not certain.
+func (f *File) sameLengths(first, second uint32) bool {
+	if first != second {
+		f.damaged("a block of two lengths, %d and %d", first, second)
+	}
+	return first == second
 }
 
 // whole reports whether all of a block is there, and refuses one that is too long, or whose two lengths
@@ -92,11 +124,7 @@ func (f *File) whole(rest []byte, length int) bool {
 		f.need(length)
 		return false
 	}
-	if last := f.order.Uint32(rest[length-4:]); int(last) != length {
-		f.damaged("a block of two lengths, %d and %d", length, last)
-		return false
-	}
-	return true
+	return f.sameLengths(f.order.Uint32(rest[4:]), f.order.Uint32(rest[length-secondLen:]))
 }
 
 // section begins a section. What its header says of the length of the section is not needed: blocks
@@ -119,7 +147,7 @@ func (f *File) section(rest []byte) int {
 	if !ok || !f.whole(rest, length) {
 		return 0
 	}
-	body := rest[blockHeaderLen : length-4]
+	body := rest[blockHeaderLen : length-secondLen]
 	if len(body) < sectionLen {
 		f.damaged("a section header of %d bytes", length)
 		return 0
@@ -150,26 +178,44 @@ func (f *File) describeInterface(body []byte) {
 	} else if !f.other {
 		f.other, f.otherLinkType = true, linkType
 	}
-	// Options up to the first that does not fit into the block. Only these two matter.
-	for rest := body[interfaceLen:]; len(rest) >= 4; {
+	if i.link != other && !f.timeOptions(&i, body[interfaceLen:]) {
+		return
+	}
+	f.interfaces = append(f.interfaces, i)
+}
+
+// timeOptions reads what an interface's options say about its times. It refuses options of which the
+// border is not certain: they could hide what the times mean. The first of each kind counts, as in
+// Wireshark.
+func (f *File) timeOptions(i *iface, rest []byte) bool {
+	var resolution, offset bool
+	for len(rest) > 0 { // a multiple of four
 		code, length := f.order.Uint16(rest), int(f.order.Uint16(rest[2:]))
+		if code == optionEnd {
+			return true
+		}
 		padded := 4 + (length+3)&^3
-		if code == optionEnd || padded > len(rest) {
-			break
+		if padded > len(rest) {
+			f.damaged("an option of %d bytes of an interface, in a block with room for %d", length, len(rest)-4)
+			return false
 		}
 		value := rest[4 : 4+length]
 		switch {
 		case code == optionTSResol && length == 1:
-			i.unit = ticksPerSecond(value[0])
+			if !resolution {
+				i.unit, resolution = ticksPerSecond(value[0]), true
+			}
 		case code == optionTSOffset && length == 8:
-			i.offset = int64(f.order.Uint64(value))
-		case (code == optionTSResol || code == optionTSOffset) && i.link != other:
+			if !offset {
+				i.offset, offset = int64(f.order.Uint64(value)), true
+			}
+		case code == optionTSResol || code == optionTSOffset:
 			f.damaged("an interface with a resolution or an offset of %d bytes", length)
-			return
+			return false
 		}
 		rest = rest[padded:]
 	}
-	f.interfaces = append(f.interfaces, i)
+	return true
 }
 
 // ticksPerSecond returns the unit of an if_tsresol option: a negative power of ten, or of two if the
