@@ -67,7 +67,7 @@ Interfaces need CAP_NET_RAW, for an instant at the start:
 setcap cap_net_raw=p maas-netmon.
 
 Exit status:
-  0  ended by SIGTERM or SIGINT, or end of the input file
+  0  ended by SIGTERM, SIGINT, SIGQUIT or SIGHUP, or end of the input file
   1  run-time failure
   2  wrong usage, or an input that is damaged or of another format
   3  input ended before its header
