@@ -183,7 +183,9 @@ func referenceNG(b []byte) (frames []fileFrame, ok, usual bool) {
 			i := interfaces[index]
 			ticks := uint64(order.Uint32(body[4:]))<<32 | uint64(order.Uint32(body[8:]))
 			if frame, ok := referenceEthernet(i.linkType, body[20:20+captured]); ok {
-				frames = append(frames, newFileFrame(i.seconds(ticks), length, frame))
+				seconds := i.seconds(ticks)
+				usual = usual && fits40(seconds)
+				frames = append(frames, newFileFrame(seconds, length, frame))
 			}
 		}
 	}
@@ -211,7 +213,7 @@ func (i *ngInterface) options(b []byte, order binary.ByteOrder, usual *bool) boo
 			*usual = *usual && (v > 0 && v < 20 || v >= 0x80 && v < 0x80|30)
 		case o.Code == capturetest.TSOffset:
 			i.offset = int64(order.Uint64(o.Value))
-			*usual = *usual && i.offset>>40 == i.offset>>63
+			*usual = *usual && fits40(i.offset)
 		}
 		seen[o.Code] = true
 	}
@@ -220,6 +222,9 @@ func (i *ngInterface) options(b []byte, order binary.ByteOrder, usual *bool) boo
 
 // padded returns a length up to a multiple of four bytes.
 func padded(n uint32) uint64 { return (uint64(n) + 3) / 4 * 4 }
+
+// fits40 reports whether a number is one of 40 bits and a sign: 35,000 years in seconds.
+func fits40(n int64) bool { return n>>40 == n>>63 }
 
 // seconds returns the second of a time, the nearest that 64 bits hold.
 func (i *ngInterface) seconds(ticks uint64) int64 {

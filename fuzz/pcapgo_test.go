@@ -28,7 +28,7 @@ import (
 //   - if_tsresol of 10^-20 and smaller: pcapgo overflows. Of 2^-30 and smaller: its nanoseconds
 //     can exceed a second.
 //   - Two if_tsresol or if_tsoffset: the last counts in pcapgo, the first in Wireshark and here.
-//   - if_tsoffset of more than 40 bits: pcapgo overflows.
+//   - if_tsoffset or a time of more than 40 bits: pcapgo overflows.
 func FuzzFileLikePcapgo(f *testing.F) {
 	addSeeds(f, "FuzzFileLikePcapgo")
 	r, err := newFileReader()
