@@ -12,6 +12,7 @@
 package testenv
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -43,6 +44,10 @@ const (
 	// Tcpdump: it is installed, and can become the user that it wants to be, which user 0
 	// of a user namespace may not.
 	Tcpdump Feature = "tcpdump"
+
+	// Journald: systemd-journald(8) and its tools are installed, and cgroups of version 2 can be
+	// mounted.
+	Journald Feature = "journald"
 
 	// SeccompGet: root may read the seccomp filters of a process
 	// (CONFIG_CHECKPOINT_RESTORE, and no filter on the tests themselves).
@@ -109,6 +114,8 @@ func probe(f Feature) error {
 		return ns.IP("tuntap", "add", "dev", "tun0", "mode", "tun")
 	case Tcpdump:
 		return probeTcpdump()
+	case Journald:
+		return probeJournald()
 	case VLAN:
 		return probeLink("link", "va", "name", "vx", "type", "vlan", "id", "1")
 	case Bridge:
@@ -169,6 +176,22 @@ func LookTcpdump() (string, error) {
 		return path, nil
 	}
 	return exec.LookPath("/usr/sbin/tcpdump")
+}
+
+// JournaldPath is where Debian has systemd-journald(8).
+const JournaldPath = "/usr/lib/systemd/systemd-journald"
+
+func probeJournald() error {
+	for _, name := range []string{JournaldPath, "systemd-cat", "journalctl"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return err
+		}
+	}
+	out, err := exec.Command("unshare", "--mount", "--propagation", "private", "mount", "-t", "cgroup2", "none", "/sys/fs/cgroup").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("mount cgroup2: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 // probeLink makes an interface in a namespace that has a pair of veths.

@@ -1,0 +1,110 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"maas-netmon/internal/testenv"
+)
+
+// journald is a shell command line that starts a journald of its own, in a mount namespace, and
+// runs "$0" "$@" with standard output and error to it, as the unit %[1]s. The limit of messages
+// of a unit is Debian's default, 10,000 in 30 s, which journald raises with the free space.
+const journald = `
+exec unshare --mount --propagation private sh -euc '
+mount -t tmpfs none /run
+mount -t tmpfs none /etc/systemd
+mount -t cgroup2 none /sys/fs/cgroup
+mkdir -p /run/log/journal /run/systemd /sys/fs/cgroup/%[1]s
+echo "[Journal]
+Storage=volatile
+RuntimeMaxUse=64M
+ReadKMsg=no
+Audit=no
+ForwardToWall=no
+RateLimitIntervalSec=30s
+RateLimitBurst=10000" >/etc/systemd/journald.conf
+(%[2]s </dev/null >/dev/null 2>&1 &)
+until [ -S /run/systemd/journal/stdout ]; do sleep 0.05; done
+echo $$ >/sys/fs/cgroup/%[1]s/cgroup.procs
+exec systemd-cat --identifier=maas-netmon "$0" "$@"' "$0" "$@"`
+
+// A takeover amid a flood of invented addresses is in the journal soon with the unit's
+// --max-rate, and never without one, because journald drops what exceeds its limit.
+func TestTakeoverIsInTheJournal(t *testing.T) {
+	t.Parallel()
+	testenv.Require(t, testenv.Root, testenv.Journald)
+	for name, options := range map[string][]string{
+		"with the unit's limit": {"--max-rate", unitRate(t)},
+		"without a limit":       nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := testenv.RawPair(t)
+			unit := fmt.Sprintf("netmon-test-%d-%d.service", os.Getpid(), len(options))
+			t.Cleanup(func() { // after the program has ended
+				out, err := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c",
+					"mount -t cgroup2 none /sys/fs/cgroup && rmdir /sys/fs/cgroup/"+unit).CombinedOutput()
+				if err != nil {
+					t.Logf("remove cgroup: %v: %s", err, out)
+				}
+			})
+			p := testenv.Start(t, a.Namespace, testenv.Options{
+				Shell: fmt.Sprintf(journald, unit, testenv.JournaldPath),
+				Env:   []string{"PATH=" + os.Getenv("PATH")},
+			}, append(options, a.Name)...)
+			journal := func() string {
+				out, err := exec.Command("journalctl", "--quiet", "--no-pager", "--output=cat",
+					"--directory", fmt.Sprintf("/proc/%d/root/run/log/journal", p.Pid()), "_SYSTEMD_UNIT="+unit).CombinedOutput()
+				if err != nil {
+					return ""
+				}
+				return string(out)
+			}
+			await := func(what string, patience time.Duration) bool {
+				for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+					if strings.Contains(journal(), what) {
+						return true
+					}
+				}
+				return false
+			}
+			port := b.Port(t)
+			for deadline := time.Now().Add(testenv.Patience); !strings.Contains(journal(), `"ip":"10.0.0.5"`); time.Sleep(100 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("no line in the journal:\n%s", journal())
+				}
+				testenv.Must(t, port.Send(request(macC, "10.0.0.5").Bytes()))
+			}
+			pace(t, port, 60_000, 20_000, invented)
+			testenv.Must(t, port.Send(request(macD, "10.0.0.5").Bytes()))
+			const takeover = `"previous_mac":"`
+			if options == nil {
+				if await(takeover, 3*time.Second) {
+					t.Error("the takeover is in the journal without --max-rate: this test shows nothing")
+				}
+			} else if !await(takeover, testenv.Patience) {
+				t.Errorf("the takeover is not in the journal, which has %d lines", strings.Count(journal(), "\n"))
+			}
+			p.Signal(t, sigTERM)
+			p.Exit(t)
+		})
+	}
+}
+
+// unitRate returns the value of --max-rate in the unit.
+func unitRate(t *testing.T) string {
+	t.Helper()
+	unit, err := os.ReadFile("../systemd/maas-netmon@.service")
+	testenv.Must(t, err)
+	_, rest, ok := strings.Cut(string(unit), "--max-rate ")
+	rate, _, _ := strings.Cut(rest, " ")
+	if !ok {
+		t.Fatal("the unit has no --max-rate")
+	}
+	return rate
+}
