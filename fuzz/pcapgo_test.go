@@ -73,7 +73,7 @@ var onlyRead = []explained{
 	{"Unknown minor version", "pcap 2.0 to 2.3"},
 	{"Unknown pcapng Version", "pcapng 1.2"},
 	{"capture length exceeds original packet length", "the border of the record is certain; tcpdump and Wireshark read it"},
-	{"End of Options must be zero length", "nothing behind it is needed"},
+	{"End of Options must be zero length", "nothing after it is needed"},
 	{"too high", "a resolution that makes each time less than a second"},
 	{"unexpected EOF", "an option, a name or statistics that do not fit into their block: pcapgo loses its way, tcpdump does not look"},
 	{"could not discard", "the same"},

@@ -81,7 +81,7 @@ func TestNotEthernet(t *testing.T) {
 	}
 }
 
-// Who it becomes is nobody of consequence, whoever the accounts of the machine say it is.
+// The user that it becomes has no rights, whatever the machine's accounts are.
 func TestUser(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	ns := testenv.Net(t)

@@ -316,7 +316,7 @@ func TestFileOfRoot(t *testing.T) {
 	}
 }
 
-// A terminal is no input: whoever typed that has forgotten something.
+// A terminal is no input: the user has forgotten to redirect it.
 func TestFileIsATerminal(t *testing.T) {
 	master, slave, err := terminal()
 	testenv.Must(t, err)

@@ -273,7 +273,7 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// An interface that is deleted and made anew under its name is watched again, without
+// An interface that is deleted and created again under its name is watched again, without
 // a capability; the bindings stay.
 func TestDeletedAndMadeAnew(t *testing.T) {
 	t.Parallel()

@@ -169,7 +169,7 @@ func TestMillionHostileFrames(t *testing.T) {
 		case 2: // with three tags
 			frame = slices.Concat(frame[:12], []byte{0x81, 0, 0, 1, 0x88, 0xa8, 0, 2, 0x81, 0, 0, 3}, frame[12:])
 		}
-		for i := range 12 { // whoever it is from and to
+		for i := range 12 { // whatever its addresses
 			frame[i] = byte(r.Uint32()) &^ 1
 		}
 		testenv.Must(t, port.Send(frame))

@@ -74,7 +74,7 @@ func lists(name string) reach {
 	}}
 }
 
-// follows returns a reach that reads a link of /proc/PID and opens what is behind it.
+// follows returns a reach that reads a link of /proc/PID and opens its target.
 func follows(name string) reach {
 	return reach{"follow " + name, func(x target) error {
 		fd, err := unix.Open(x.proc(name), unix.O_PATH, 0)
@@ -356,8 +356,8 @@ func snatch(t *testing.T, parent int) (tries int) {
 func TestReachesWork(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.PidFD)
 	t.Parallel()
-	// Behind a shell: were it our child, whoever waits for its end would be told that it
-	// was stopped.
+	// Started by a shell: if it were our child, a wait for its end would return when it is
+	// stopped.
 	cmd := exec.Command("sh", "-c", "cat; exit")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	stdin, err := cmd.StdinPipe()

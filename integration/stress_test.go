@@ -70,7 +70,7 @@ func testItLasts(t *testing.T, o testenv.Options, limit *testenv.CPULimit) {
 	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, o, a.Name)
 	pids := []int{p.Pid(), p.Child(t)}
-	// By descriptors, lest a signal go to whoever gets the number of one that has ended.
+	// By descriptors, so that no signal goes to a process that got the number of one that ended.
 	pidfds := []int{openProcess(t, pids[0]), openProcess(t, pids[1])}
 
 	var strains sync.WaitGroup

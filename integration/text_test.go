@@ -87,8 +87,8 @@ Target protocol address: 10.0.0.254
 	}
 }
 
-// Verbose text has the time of the zone that the program was started in, which the
-// parser, with an empty environment, must be told of.
+// Verbose text has the time of the zone that the program was started in. The monitor passes the
+// zone to the parser, whose environment is empty.
 func TestVerboseTimeZone(t *testing.T) {
 	t.Parallel()
 	zone, err := time.LoadLocation("Asia/Kathmandu")

@@ -133,7 +133,7 @@ func TestReceiveRefuses(t *testing.T) {
 					t.Fatal(err)
 				}
 				m, err := way.to.Receive(soon)
-				// The parser's end is not told of control data, it just never gets any.
+				// The parser's end never gets control data.
 				refused := !way.to.parser || c.control == nil
 				if errors.Is(err, ErrMessage) != refused || (m == Message{}) != refused {
 					t.Errorf("parser %v: got %+v, %v, want refused: %v", way.to.parser, m, err, refused)

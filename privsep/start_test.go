@@ -264,15 +264,15 @@ func TestInheritByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	stranger := func(kind int) *os.File {
+	other := func(kind int) *os.File {
 		fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		unix.Close(fds[1])
-		return os.NewFile(uintptr(fds[0]), "stranger")
+		return os.NewFile(uintptr(fds[0]), "other")
 	}
-	stream := stranger(unix.SOCK_STREAM)
+	stream := other(unix.SOCK_STREAM)
 	defer stream.Close()
 	for _, c := range []struct {
 		name  string
@@ -287,7 +287,7 @@ func TestInheritByHand(t *testing.T) {
 		}
 	}
 	// A socket of the right kind whose maker is not the parent: through a shell.
-	right := stranger(unix.SOCK_SEQPACKET)
+	right := other(unix.SOCK_SEQPACKET)
 	defer right.Close()
 	exe, err := os.Executable()
 	if err != nil {

@@ -467,9 +467,9 @@ func TestInspectAnother(t *testing.T) {
 	}
 }
 
-// Whoever owns the files of a process in /proc tells whether it is dumpable, before Linux
-// 6.16 too: of two processes of one user, that which executes a file that the user may not
-// read is not.
+// The owner of the files of a process in /proc shows whether it is dumpable, before Linux 6.16
+// too: of two processes of one user, the one that executes a file that the user cannot read is
+// not.
 func TestDumpableByOwner(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	const uid = 1

@@ -20,7 +20,7 @@ func request(n int) parser.ARP {
 	return arp
 }
 
-// filled returns a table with n bindings and the packets that told of them, in
+// filled returns a table with n bindings and the packets that contain them, in
 // random order.
 func filled(tb testing.TB, n int) (*tracker.Table, []parser.ARP) {
 	tb.Helper()

@@ -364,8 +364,8 @@ func TestFloodDoesNotHideATakeover(t *testing.T) {
 	}
 }
 
-// To be told of twice by one packet is not to be seen again: such packets do not
-// fill the protected segment.
+// A second mention in one packet is not a second sighting: such packets do not fill the
+// protected segment.
 func TestFloodOfRepliesIsNoSecondSighting(t *testing.T) {
 	const bound = 1000
 	table := newTable(t, bound, 10*time.Minute)

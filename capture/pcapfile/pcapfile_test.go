@@ -478,7 +478,7 @@ func TestGzip(t *testing.T) {
 		"checksum":            {sum, pcapfile.ErrDamaged, "gzip: invalid checksum"},
 		"cut in its trailer":  {whole[:len(whole)-3], pcapfile.ErrDamaged, "gzip: unexpected EOF"},
 		"cut before a header": {whole[:12], pcapfile.ErrNoHeader, ""},
-		"garbage behind it":   {[]byte("\x1f\x8bgarbage garbage"), pcapfile.ErrDamaged, "gzip: invalid header"},
+		"garbage after it":   {[]byte("\x1f\x8bgarbage garbage"), pcapfile.ErrDamaged, "gzip: invalid header"},
 		"corrupt":             {slices.Concat(whole[:10], []byte("\xff\xff\xff\xff\xff"), whole[15:]), pcapfile.ErrDamaged, "gzip: flate: corrupt input"},
 		"second member cut":   {slices.Concat(whole, whole[:15]), pcapfile.ErrDamaged, "gzip: unexpected EOF"},
 	} {

@@ -28,7 +28,7 @@ var onlyHere = map[string]string{
 	"option beyond the block, of an interface that is not read": "the same",
 	"simple packet, snaplen of the first interface":             "pcap_open_offline(3) has one snaplen",
 	"simple packet, no snaplen of the first interface":          "the same",
-	"end of an interface's options with a length":               "Wireshark reads it; nothing behind it is needed",
+	"end of an interface's options with a length":               "Wireshark reads it; nothing after it is needed",
 	"two resolutions":                                           "Wireshark takes the first",
 	"two offsets":                                               "the same",
 	"only a section":                                            "no frame is no error",

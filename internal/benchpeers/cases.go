@@ -45,7 +45,7 @@ type load struct {
 	took    time.Duration
 	cpu     time.Duration // of the subject
 	dropped int           // by its own count; -1 if it has none
-	pss     int           // in KiB, behind it
+	pss     int           // in KiB, after it
 }
 
 // drive sends to a run. The subject is stopped at the end.

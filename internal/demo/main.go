@@ -92,7 +92,7 @@ func makeLAN(n int) (*lan, error) {
 	return l, nil
 }
 
-// talk has a host's kernel ask for the rack anew, from an address of its.
+// talk has a host's kernel ask for the rack again, from one of its addresses.
 func talk(h testenv.Host, from string) error {
 	if err := h.IP("neigh", "flush", "all"); err != nil {
 		return err

@@ -59,7 +59,7 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// A parser that answers in time is never silent, whoever asks, and however late it is.
+// A parser that answers in time is never silent, whatever asks, and however late it is.
 func TestAnswers(t *testing.T) {
 	for _, missed := range []int{0, 1, 2} {
 		r := &round{}

@@ -112,7 +112,7 @@ var mutants = []mutant{
 	{"protection of all", "tracker/store.go", "uint64(limit) * 4 / 5", "uint64(limit)"},
 	{"less protection than promised", "tracker/store.go", "uint64(limit) * 4 / 5", "uint64(limit) * 3 / 5"},
 	{"any second sighting takes a protected place", "tracker/store.go", "e.chain&isProtected == 0 || uint64(now) < uint64(e.time)+s.idle", "e.chain&isProtected == 0"},
-	{"protection for ever", "tracker/store.go", "} else if !s.demote(now) {", "} else {"},
+	{"protection never ends", "tracker/store.go", "} else if !s.demote(now) {", "} else {"},
 	{"protection ends a day after the last event", "tracker/tracker.go", "protectedIdle+refresh)", "protectedIdle)"},
 	{"one packet is two sightings", "tracker/tracker.go", "if i != known {", "if true {"},
 	{"demoted entry still passes for protected", "tracker/store.go", "\te.chain &^= isProtected\n\ts.moveToFront", "\ts.moveToFront"},

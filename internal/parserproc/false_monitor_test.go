@@ -290,7 +290,7 @@ func wrongKind(open func(*testing.T) int) func(*falseMonitor) {
 	}
 }
 
-// A parser that holds a capability does not run, even if whoever started it made the socket.
+// A parser that holds a capability does not run, even if its parent made the socket.
 func TestCapableParser(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	o, err := cli.ParseOptions([]string{"lo"}, cli.Environment{})

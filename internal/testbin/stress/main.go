@@ -62,7 +62,7 @@ func stress(process string) {
 	})
 }
 
-// every repeats f for ever, with a pause of up to twice d between.
+// every repeats f without end, with a pause of up to twice d between.
 func every(d time.Duration, f func()) {
 	go func() {
 		for {
