@@ -9,8 +9,8 @@ import (
 
 // A FormatError is returned for an input that is neither pcap nor pcapng.
 type FormatError struct {
-	Looks   string // what it looks like; "" if like nothing that is known
-	Command string // the shell command that makes a capture of FILE on standard output; "" if there is none
+	Looks   string // the format that it resembles; "" if unknown
+	Command string // the shell command that writes FILE as a capture; "" if none
 }
 
 func (e *FormatError) Error() string {
@@ -22,7 +22,7 @@ func (e *FormatError) Error() string {
 
 const editcap = "editcap -F pcapng FILE -" // Wireshark's
 
-// lookalikes are what else is found where a capture is expected, by how it begins.
+// lookalikes are other formats that a user may pass instead of a capture, by their first bytes.
 var lookalikes = []struct {
 	magic string
 	FormatError
@@ -57,7 +57,8 @@ var lookalikes = []struct {
 	{"#!", FormatError{"a script", ""}},
 }
 
-// formatError tells what an input looks like that is no capture, by its first bytes, four at the least.
+// formatError returns the error for an input that is not a capture. begin has its first bytes, at
+// least four.
 func formatError(begin []byte) *FormatError {
 	for _, l := range lookalikes {
 		if bytes.HasPrefix(begin, []byte(l.magic)) {
@@ -85,8 +86,9 @@ func isText(b []byte) bool {
 	return true
 }
 
-// isERF reports whether a record of Endace's extensible record format can begin so: a time of this
-// century in little-endian, a known type, lengths in big-endian. The format has no magic number.
+// isERF reports whether b can be the beginning of a record in Endace's extensible record format: a
+// time from 2000 to 2049 in little-endian, a known type, a length in big-endian. The format has no
+// magic number.
 func isERF(b []byte) bool {
 	if len(b) < 16 {
 		return false

@@ -10,35 +10,36 @@ import (
 
 const gzipMagic = "\x1f\x8b" // RFC 1952 section 2.3.1
 
-// errGzip is what the errors of a compressed stream wrap.
+// errGzip is wrapped by the errors of a compressed stream.
 var errGzip = errors.New("gzip")
 
-// An inflater decompresses an input that can pause anywhere. compress/gzip cannot be interrupted where
-// its reader has nothing yet, so it runs as a coroutine, which stops there and goes on when there is
-// more. Its memory is bounded: the window of gzip and a piece of the input.
+// An inflater decompresses an input that can pause at any byte. compress/gzip cannot return in the
+// middle of a stream when its reader has no data yet. So it runs as a coroutine, which yields there
+// and continues when there is more data. Its memory is bounded: the window of gzip and a piece of
+// the input.
 type inflater struct {
-	input    []byte // compressed, to be taken
-	buf      []byte // what input is a part of
-	ended    bool   // nothing comes behind input
+	input    []byte // compressed bytes, not yet used
+	buf      []byte // holds input
+	ended    bool   // no bytes follow input
 	starved  bool   // it cannot go on without more input
-	position uint64 // bytes of the input that were taken
+	position uint64 // number of input bytes that were used
 
-	out  []byte // where the output goes
-	n    int    // how much of it there is
+	out  []byte // receives the output
+	n    int    // number of bytes in it
 	err  error  // of the stream, io.EOF at its end
 	next func() (struct{}, bool)
 }
 
-// newInflater returns an inflater for an input that begins with some bytes.
+// newInflater returns an inflater for an input whose first bytes are begin.
 func newInflater(begin []byte) *inflater {
 	z := &inflater{buf: make([]byte, inputLen)}
 	z.input = z.buf[:copy(z.buf, begin)]
-	// It is never stopped: the process ends with it.
+	// The coroutine is never stopped: the process uses it to its end.
 	z.next, _ = iter.Pull(z.run)
 	return z
 }
 
-// read decompresses into b. 0 bytes without an error are nothing yet.
+// read decompresses into b. It returns 0 without an error if nothing is available yet.
 func (z *inflater) read(fd int, b []byte) (int, error) {
 	if z.starved && !z.ended {
 		n, err := readInput(fd, z.buf)
@@ -61,12 +62,12 @@ func (z *inflater) read(fd int, b []byte) (int, error) {
 	return 0, z.err
 }
 
-// run is the coroutine: it yields whenever there is output, or no input.
+// run is the coroutine: it yields when it has produced output, and when it needs input.
 func (z *inflater) run(yield func(struct{}) bool) {
 	source := &source{z, yield}
 	zr, err := gzip.NewReader(source)
 	for err == nil {
-		// One member at a time: what trails the last one is ignored, as gzip(1) does.
+		// One member at a time: bytes after the last member are ignored, as in gzip(1).
 		zr.Multistream(false)
 		for err == nil {
 			z.n, err = zr.Read(z.out)
@@ -86,14 +87,14 @@ func (z *inflater) run(yield func(struct{}) bool) {
 	z.n, z.err = 0, err
 }
 
-// A source gives an inflater's input to compress/gzip. Being an io.ByteReader it is read no further than
-// the end of a member.
+// A source passes an inflater's input to compress/gzip. It implements io.ByteReader, so that
+// compress/gzip does not read beyond the end of a member.
 type source struct {
 	z     *inflater
 	yield func(struct{}) bool
 }
 
-// more waits until there is input, or its end.
+// more yields until there is input, and returns io.EOF at its end.
 func (s *source) more() error {
 	for len(s.z.input) == 0 {
 		if s.z.ended {

@@ -8,7 +8,7 @@ import (
 	"maas-netmon/capture"
 )
 
-// link is how the frames of a link type begin.
+// link is the header of the frames of a link type.
 type link uint8
 
 const (
@@ -31,11 +31,11 @@ func linkOf(linkType uint32) link {
 	return other
 }
 
-// The headers of cooked captures, in bytes: LINKTYPE_LINUX_SLL has packet type, ARPHRD_ type, length of
-// the address, address, protocol; LINKTYPE_LINUX_SLL2 has protocol, reserved, interface, ARPHRD_ type,
-// packet type, length of the address, address. Numbers are big-endian. The protocol is an EtherType, and
-// that of a frame whose tag was not stripped, or was put back, is a TPID: TCI and EtherType follow the
-// header.
+// The headers of cooked captures, in bytes: LINKTYPE_LINUX_SLL has packet type, ARPHRD_ type,
+// length of the address, address, protocol; LINKTYPE_LINUX_SLL2 has protocol, reserved, interface,
+// ARPHRD_ type, packet type, length of the address, address. Numbers are big-endian. The protocol
+// is an EtherType. If the tag of a frame was not stripped, or was inserted again, the protocol is
+// the TPID: TCI and EtherType follow the header.
 const (
 	sllARPHRD    = 2
 	sllAddrLen   = 4
@@ -51,15 +51,15 @@ const (
 	macLen = 6
 )
 
-// describe fills in a frame from the bytes that were captured of it and its length on the wire. It
-// reports false for a frame of a link that is not Ethernet.
+// describe fills in a frame from its captured bytes and its length on the wire. It reports false
+// for a frame of a link that is not Ethernet.
 func (f *File) describe(frame *capture.Frame, l link, data []byte, length uint32, seconds int64) bool {
 	*frame = capture.Frame{Len: int(length), Seconds: seconds}
 	switch l {
 	case ethernet:
 	case sll:
 		if len(data) < sllLen {
-			return true // short: Data is empty
+			return true // too short for a packet: Data is empty
 		}
 		if !f.cook(data[sllARPHRD:], data[sllAddrLen:], data[sllAddr:], data[sllProtocol:sllLen], data[sllLen:]) {
 			return false
@@ -82,9 +82,9 @@ func (f *File) describe(frame *capture.Frame, l link, data []byte, length uint32
 	return true
 }
 
-// cook puts an Ethernet frame together: no destination, the source's address, the protocol, the payload.
-// addrLen is a number of two bytes, of which SLL2 has only the second. It reports false unless the
-// hardware is Ethernet's or the loopback's.
+// cook builds an Ethernet frame: a zero destination, the source address, the protocol, the payload.
+// addrLen points to a number of two bytes, of which SLL2 has only the second. cook reports false
+// unless the hardware type is Ethernet or loopback.
 func (f *File) cook(arphrd, addrLen, addr, protocol, payload []byte) bool {
 	switch binary.BigEndian.Uint16(arphrd) {
 	case unix.ARPHRD_ETHER, unix.ARPHRD_LOOPBACK:

@@ -8,16 +8,16 @@ const (
 	recordHeaderLen  = 16
 	patchedHeaderLen = 24 // with interface, protocol and packet type, of patched Linux kernels
 
-	// The upper bits of the link type say how long the frame check sequence is, which trails the
-	// frame, or are reserved (LT_LINKTYPE in libpcap's pcap-common.c).
+	// The upper bits of the link type contain the length of the frame check sequence at the end of
+	// each frame, or are reserved (LT_LINKTYPE in libpcap's pcap-common.c).
 	linkTypeMask = 0x03ffffff
 
 	magicNano    = 0xa1b23c4d
 	magicPatched = 0xa1b2cd34
 )
 
-// swap says in which order a record has its two lengths: before version 2.3 the original one came first,
-// and in 2.3 some writers did the one and some the other (libpcap's sf-pcap.c).
+// swap is the order of the two lengths in a record: before version 2.3 the original length came
+// first; in 2.3 writers differ (libpcap's sf-pcap.c).
 type swap int
 
 const (
@@ -26,7 +26,8 @@ const (
 	maybeSwapped
 )
 
-// pcapHeader reads the header of a pcap file.
+// pcapHeader reads the header of a pcap file. It returns the header's length, or 0 if rest is too
+// short, or after an error.
 func (f *File) pcapHeader(rest []byte) int {
 	if len(rest) < pcapHeaderLen {
 		return 0
@@ -54,7 +55,7 @@ func (f *File) pcapHeader(rest []byte) int {
 	}
 	f.snaplen = f.order.Uint32(rest[16:])
 	if f.snaplen == 0 || f.snaplen > maxRecord {
-		f.snaplen = maxRecord // not told
+		f.snaplen = maxRecord // unknown
 	}
 	if f.recordHeader == patchedHeaderLen && f.link == ethernet {
 		// The patched kernels did not count the header of a cooked frame (sf-pcap.c).
@@ -64,13 +65,13 @@ func (f *File) pcapHeader(rest []byte) int {
 	return pcapHeaderLen
 }
 
-// record reads the record that rest begins with. It returns its length, 0 when it is not there as a
-// whole, and whether there is a frame in it.
+// record reads the record at the beginning of rest. It returns the record's length, or 0 if rest
+// does not contain all of it, and reports whether it contains a frame.
 func (f *File) record(rest []byte, frame *capture.Frame) (int, bool) {
 	if len(rest) < f.recordHeader {
 		return 0, false
 	}
-	// The sub-second field, micro- or nanoseconds, may hold anything: the second is the record's own.
+	// The sub-second field can have any value, whatever its unit: only the seconds count.
 	seconds, captured, length := f.order.Uint32(rest), f.order.Uint32(rest[8:]), f.order.Uint32(rest[12:])
 	if f.lengths == swapped || f.lengths == maybeSwapped && captured > length {
 		captured, length = length, captured
@@ -83,8 +84,8 @@ func (f *File) record(rest []byte, frame *capture.Frame) (int, bool) {
 	if total > len(rest) {
 		return 0, false
 	}
-	// A record may be longer than the file's snaplen (Solaris), and then only so much of it is the
-	// frame. Whether it is longer than the frame was does not matter.
+	// A record can be longer than the file's snaplen (Solaris). Then only its first snaplen bytes
+	// are the frame. The captured length may even exceed the original one, as in libpcap.
 	data := rest[f.recordHeader:total]
 	data = data[:min(len(data), int(f.snaplen))]
 	if !f.describe(frame, f.link, data, length, int64(seconds)) {

@@ -1,18 +1,19 @@
-// Package pcapfile takes frames out of an input in the format pcap or pcapng, plain or compressed by
-// gzip. It runs in the confined parser process: every byte of the input was chosen by a stranger.
+// Package pcapfile reads frames from an input in the format pcap or pcapng, plain or compressed by
+// gzip. It runs in the confined parser process: every byte of the input is untrusted.
 //
-// It reads pcap of versions 2.0 to 2.4 and 543.0 (DG/UX), in both byte orders, with times in micro- or
-// nanoseconds, and with the longer record header of patched Linux kernels (magic a1b2cd34); and pcapng
-// 1.0 and 1.2 (draft-ietf-opsawg-pcapng), with any number of sections and interfaces, which are one
-// source. Where the border of a record is certain the package is as lenient as libpcap: what it does
-// not need, it does not look at. A length that does not fit its block or record is an error
-// ([ErrDamaged]): no frame is ever made of bytes that are not the frame's.
+// It reads pcap of versions 2.0 to 2.4 and 543.0 (DG/UX), in both byte orders, with times in micro-
+// or nanoseconds, and with the longer record header of patched Linux kernels (magic a1b2cd34); and
+// pcapng 1.0 and 1.2 (draft-ietf-opsawg-pcapng), with any number of sections and interfaces, which
+// form one source. Where the limits of a record are certain the package is as lenient as libpcap:
+// it ignores all fields that it does not need. A length that does not fit its block or record is an
+// error ([ErrDamaged]): a frame never contains bytes from outside its record.
 //
-// The link types are Ethernet (LINKTYPE_ETHERNET, 1) and the two of `tcpdump -i any` (LINKTYPE_LINUX_SLL,
-// 113, and LINKTYPE_LINUX_SLL2, 276), of which an Ethernet frame without destination is made.
+// The link types are Ethernet (LINKTYPE_ETHERNET, 1) and the two of `tcpdump -i any`
+// (LINKTYPE_LINUX_SLL, 113, and LINKTYPE_LINUX_SLL2, 276), from which the package builds an
+// Ethernet frame without a destination.
 //
-// The package reads a large piece with one system call, does not allocate per record, and never waits
-// in the middle of a record: an input can pause anywhere.
+// The package reads large pieces per system call, does not allocate per record, and never blocks in
+// the middle of a record: an input can pause at any byte.
 package pcapfile
 
 import (
@@ -27,13 +28,12 @@ import (
 	"maas-netmon/capture"
 )
 
-// Bounds on what an input can make a File hold.
+// Bounds on the memory that an input can make a File use.
 const (
-	// inputLen is how many bytes are read at once.
+	// inputLen is the largest number of bytes per read(2).
 	inputLen = 1 << 20
 
-	// maxRecord is the longest part of a frame that a record may have, in bytes: libpcap's
-	// MAXIMUM_SNAPLEN.
+	// maxRecord is the largest captured length of a record, in bytes: libpcap's MAXIMUM_SNAPLEN.
 	maxRecord = 256 << 10
 
 	// MaxBlock is the length of the longest pcapng block of a kind that is read, in bytes, options
@@ -41,11 +41,11 @@ const (
 	// longer.
 	MaxBlock = 16 << 20
 
-	// MaxInterfaces is how many interfaces one section of pcapng may describe.
+	// MaxInterfaces is the largest number of interfaces per section of pcapng.
 	MaxInterfaces = 1 << 16
 )
 
-// The errors that [File.Wait] returns. It wraps them in what was found.
+// The errors that [File.Wait] returns, wrapped in the details.
 var (
 	ErrNoHeader = errors.New("input ended before its header")
 	ErrDamaged  = errors.New("damaged record")
@@ -54,17 +54,17 @@ var (
 	ErrBound = errors.New("record beyond a limit of this program")
 )
 
-// A File takes frames out of an input. Not safe for concurrent use.
+// A File reads frames from an input. Not safe for concurrent use.
 type File struct {
 	polls      [3]unix.PollFd // control, output, input
 	buf        []byte
-	start, end int    // what of buf is still to be taken
+	start, end int    // the part of buf that is not yet used
 	offset     uint64 // of buf in the (decompressed) input
-	begin      uint64 // of the record or block that is being read
-	skip       uint64 // so many of the bytes that come are of no interest
-	second     uint32 // of the block that is skipped: the length that follows, twice told; 0 if none is
+	begin      uint64 // of the current record or block
+	skip       uint64 // number of bytes to skip before the next record or block
+	second     uint32 // of the block that is being skipped: the expected second length; 0 if none is
 	stats      capture.Stats
-	err        error // the end of the input, and why
+	err        error // why reading ended; nil before that
 
 	gzip   *inflater // nil for a plain input
 	format format
@@ -75,14 +75,14 @@ type File struct {
 	lengths       swap   // of pcap
 	snaplen       uint32 // of pcap
 	interfaces    []iface
-	readable      bool // pcapng: one interface was of a link type that is read
+	readable      bool // pcapng: at least one interface has a supported link type
 	otherLinkType uint32
-	other         bool // pcapng: one interface was of another link type: the first is otherLinkType
+	other         bool // pcapng: at least one has another; otherLinkType is the first
 
-	cooked [capture.Snaplen]byte // an Ethernet frame that was made of a cooked one
+	cooked [capture.Snaplen]byte // the Ethernet frame built from a cooked one
 }
 
-// format is what the header says.
+// format is the format of the input, from its header.
 type format int
 
 const (
@@ -92,7 +92,7 @@ const (
 )
 
 // NewFile returns a File that reads from the descriptor input. Wait also wakes for the descriptors
-// control and output, of which -1 is none. The descriptors stay the caller's.
+// control and output; -1 stands for none. The File does not close the descriptors.
 func NewFile(input, control, output int) *File {
 	return &File{
 		polls: [3]unix.PollFd{
@@ -104,13 +104,13 @@ func NewFile(input, control, output int) *File {
 	}
 }
 
-// Wait sleeps until there is more of the input, which it reads, control is readable or hung up, output is
-// broken or, if writable is true, writable, or the timeout has passed. A negative timeout means
-// none. Wait is to be called when Next has reported false.
+// Wait sleeps until one of these is true: the input has more bytes, which Wait reads; control is
+// readable or hung up; output is broken or, if writable is true, writable; the timeout has passed.
+// A negative timeout means none. Call Wait when Next has reported false.
 //
-// At the end of the input it returns [io.EOF], or what is wrong with it: [ErrNoHeader], [ErrDamaged],
-// [ErrLinkType], [ErrBound], a [*FormatError], or the error of read(2). Next has given all frames
-// before that.
+// At the end of the input it returns [io.EOF], or the error that ended it: [ErrNoHeader],
+// [ErrDamaged], [ErrLinkType], [ErrBound], a [*FormatError], or the error of read(2). Next has
+// returned all frames before that point.
 func (f *File) Wait(writable bool, timeout time.Duration) (capture.Wakeup, error) {
 	if f.err != nil {
 		return capture.Wakeup{}, f.err
@@ -123,7 +123,7 @@ func (f *File) Wait(writable bool, timeout time.Duration) (capture.Wakeup, error
 		f.polls[1].Events = unix.POLLOUT
 	}
 	polls := f.polls[:]
-	more := f.gzip != nil && !f.gzip.starved // it has output without input
+	more := f.gzip != nil && !f.gzip.starved // it can produce output without further input
 	if more {
 		polls, timeout = polls[:2], 0
 	}
@@ -141,8 +141,9 @@ func (f *File) Wait(writable bool, timeout time.Duration) (capture.Wakeup, error
 	return capture.Wakeup{Control: f.polls[0].Revents != 0, Output: f.polls[1].Revents != 0}, nil
 }
 
-// fill takes in what there is and fits. Something does fit: what Next leaves is shorter than a record,
-// and the buffer has been made long enough for that.
+// fill reads as much as is available and fits. There is always room for at least one byte: the rest
+// that Next leaves is shorter than a record, and need has made the buffer long enough for that
+// record.
 func (f *File) fill() {
 	copy(f.buf, f.buf[f.start:f.end])
 	f.offset += uint64(f.start)
@@ -166,7 +167,8 @@ func (f *File) fill() {
 	}
 }
 
-// read is read(2), and gunzip where the input is compressed. Nothing yet is no error.
+// read calls read(2), and decompresses if the input is compressed. It returns 0 without an error if
+// nothing is available yet.
 func (f *File) read(b []byte) (int, error) {
 	if f.gzip != nil {
 		return f.gzip.read(int(f.polls[2].Fd), b)
@@ -174,7 +176,8 @@ func (f *File) read(b []byte) (int, error) {
 	return readInput(int(f.polls[2].Fd), b)
 }
 
-// readInput is read(2): 0 bytes without an error are nothing yet, the end is [io.EOF].
+// readInput calls read(2). It returns 0 without an error if nothing is available yet, and [io.EOF]
+// at the end.
 func readInput(fd int, b []byte) (int, error) {
 	switch n, err := unix.Read(fd, b); {
 	case err == unix.EAGAIN || err == unix.EINTR:
@@ -188,8 +191,8 @@ func readInput(fd int, b []byte) (int, error) {
 	}
 }
 
-// Next gives the next frame, or reports false when Wait has to read on, or to tell what is wrong. The
-// frame's Data is valid until the next call of Next or Wait.
+// Next stores the next frame. It reports false if Wait has to be called: to read more, or to return
+// the error. The frame's Data is valid until the next call of Next or Wait.
 func (f *File) Next(frame *capture.Frame) bool {
 	for f.err == nil {
 		skipped := min(f.skip, uint64(f.end-f.start))
@@ -226,7 +229,7 @@ func (f *File) Next(frame *capture.Frame) bool {
 	return false
 }
 
-// Stats returns the counters of the input. Nothing is ever dropped.
+// Stats returns the counters of the input. Dropped is always 0.
 func (f *File) Stats(int) (capture.Stats, error) {
 	s := f.stats
 	s.Position = f.offset + uint64(f.start)
@@ -236,22 +239,22 @@ func (f *File) Stats(int) (capture.Stats, error) {
 	return s, nil
 }
 
-// damaged ends the reading at the record that is being read.
+// damaged ends reading at the current record.
 func (f *File) damaged(format string, a ...any) { f.fail(ErrDamaged, format, a...) }
 
 func (f *File) fail(err error, format string, a ...any) {
 	f.err = fmt.Errorf("%w at byte %d: %s", err, f.begin, fmt.Sprintf(format, a...))
 }
 
-// need makes sure that so many bytes fit into the buffer.
+// need makes the buffer at least length bytes long. [File.whole] limits length to MaxBlock.
 func (f *File) need(length int) {
 	if length > len(f.buf) {
 		f.buf = append(make([]byte, 0, length), f.buf[:f.end]...)[:length]
 	}
 }
 
-// header recognises the format by what rest begins with. It returns the length of the header, or 0 when
-// rest is too short to tell, or something is wrong.
+// header recognizes the format by the first bytes, which are in rest. It returns the length of the
+// header, or 0 if rest is too short, or after an error.
 func (f *File) header(rest []byte) int {
 	const magicLen = 4
 	if len(rest) < magicLen {
@@ -272,7 +275,8 @@ func (f *File) header(rest []byte) int {
 		return f.pcapHeader(rest)
 	}
 	if f.gzip == nil && string(rest[:2]) == gzipMagic {
-		// What has been read is the compressed input.
+		// The bytes read so far are the beginning of the compressed input. Start again with its
+		// output.
 		f.gzip = newInflater(rest)
 		f.start, f.end, f.offset = 0, 0, 0
 		return 0
@@ -288,8 +292,8 @@ func linkTypeError(t uint32) error {
 	return fmt.Errorf("%w: %d", ErrLinkType, t)
 }
 
-// Link types (https://www.tcpdump.org/linktypes.html) that are read, and names of some others for
-// the message.
+// Link types (https://www.tcpdump.org/linktypes.html) that are not supported, with their names for
+// the error message.
 var linkTypeNames = map[uint32]string{
 	0: "BSD loopback", 9: "PPP", 101: "raw IP", 105: "IEEE 802.11", 127: "radiotap", 147: "user 0",
 	187: "Bluetooth", 189: "USB", 195: "IEEE 802.15.4", 220: "USB", 227: "SocketCAN", 228: "IPv4", 229: "IPv6", 239: "NFLOG",

@@ -22,14 +22,14 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// A record is what a test wants to see of a frame.
+// A record has the parts of a frame that a test compares.
 type record struct {
 	Seconds int64
 	Len     int
 	Data    string
 }
 
-// input returns a descriptor of a file that has the content.
+// input returns a descriptor of a file with this content.
 func input(t testing.TB, content []byte) int {
 	t.Helper()
 	fd, err := unix.MemfdCreate("input", unix.MFD_CLOEXEC)
@@ -64,19 +64,19 @@ func readAll(t testing.TB, f *pcapfile.File) ([]record, error) {
 	}
 }
 
-// readBytes reads an input of some bytes.
+// readBytes reads an input with this content to its end.
 func readBytes(t testing.TB, content []byte) ([]record, error) {
 	t.Helper()
 	control, _ := testenv.Wake(t)
 	return readAll(t, pcapfile.NewFile(input(t, content), control, -1))
 }
 
-// testFrame is an ARP frame in its usual length.
+// testFrame is an ARP frame of the usual length.
 var testFrame = testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
 
 const testSeconds = 1795228118
 
-// want is what is seen of testFrame.
+// want is the record of testFrame.
 func want(seconds int64) record {
 	return record{seconds, len(testFrame), string(testFrame[:capture.Snaplen])}
 }
@@ -142,8 +142,8 @@ func TestPcapNG(t *testing.T) {
 	}
 }
 
-// damage are inputs in which something is wrong: how many good frames there are before, the error, and
-// part of its text.
+// damage lists damaged inputs: the number of good frames before the damage, the error, and part of
+// its text.
 func damage() []damagedInput {
 	p := capturetest.Pcap{Order: capturetest.Orders[1]}
 	n := capturetest.NG{Order: capturetest.Orders[0]}
@@ -162,7 +162,7 @@ func damage() []damagedInput {
 		n.Order.PutUint16(b[at+2:], minor)
 		return b
 	}
-	// simple claims a length in a block with room for 44 bytes.
+	// simple returns a block with room for 44 bytes that claims another length.
 	simple := func(length uint32) []byte {
 		b := n.Simple(testFrame[:44], 0)
 		n.Order.PutUint32(b[8:], length)
@@ -222,7 +222,7 @@ func damage() []damagedInput {
 		{"resolution of two bytes", join(ng, n.Interface(1, 0, capturetest.Option{Code: capturetest.TSResol, Value: []byte{6, 0}})), 1, pcapfile.ErrDamaged, "a resolution or an offset of 2 bytes"},
 		{"interfaces without end", join(ng, many), 1, pcapfile.ErrBound, "an interface more than 65536 in a section"},
 
-		// A packet that says that it is longer than the block has room for, by any number.
+		// A packet whose length exceeds its block, by any number.
 		{"simple, 1 byte over", join(ng, simple(45)), 1, pcapfile.ErrDamaged, "a packet of 45 bytes in a block with room for 44"},
 		{"simple, 4 bytes over", join(ng, simple(48)), 1, pcapfile.ErrDamaged, "a packet of 48 bytes in a block with room for 44"},
 		{"simple, 4 GiB", join(ng, simple(1<<32-1)), 1, pcapfile.ErrDamaged, "a packet of 4294967295 bytes"},
@@ -241,8 +241,7 @@ type damagedInput struct {
 	says    string
 }
 
-// Whatever is wrong with an input, the frames before it are given first. So it is where the input is
-// compressed.
+// All frames before the damage are returned first, also from a compressed input.
 func TestBadInput(t *testing.T) {
 	for _, c := range damage() {
 		for _, compressed := range []bool{false, true} {
@@ -258,7 +257,7 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// lenient are inputs in which something is wrong that does not matter, and the one frame of each.
+// lenient lists inputs with defects that do not matter, each with one frame.
 func lenient() []lenientInput {
 	order := capturetest.Orders[0]
 	p := capturetest.Pcap{Order: order}
@@ -337,7 +336,7 @@ type lenientInput struct {
 	want    record
 }
 
-// Where the border of a record is certain, nothing that is not needed matters.
+// If the limits of a record are certain, fields that are not needed are ignored.
 func TestLenient(t *testing.T) {
 	for _, c := range lenient() {
 		got, err := readBytes(t, c.content)
@@ -361,7 +360,7 @@ func TestSkippedFrames(t *testing.T) {
 	}
 }
 
-// The time of a packet is exact for each resolution and offset, and never wraps.
+// The time of a packet is exact for each resolution and offset, and does not overflow.
 func TestResolutions(t *testing.T) {
 	n := capturetest.NG{Order: capturetest.Orders[0]}
 	for _, c := range []struct {
@@ -401,7 +400,7 @@ func TestResolutions(t *testing.T) {
 	}
 }
 
-// The bound of interfaces is a section's, and there can be any number of these.
+// The bound on interfaces is per section, and an input can have any number of sections.
 func TestManySections(t *testing.T) {
 	n := capturetest.NG{Order: capturetest.Orders[0]}
 	section := slices.Concat(n.Section(), bytes.Repeat(n.Interface(1, 0), pcapfile.MaxInterfaces), n.Simple(testFrame, 60))
@@ -410,7 +409,7 @@ func TestManySections(t *testing.T) {
 	}
 }
 
-// What is no capture is told by its first bytes, four at the least.
+// An input of another format is recognized by its first bytes, at least four.
 func TestFormats(t *testing.T) {
 	erf := append([]byte{0, 0, 0, 0, 0, 0, 0, 0x6b, 2, 0, 0, 76, 0, 0, 0, 60}, make([]byte, 60)...)
 	for begin, want := range map[string]string{
@@ -441,7 +440,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// gzipped returns what gzip makes of some bytes.
+// gzipped returns some bytes as compressed by gzip.
 func gzipped(t testing.TB, b []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -451,7 +450,8 @@ func gzipped(t testing.TB, b []byte) []byte {
 	return out.Bytes()
 }
 
-// A compressed input gives what it was made of, in one member or many, whatever trails it.
+// A compressed input gives the original frames, with one member or many, and with any bytes after
+// the last member.
 func TestGzip(t *testing.T) {
 	content := capturetest.Pcap{Order: capturetest.Orders[0]}.File(testSeconds, testFrame, testFrame)
 	wants := []record{want(testSeconds), want(testSeconds + 1)}
@@ -488,7 +488,8 @@ func TestGzip(t *testing.T) {
 	}
 }
 
-// A small input that expands without end takes no more memory than another, and control is served.
+// A small input that expands without end uses no more memory than others, and Wait reports control
+// meanwhile.
 func TestGzipBomb(t *testing.T) {
 	n := capturetest.NG{Order: capturetest.Orders[0]}
 	huge := n.Block(99, make([]byte, 64<<20))
@@ -521,7 +522,7 @@ func TestGzipBomb(t *testing.T) {
 	}
 }
 
-// Cooked captures, of `tcpdump -i any`, give the packet behind what there is of an Ethernet header.
+// Cooked captures, of `tcpdump -i any`, give the packet after a partial Ethernet header.
 func TestCooked(t *testing.T) {
 	p := capturetest.Pcap{Order: capturetest.Orders[0]}
 	n := capturetest.NG{Order: capturetest.Orders[1]}
@@ -566,7 +567,7 @@ func TestCooked(t *testing.T) {
 	}
 }
 
-// The position is behind the last frame that was given.
+// The position is after the last frame that was returned.
 func TestPosition(t *testing.T) {
 	control, _ := testenv.Wake(t)
 	content := capturetest.Pcap{Order: capturetest.Orders[0]}.File(testSeconds, testFrame, testFrame)
@@ -584,7 +585,7 @@ func TestPosition(t *testing.T) {
 	}
 }
 
-// An input can pause anywhere, and what came until then is given.
+// An input can pause at any byte, and all frames before that byte are returned.
 func TestByteByByte(t *testing.T) {
 	n := capturetest.NG{Order: capturetest.Orders[0]}
 	for _, content := range [][]byte{
@@ -645,7 +646,7 @@ func TestFileControlWakes(t *testing.T) {
 	}
 }
 
-// A descriptor that cannot be read is an error like any other.
+// An unreadable descriptor is an error.
 func TestUnreadable(t *testing.T) {
 	dir, err := os.Open("/")
 	testenv.Must(t, err)
@@ -656,13 +657,13 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// benchInput returns an input of about a size, and how many frames there are in it.
+// benchInput returns an input of about this size, and its number of frames.
 func benchInput(header, record []byte, size int) ([]byte, int) {
 	n := size / len(record)
 	return append(slices.Clip(header), bytes.Repeat(record, n)...), n
 }
 
-// A frame of a file that is in the page cache.
+// The cost per frame of a file in the page cache.
 func BenchmarkFile(b *testing.B) {
 	p := capturetest.Pcap{Order: capturetest.Orders[0]}
 	n := capturetest.NG{Order: capturetest.Orders[0]}

@@ -7,7 +7,7 @@ import (
 	"maas-netmon/capture"
 )
 
-// The blocks of pcapng that are read (draft-ietf-opsawg-pcapng section 4).
+// The types of the pcapng blocks that are read (draft-ietf-opsawg-pcapng section 4).
 const (
 	blockSection   = 0x0a0d0d0a
 	blockInterface = 1
@@ -44,9 +44,9 @@ type iface struct {
 	offset  int64  // seconds that are added to each time
 }
 
-// block reads the block that rest begins with. It returns its length, 0 when it is not there as a
-// whole, and whether there is a frame in it. Of a block of a kind that is not read only the two
-// lengths matter.
+// block reads the block at the beginning of rest. It returns the number of bytes to pass over, or 0
+// if rest is too short, and reports whether the block contains a frame. In a block of another type
+// only the two lengths matter: it does not have to fit into the buffer.
 func (f *File) block(rest []byte, frame *capture.Frame) (int, bool) {
 	if f.second > 0 {
 		return f.skipped(rest), false
@@ -83,7 +83,7 @@ func (f *File) block(rest []byte, frame *capture.Frame) (int, bool) {
 	return length, false
 }
 
-// skipped reads the second length of a block that was longer than what was there of the input.
+// skipped checks the second length of a block that did not fit into the buffer.
 func (f *File) skipped(rest []byte) int {
 	if len(rest) < secondLen {
 		return 0
@@ -93,9 +93,9 @@ func (f *File) skipped(rest []byte) int {
 	return secondLen
 }
 
-// blockLength returns the length of the block that rest begins with, of which minBlock bytes are
-// there. It reports false for a length that no block has. Some writers do not count the bytes that
-// pad a block to a multiple of four (pcapng_read_block in Wireshark's pcapng.c).
+// blockLength returns the length of the block at the beginning of rest, which has at least minBlock
+// bytes. It reports false for a length that no block can have. Some writers do not count the bytes
+// that pad a block to a multiple of four (pcapng_read_block in Wireshark's pcapng.c).
 func (f *File) blockLength(rest []byte) (int, bool) {
 	length := f.order.Uint32(rest[4:])
 	if length < minBlock {
@@ -105,7 +105,7 @@ func (f *File) blockLength(rest []byte) (int, bool) {
 	return (int(length) + 3) &^ 3, true
 }
 
-// sameLengths refuses a block whose two lengths differ: where it ends is not certain.
+// sameLengths refuses a block whose two lengths differ: its end is not certain.
 func (f *File) sameLengths(first, second uint32) bool {
 	if first != second {
 		f.damaged("a block of two lengths, %d and %d", first, second)
@@ -113,8 +113,8 @@ func (f *File) sameLengths(first, second uint32) bool {
 	return first == second
 }
 
-// whole reports whether all of a block is there, and refuses one that is too long, or whose two lengths
-// differ.
+// whole reports whether rest contains the whole block. It refuses a block that is too long, or
+// whose two lengths differ.
 func (f *File) whole(rest []byte, length int) bool {
 	if length > MaxBlock {
 		f.fail(ErrBound, "a block of %d bytes, at most %d are read", length, MaxBlock)
@@ -127,8 +127,8 @@ func (f *File) whole(rest []byte, length int) bool {
 	return f.sameLengths(f.order.Uint32(rest[4:]), f.order.Uint32(rest[length-secondLen:]))
 }
 
-// section begins a section. What its header says of the length of the section is not needed: blocks
-// have their own.
+// section begins a section. The section's length in the header is not needed: each block has its
+// own length.
 func (f *File) section(rest []byte) int {
 	if len(rest) < minBlock {
 		return 0
@@ -184,12 +184,12 @@ func (f *File) describeInterface(body []byte) {
 	f.interfaces = append(f.interfaces, i)
 }
 
-// timeOptions reads what an interface's options say about its times. It refuses options of which the
-// border is not certain: they could hide what the times mean. The first of each kind counts, as in
-// Wireshark.
+// timeOptions reads the options about the unit and the offset of an interface's times. It refuses
+// options whose limits are not certain: they could hide one of these. The first of each type
+// counts, as in Wireshark.
 func (f *File) timeOptions(i *iface, rest []byte) bool {
 	var resolution, offset bool
-	for len(rest) > 0 { // a multiple of four
+	for len(rest) > 0 { // its length is a multiple of four
 		code, length := f.order.Uint16(rest), int(f.order.Uint16(rest[2:]))
 		if code == optionEnd {
 			return true
@@ -218,8 +218,8 @@ func (f *File) timeOptions(i *iface, rest []byte) bool {
 	return true
 }
 
-// ticksPerSecond returns the unit of an if_tsresol option: a negative power of ten, or of two if the
-// highest bit is set. It returns 0 if a second has more than 2^64-1 of them.
+// ticksPerSecond returns the unit of an if_tsresol option: a negative power of ten, or of two if
+// the highest bit is set. It returns 0 if a second has more than 2^64-1 of them.
 func ticksPerSecond(resolution byte) uint64 {
 	exponent := resolution & 0x7f
 	if resolution&0x80 != 0 {
@@ -235,10 +235,10 @@ func ticksPerSecond(resolution byte) uint64 {
 	return unit
 }
 
-// seconds returns the second of a time, rounded down. The largest and the smallest stand for what is
-// beyond them.
+// seconds converts a time to seconds, rounded down. A result outside the range of int64 becomes the
+// largest int64.
 func (i *iface) seconds(ticks uint64) int64 {
-	var s uint64 // 0 where a second has more ticks than a time can have
+	var s uint64 // stays 0 if a second has more ticks than a time can hold
 	if i.unit != 0 {
 		s = ticks / i.unit
 	}
@@ -252,7 +252,7 @@ func (i *iface) seconds(ticks uint64) int64 {
 	return int64(s) + i.offset
 }
 
-// packet reads the body of a block with a packet, and reports whether there is a frame in it.
+// packet reads the body of a packet block, and reports whether it contains a frame.
 func (f *File) packet(kind uint32, body []byte, frame *capture.Frame) bool {
 	fixed, index := packetLen, uint32(0)
 	if kind == blockSimple {
@@ -276,7 +276,8 @@ func (f *File) packet(kind uint32, body []byte, frame *capture.Frame) bool {
 	var captured, length uint32
 	var seconds int64
 	if kind == blockSimple {
-		// It has no time and only the original length: the snaplen may have cut it.
+		// The block has no time and only the original length: the packet may be truncated to the
+		// snaplen.
 		length = f.order.Uint32(body)
 		captured = length
 		if i.snaplen != 0 {

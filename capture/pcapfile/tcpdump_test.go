@@ -18,8 +18,8 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// onlyHere are inputs that tcpdump refuses, and why. It reads all others to their end that this
-// package reads to its end.
+// onlyHere lists inputs that tcpdump refuses, with the reason. tcpdump reads all other inputs to
+// their end that this package reads to their end.
 var onlyHere = map[string]string{
 	"blocks without their padding":                              "Wireshark reads them; the border is certain",
 	"other interfaces":                                          "pcap_open_offline(3) has one link type",
@@ -34,14 +34,15 @@ var onlyHere = map[string]string{
 	"only a section":                                            "no frame is no error",
 }
 
-// onlyTcpdump are inputs that tcpdump reads to their end, and this package does not, and why.
+// onlyTcpdump lists inputs that tcpdump reads to their end and this package does not, with the
+// reason.
 var onlyTcpdump = map[string]string{
 	"link type":              "it knows more than Ethernet",
 	"interfaces without end": "memory is bounded",
 }
 
-// The real tcpdump finds the same frames: as many, of the same second, length on the wire and captured
-// bytes. Where it refuses an input, so does this package, but for those that are listed.
+// tcpdump finds the same frames: the same number, with the same second, length on the wire and
+// captured bytes. If it refuses an input, so does this package, except for the listed inputs.
 func TestLikeTcpdump(t *testing.T) {
 	testenv.Require(t, testenv.Tcpdump)
 	inputs := map[string][]byte{}
@@ -84,12 +85,12 @@ func TestLikeTcpdump(t *testing.T) {
 	t.Logf("%d inputs", len(inputs))
 }
 
-// notPrinted stands for the bytes of a frame that tcpdump has not printed.
+// notPrinted stands for the bytes of a frame that tcpdump does not print.
 const notPrinted = "not printed"
 
-// sameRecord compares what tcpdump has printed: not a time with a fraction of more than a second, not
-// the length of a frame that is too short for a header, and no more than the length of one of
-// which more was captured than there was.
+// sameRecord compares the parts that tcpdump prints: not a time with a fraction of more than a
+// second; not the length of a frame that is too short for a header; only the length of a frame
+// whose captured length exceeds the original one.
 func sameRecord(got, want record) bool {
 	return (want.Seconds < 0 || got.Seconds == want.Seconds) && (want.Len < 0 || got.Len == want.Len) &&
 		(want.Data == notPrinted || got.Data == want.Data)
@@ -102,7 +103,7 @@ var (
 	tcpdumpHex    = regexp.MustCompile(`^\t0x[0-9a-f]+:  ([0-9a-f ]+)$`)
 )
 
-// readWithTcpdump returns what tcpdump prints of an input, and how it ends.
+// readWithTcpdump returns the frames that tcpdump prints for an input, and its error.
 func readWithTcpdump(t *testing.T, content []byte) (records []record, end error) {
 	t.Helper()
 	path, err := testenv.LookTcpdump()
@@ -151,13 +152,13 @@ func readWithTcpdump(t *testing.T, content []byte) (records []record, end error)
 	return records, end
 }
 
-// randomFrame returns an ARP frame of any length up to 1,500 bytes, and how much of it is captured.
+// randomFrame returns an ARP frame of a random length up to 1,500 bytes, and its captured length.
 func randomFrame(r *rand.Rand) (frame []byte, length int) {
 	frame = append(slices.Clone(testFrame), make([]byte, r.IntN(1441)*r.IntN(2))...)
 	return frame[:len(frame)-r.IntN(len(frame)-14)*r.IntN(2)], len(frame)
 }
 
-// randomPcap returns a good pcap file of any frames.
+// randomPcap returns a valid pcap file of random frames.
 func randomPcap(r *rand.Rand, order capturetest.Order) []byte {
 	p := capturetest.Pcap{Order: order, Nano: r.IntN(2) == 0}
 	b := p.Header()
@@ -168,8 +169,8 @@ func randomPcap(r *rand.Rand, order capturetest.Order) []byte {
 	return b
 }
 
-// randomNG returns a good pcapng file of any frames, with the interfaces that tcpdump can read: of one
-// link type, snaplen and byte order.
+// randomNG returns a valid pcapng file of random frames. Its interfaces are such that tcpdump can
+// read them: of one link type, snaplen and byte order.
 func randomNG(r *rand.Rand, order capturetest.Order) []byte {
 	n := capturetest.NG{Order: order}
 	var b []byte
@@ -183,7 +184,8 @@ func randomNG(r *rand.Rand, order capturetest.Order) []byte {
 				unit *= uint64(10 - resolution>>7*8)
 			}
 			units = append(units, unit)
-			// tcpdump adds the first interface's to the time of a simple packet, which has none.
+			// tcpdump adds the first interface's offset to the time of a simple packet, which has
+			// no time.
 			offset := min(len(units)-1, 1) * r.IntN(1000)
 			b = append(b, n.Interface(1, 0, capturetest.Option{Code: 2, Value: []byte("eth0")},
 				capturetest.Option{Code: capturetest.TSResol, Value: []byte{resolution}},
