@@ -39,7 +39,7 @@ func open(t *testing.T) (*testenv.Namespace, *Monitor, context.Context) {
 	return ns, m, ctx
 }
 
-// until receives until an interface is as wanted.
+// until receives until an interface satisfies the condition.
 func until(t *testing.T, m *Monitor, what string, want func(Link) bool) Link {
 	t.Helper()
 	for {
@@ -164,7 +164,7 @@ func TestWait(t *testing.T) {
 		t.Errorf("attached: %+v", l)
 	}
 
-	// A context that ends ends the wait, and leaves the subscription usable.
+	// When the context ends, the wait ends, and the subscription stays usable.
 	short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
 	defer cancel()
 	if _, err := m.WaitAttach(short, "never"); !errors.Is(err, context.DeadlineExceeded) {
@@ -248,7 +248,7 @@ func TestChangesWhileMessagesAreLost(t *testing.T) {
 				if _, ok := table.Find("va"); ok && !mentioned["va"] {
 					t.Errorf("after %d updates: no update mentioned the interface", i)
 				}
-				// The same start for the next time.
+				// The same start for the next run.
 				for _, name := range []string{"va", "vx"} {
 					if _, ok := table.Find(name); ok {
 						testenv.Must(t, ns.IP("link", "del", name))
@@ -285,7 +285,7 @@ func converge(t *testing.T, ns *testenv.Namespace, table *Table, receive func(st
 	}
 }
 
-// A listing is complete or says that it is not, while interfaces come and go.
+// While interfaces come and go, a listing is complete or reports that it is not.
 func TestListWhileInterfacesChange(t *testing.T) {
 	ns, m, _ := open(t)
 	var commands strings.Builder
@@ -318,8 +318,8 @@ func TestListWhileInterfacesChange(t *testing.T) {
 	}
 }
 
-// An answer that nobody read to its end makes the kernel refuse the next request (EBUSY). The
-// next listing is complete all the same.
+// An answer that was not read to its end makes the kernel refuse the next request (EBUSY). The next
+// listing is complete nevertheless.
 func TestListAfterUnreadAnswer(t *testing.T) {
 	ns, m, _ := open(t)
 	var commands strings.Builder

@@ -7,10 +7,10 @@
 // Monitor then lists all interfaces again, so that the Table converges to the kernel's state
 // whatever was lost.
 //
-// maas-netmon uses it in the monitor process. It needs no privilege, and reads only messages
-// that the kernel wrote: nobody on the network chooses a byte of them. It does not depend on what
-// the caller does with an interface. WaitAttach, WaitDetach and WaitCarrier are for other
-// programs and for tests; maas-netmon does not call them.
+// maas-netmon uses it in the monitor process. It needs no privilege, and reads only messages from
+// the kernel: hosts on the network cannot influence them. It does not depend on the use that the
+// caller makes of an interface. WaitAttach, WaitDetach and WaitCarrier are for other programs and
+// for tests; maas-netmon does not call them.
 package linkmon
 
 import (
@@ -55,11 +55,10 @@ func (s State) String() string {
 	return names[s]
 }
 
-// An Update is what the kernel reported at once, in the order of the changes.
+// An Update has the changes that the kernel reported together, in their order.
 type Update struct {
 	Links []Link
-	// Complete means that Links holds every interface that there is: an interface that is not in it
-	// is gone.
+	// Complete means that Links holds every interface: an interface that is not in it is gone.
 	Complete bool
 }
 
@@ -101,7 +100,7 @@ func (t *Table) Apply(u Update) []Link {
 	return links
 }
 
-// set replaces what is known of one interface.
+// set replaces the state of one interface.
 func (t *Table) set(l Link) {
 	if old, ok := t.links[l.Index]; ok {
 		for _, name := range append(old.Alt[:len(old.Alt):len(old.Alt)], old.Name) {
@@ -173,8 +172,8 @@ func Decode(messages []netlink.Message) ([]Link, error) {
 	return links, nil
 }
 
-// attributes reads the attributes of a link message. whole is false for a wireless event, which
-// has the name and no more of the interface's state (wireless_send_event, net/wireless/wext-core.c).
+// attributes reads the attributes of a link message. whole is false for a wireless event, which has
+// the name and no more of the interface's state (wireless_send_event, net/wireless/wext-core.c).
 func (l *Link) attributes(data []byte) (whole bool, err error) {
 	attributes, err := netlink.NewAttributeDecoder(data)
 	if err != nil {

@@ -12,13 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Recorded on Linux 6.18 (x86-64) with `ip link` in a network namespace; attributes
-// that Decode passes over are cut, but for one in each.
+// Recorded on Linux 6.18 (x86-64) with `ip link` in a network namespace; attributes that Decode
+// ignores are removed, except for one in each.
 const (
 	// veth "va", index 2, down: IFLA_IFNAME, IFLA_TXQLEN.
 	vethDown = "00 00 01 00 02 00 00 00 02 10 00 00 00 00 00 00" +
 		"07 00 03 00 76 61 00 00 08 00 0d 00 e8 03 00 00"
-	// The same, up with a carrier: IFF_UP | IFF_BROADCAST | IFF_RUNNING | IFF_MULTICAST | IFF_LOWER_UP.
+	// The same, up with a carrier: IFF_UP | IFF_BROADCAST | IFF_RUNNING | IFF_MULTICAST |
+	// IFF_LOWER_UP.
 	vethUp = "00 00 01 00 02 00 00 00 43 10 01 00 00 00 00 00" +
 		"07 00 03 00 76 61 00 00 05 00 10 00 06 00 00 00"
 	// tun device "t", index 7, ARPHRD_NONE.
@@ -36,7 +37,7 @@ const (
 		"07 00 03 00 76 61 00 00"
 )
 
-// message makes a netlink message of a type from recorded bytes.
+// message returns a netlink message of a type from recorded bytes.
 func message(t *testing.T, typ netlink.HeaderType, data string) netlink.Message {
 	t.Helper()
 	b, err := hex.DecodeString(strings.ReplaceAll(data, " ", ""))
@@ -86,7 +87,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// A message cut anywhere is refused or gives no name, and never panics.
+// A message truncated at any byte is refused or gives no name, and never panics.
 func TestDecodeTruncated(t *testing.T) {
 	whole := message(t, unix.RTM_NEWLINK, vethUp).Data
 	for n := range len(whole) {
@@ -101,7 +102,7 @@ func TestDecodeTruncated(t *testing.T) {
 	}
 }
 
-// Names move between interfaces, and what a complete update does not list is gone.
+// Names move between interfaces, and an interface that a complete update does not list is gone.
 func TestTable(t *testing.T) {
 	link := func(index int, name string, alt ...string) Link { return Link{Index: index, Name: name, Alt: alt} }
 	gone := func(l Link) Link { l.Gone = true; return l }
@@ -110,7 +111,7 @@ func TestTable(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		updates []Update
-		last    []Link         // what the last one returns
+		last    []Link         // the result of the last one
 		want    map[string]int // index by name, 0 for none
 	}{
 		{"empty", []Update{all()}, nil, map[string]int{"a": 0, "": 0}},
@@ -192,7 +193,7 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-// What List returns after some attempts.
+// The result of List after some attempts.
 func TestComplete(t *testing.T) {
 	whole := answer{links: []Link{{Index: 2}}, done: true}
 	interrupted := answer{links: []Link{{Index: 3}}, done: true, interrupted: true}
@@ -224,7 +225,7 @@ func TestComplete(t *testing.T) {
 			t.Errorf("%s: %v after %d attempts, want %v after %d (-want +got):\n%s", c.name, err, count, c.err, c.count, diff)
 		}
 	}
-	// Never answered: an error, and no list of no interfaces.
+	// No answer: an error, not an empty list.
 	if got, err := complete(func() answer { return answer{err: unix.EBUSY} }); !errors.Is(err, unix.EBUSY) || got.Complete {
 		t.Errorf("never answered: %+v, %v", got, err)
 	}

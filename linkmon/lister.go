@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// listAttempts is how often List asks the kernel before it returns an incomplete answer.
+	// listAttempts is the number of requests to the kernel before List returns an incomplete
+	// answer.
 	listAttempts = 8
-	// listBuffer is what one message of an answer may have at first. The kernel fills up to 32 KiB
+	// listBuffer is the initial size of the buffer for one datagram. The kernel fills up to 32 KiB
 	// (netlink_dump in net/netlink/af_netlink.c).
 	listBuffer = 32 << 10
 )
@@ -75,8 +76,8 @@ func complete(attempt func() answer) (Update, error) {
 	return Update{Links: last.links}, last.err
 }
 
-// transient reports whether an error of the kernel is worth another attempt: an earlier answer
-// was not read to its end (EBUSY), or memory was short for a moment.
+// transient reports whether an error of the kernel is worth another attempt: an earlier answer was
+// not read to its end (EBUSY), or memory was short temporarily.
 func transient(err error) bool {
 	for _, e := range []error{unix.EBUSY, unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN, unix.EINTR, errTooLong} {
 		if errors.Is(err, e) {
@@ -89,7 +90,7 @@ func transient(err error) bool {
 // errTooLong means that the buffer was too small for a message; it has grown.
 var errTooLong = errors.New("message longer than the buffer")
 
-// drain discards what is left of an earlier answer. Receiving also makes the kernel finish it.
+// drain discards the rest of an earlier answer. Receiving also makes the kernel finish it.
 func (l *Lister) drain() error {
 	for {
 		_, err := l.receive()
@@ -102,7 +103,7 @@ func (l *Lister) drain() error {
 	}
 }
 
-// attempt asks once, when nothing of an earlier answer is left.
+// attempt discards the rest of an earlier answer, then asks once.
 func (l *Lister) attempt() answer {
 	if err := l.drain(); err != nil {
 		return answer{err: err}

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// receiveBuffer is the wanted size of the subscription's queue in bytes. The kernel gives it with
-// CAP_NET_ADMIN (SO_RCVBUFFORCE), else net.core.rmem_max at most (SO_RCVBUF, socket(7)).
+// receiveBuffer is the wanted size of the subscription's queue in bytes. The kernel grants it with
+// CAP_NET_ADMIN (SO_RCVBUFFORCE), otherwise at most net.core.rmem_max (SO_RCVBUF, socket(7)).
 const receiveBuffer = 2 << 20
 
 // A Monitor is a subscription to the changes of all interfaces of the network namespace it was
@@ -19,7 +19,7 @@ const receiveBuffer = 2 << 20
 type Monitor struct {
 	conn   *netlink.Conn
 	lister *Lister
-	lost   bool // the state has to be listed before the next message is of use
+	lost   bool // all interfaces have to be listed before the next message is useful
 }
 
 // Open subscribes. The first Update that Receive returns is complete: it holds the interfaces that
@@ -51,9 +51,9 @@ func (m *Monitor) FDs() (subscription, lister int, err error) {
 	return subscription, m.lister.fd, err
 }
 
-// Receive waits for the kernel and returns what it reported. If the kernel dropped a message
-// (ENOBUFS), Receive lists all interfaces and returns a complete Update: a state may be reported
-// twice, and none stays wrong.
+// Receive waits for messages from the kernel and returns the changes. If the kernel dropped a
+// message (ENOBUFS), Receive lists all interfaces and returns a complete Update: a state may be
+// reported twice, and none stays wrong.
 //
 // After ENOBUFS the kernel drops further messages without an error, even if there is room, until
 // the queue was empty once (NETLINK_S_CONGESTED in net/netlink/af_netlink.c). So Receive first
@@ -87,7 +87,7 @@ func (m *Monitor) Receive() (Update, error) {
 	}
 }
 
-// droppedMessages reports whether the kernel told of messages that it could not queue.
+// droppedMessages reports whether an error means that the kernel could not queue messages.
 func droppedMessages(err error) bool {
 	return errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
 }
@@ -96,8 +96,8 @@ func droppedMessages(err error) bool {
 // [Lister.List].
 func (m *Monitor) List() (Update, error) { return m.lister.List() }
 
-// Pending reports whether the kernel has queued something that Receive has not read yet, or has
-// lost something that Receive does not know of yet.
+// Pending reports whether the kernel has queued a message, or lost one, that Receive has not read
+// yet.
 func (m *Monitor) Pending() (bool, error) {
 	fd, _, err := m.FDs()
 	if err != nil {
@@ -165,8 +165,8 @@ func known(l Link) *Table {
 	return t
 }
 
-// wait lists all interfaces and receives until one is as wanted. When the context ends it
-// returns the context's error.
+// wait lists all interfaces and receives until one satisfies want. When the context ends it returns
+// the context's error.
 func (m *Monitor) wait(ctx context.Context, table *Table, want func(Link) bool) (Link, error) {
 	m.lost = true
 	stop := context.AfterFunc(ctx, func() { _ = m.conn.SetReadDeadline(time.Unix(1, 0)) })

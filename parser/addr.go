@@ -8,8 +8,8 @@ type Addr [protocolLen]byte
 
 const hexDigits = "0123456789abcdef"
 
-// AppendTo appends what [MAC.String] returns to dst and returns the result. It
-// allocates nothing where dst has room for 17 bytes.
+// AppendTo appends the result of [MAC.String] to dst and returns the extended slice. It does not
+// allocate if dst has room for 17 bytes.
 func (m MAC) AppendTo(dst []byte) []byte {
 	for i, b := range m {
 		if i > 0 {
@@ -26,8 +26,8 @@ func (m MAC) String() string {
 	return string(m.AppendTo(make([]byte, 0, len("02:aa:00:00:00:05"))))
 }
 
-// AppendTo appends what [Addr.String] returns to dst and returns the result. It
-// allocates nothing where dst has room for 15 bytes.
+// AppendTo appends the result of [Addr.String] to dst and returns the extended slice. It does not
+// allocate if dst has room for 15 bytes.
 func (a Addr) AppendTo(dst []byte) []byte {
 	for i, b := range a {
 		if i > 0 {

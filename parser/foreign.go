@@ -1,6 +1,6 @@
 package parser
 
-// Types are the fields of an ARP packet that tell what its addresses are (RFC 826), in host byte order.
+// Types are the fields of an ARP packet that define its addresses (RFC 826), in host byte order.
 type Types struct {
 	Hardware, Protocol       uint16 // HTYPE, PTYPE
 	HardwareLen, ProtocolLen uint8  // of an address, in bytes
@@ -9,10 +9,10 @@ type Types struct {
 // EthernetIPv4 are the types of the packets that [Parse] decodes.
 var EthernetIPv4 = Types{hardwareEthernet, etherTypeIPv4, hardwareLen, protocolLen}
 
-// ParseForeign decodes an ARP packet of any types as if they were [EthernetIPv4], and returns the types
-// that it has. The addresses in arp are the bytes where Ethernet and IPv4 addresses would be: they
-// are for people to look at, as MAAS's observe-arp printed them, and never a binding. Errors are those
-// of Parse: [ErrUnsupported] is left for the tags.
+// ParseForeign decodes an ARP packet of any types as if they were [EthernetIPv4], and returns its
+// real types. The addresses in arp are the bytes at the positions of Ethernet and IPv4 addresses.
+// They are only for display, as in MAAS's observe-arp, and never form a binding. The errors are
+// those of Parse; [ErrUnsupported] is returned only for the tags.
 func ParseForeign(arp *ARP, frame []byte, tag Tag) (Types, error) {
 	*arp = ARP{}
 	_, _, rest, err := afterTags(frame, tag)

@@ -8,8 +8,8 @@ import (
 	"maas-netmon/parser/parsertest"
 )
 
-// Of each packet that Parse decodes, ParseForeign gives the same, whatever types it is given; and it
-// refuses what is short, not ARP, or has tags that Parse refuses.
+// ParseForeign decodes each packet that Parse decodes to the same result, with any types; it
+// refuses frames that are short, not ARP, or have tags that Parse refuses.
 func TestParseForeign(t *testing.T) {
 	foreign := []parser.Types{
 		parser.EthernetIPv4, {}, {Hardware: 6, Protocol: 0x86dd, HardwareLen: 8, ProtocolLen: 16},

@@ -1,16 +1,13 @@
-// Package parser turns an Ethernet frame into the ARP packet inside it.
+// Package parser decodes the ARP packet in an Ethernet frame.
 //
-// It runs in the confined parser process and is the first code to look at
-// bytes that a stranger on the LAN chose. So it is a pure function: no state,
-// no time, no log, no I/O, no allocation, and nothing imported but the errors
-// package. It never modifies a frame and keeps no part of it: an [ARP] is a
-// plain value, and the frame's buffer may be used again as soon as [Parse]
-// returns.
+// It runs in the confined parser process and is the first code that reads untrusted bytes from the
+// LAN. So it is a pure function: no state, no time, no log, no I/O, no allocation, and no import
+// but the errors package. It never modifies a frame and keeps no reference to it: an [ARP] is a
+// plain value, and the caller may reuse the frame's buffer as soon as [Parse] returns.
 //
-// It knows Ethernet II, VLAN tags (IEEE 802.1Q) and ARP for IPv4 over Ethernet
-// (RFC 826). It does not know which addresses are worth remembering: it decodes
-// an ARP probe, a zero hardware address or an unheard-of operation like any
-// other, and package tracker decides.
+// It knows Ethernet II, VLAN tags (IEEE 802.1Q) and ARP for IPv4 over Ethernet (RFC 826). It does
+// not decide which addresses form a binding: it decodes an ARP probe, a zero hardware address or an
+// unknown operation like any other, and package tracker decides.
 //
 // Frames in IEEE 802.3 format with an LLC header, and ARP for other hardware or
 // protocol types, are refused; see [ErrNotARP] and [ErrUnsupported].
@@ -18,15 +15,15 @@ package parser
 
 import "errors"
 
-// The reasons why a frame is no ARP packet that [Parse] can decode. Parse
-// returns these very values, never wrapped, so they can be counted by cause.
+// The reasons why [Parse] cannot decode a frame. Parse returns these values unwrapped, so that the
+// caller can compare and count them.
 var (
-	// ErrShort: the frame ends before the header that has to come next.
+	// ErrShort: the frame ends before the next header is complete.
 	ErrShort = errors.New("frame too short")
-	// ErrNotARP: the EtherType, behind any VLAN tags, is not that of ARP.
+	// ErrNotARP: the EtherType after any VLAN tags is not that of ARP.
 	ErrNotARP = errors.New("not an ARP frame")
-	// ErrUnsupported: more than two VLAN tags, the reserved VLAN ID 4095, or ARP for anything
-	// but IPv4 over Ethernet.
+	// ErrUnsupported: more than two VLAN tags, the reserved VLAN ID 4095, or ARP for other types
+	// than IPv4 over Ethernet.
 	ErrUnsupported = errors.New("unsupported ARP frame")
 )
 
@@ -40,13 +37,11 @@ const (
 	tagLen       = 4                            // IEEE 802.1Q 9.4: TPID and TCI
 	arpLen       = 8 + 2*hardwareLen + 2*protocolLen
 
-	// maxTags is the number of VLAN tags that a frame may have, the one that
-	// the kernel took out of it included.
+	// maxTags is the largest number of VLAN tags, including one that the kernel stripped.
 	maxTags = 2
 
-	// MaxLen is the number of bytes of a frame that [Parse] ever looks at: an
-	// ARP packet behind as many in-line tags as it may have. To hand it no more
-	// than these changes nothing.
+	// MaxLen is the largest number of bytes of a frame that [Parse] reads: an ARP packet after
+	// maxTags in-line tags. A frame truncated to MaxLen gives the same result.
 	MaxLen = etherLen + maxTags*tagLen + arpLen
 )
 
@@ -56,11 +51,10 @@ const (
 	etherTypeARP  = 0x0806
 	tpidCustomer  = 0x8100 // C-TAG, IEEE 802.1Q table 9-1
 	tpidService   = 0x88a8 // S-TAG, the same table
-	tpidStacked   = 0x9100 // stacked tags as sold before there was an S-TAG
+	tpidStacked   = 0x9100 // stacked tags of devices from before the S-TAG
 )
 
-// vidMask takes the VID out of a TCI; the other bits are PCP and DEI
-// (IEEE 802.1Q 9.6).
+// vidMask selects the VID in a TCI; the other bits are PCP and DEI (IEEE 802.1Q 9.6).
 const vidMask = 0x0fff
 
 // reservedVID must not be transmitted in a tag (IEEE 802.1Q table 9-2).
@@ -88,25 +82,23 @@ const (
 	OperationReply   = 2
 )
 
-// Tag is the VLAN tag that the kernel took out of a frame and reports beside
-// it; see packet(7), PACKET_AUXDATA. It is the outermost tag of the frame.
-// All numbers are in host byte order.
+// Tag is the VLAN tag that the kernel stripped from a frame and reports separately; see packet(7),
+// PACKET_AUXDATA. It is the outermost tag of the frame. All numbers are in host byte order.
 type Tag struct {
 	Present bool
-	TPID    uint16 // not looked at: what the kernel stripped is a tag
+	TPID    uint16 // not read: the kernel strips only tags
 	TCI     uint16
 }
 
-// ARP is one ARP packet for IPv4 over Ethernet, with what the link layer said
-// about it. It is comparable and refers to no buffer. Numbers are in host byte
-// order.
+// ARP is one ARP packet for IPv4 over Ethernet, with the addresses and VLANs of the frame. It is
+// comparable and refers to no buffer. Numbers are in host byte order.
 type ARP struct {
 	EthernetDestination MAC
 	EthernetSource      MAC
 
-	// VID is the outermost VLAN ID that is not 0, InnerVID a second one; 0 is
-	// none. A priority tag, whose VID is 0, names no VLAN (IEEE 802.1Q 9.6),
-	// so behind one the next tag's VID is the outermost.
+	// VID is the outermost VLAN ID that is not 0, InnerVID a second one; 0 means none. A priority
+	// tag, whose VID is 0, names no VLAN (IEEE 802.1Q 9.6), so the VID of the tag after it is the
+	// outermost.
 	VID      uint16
 	InnerVID uint16
 
@@ -117,17 +109,15 @@ type ARP struct {
 	TargetProtocol Addr
 }
 
-// Parse decodes into arp the ARP packet in an Ethernet II frame that starts with the
-// destination address and ends anywhere behind the packet: padding, a frame
-// check sequence or anything else that trails is ignored. tag is the tag that
-// the kernel stripped; tags still in the frame are found by their TPID, 0x8100,
-// 0x88a8 or 0x9100. Both together may be two at the most, priority tags
-// included.
+// Parse decodes into arp the ARP packet in an Ethernet II frame that starts with the destination
+// address. Bytes after the packet, such as padding or a frame check sequence, are ignored. tag is
+// the tag that the kernel stripped; tags still in the frame are recognized by their TPID, 0x8100,
+// 0x88a8 or 0x9100. At most two tags in total are allowed, priority tags included.
 //
-// On error, which is [ErrShort], [ErrNotARP] or [ErrUnsupported], arp is set to the
-// zero value. It is filled in place, since to return it would cost more than all the
-// rest: a processor has to wait when it copies what it has just written in other
-// portions. Parse is safe for concurrent use.
+// On error, which is [ErrShort], [ErrNotARP] or [ErrUnsupported], arp is set to the zero value.
+// Parse fills arp in place because returning it would cost more than the decoding: the processor
+// stalls when it copies bytes that it has just written in pieces of another size. Parse is safe for
+// concurrent use.
 func Parse(arp *ARP, frame []byte, tag Tag) error {
 	*arp = ARP{}
 	vid, inner, rest, err := afterTags(frame, tag)
@@ -143,8 +133,8 @@ func Parse(arp *ARP, frame []byte, tag Tag) error {
 	}
 	p := rest[:arpLen]
 
-	// The lengths follow from the types, but only a packet that says so itself
-	// has its addresses where they are looked for.
+	// The lengths follow from the types, but the offsets of the addresses are valid only if the
+	// packet itself has these lengths.
 	if uint16At(p, offHardwareType) != hardwareEthernet ||
 		uint16At(p, offProtocolType) != etherTypeIPv4 ||
 		p[offHardwareLen] != hardwareLen ||
@@ -164,8 +154,8 @@ func Parse(arp *ARP, frame []byte, tag Tag) error {
 	return nil
 }
 
-// afterTags walks over the VLAN tags of a frame. It returns the VIDs, and the frame from the EtherType
-// on, of which two bytes at least are there.
+// afterTags passes over the VLAN tags of a frame. It returns the VIDs, and the frame from the
+// EtherType on, which is at least two bytes long.
 func afterTags(frame []byte, tag Tag) (vid, inner uint16, rest []byte, err error) {
 	if len(frame) < etherLen {
 		return 0, 0, nil, ErrShort
@@ -175,7 +165,7 @@ func afterTags(frame []byte, tag Tag) (vid, inner uint16, rest []byte, err error
 		tags = 1
 		vid = tag.TCI & vidMask
 	}
-	// rest begins at the EtherType, or at the TPID that stands in its place.
+	// rest begins at the EtherType, or at a TPID in its place.
 	rest = frame[etherLen-etherTypeLen:]
 	for isTPID(uint16At(rest, 0)) {
 		if tags == maxTags {
@@ -195,7 +185,7 @@ func afterTags(frame []byte, tag Tag) (vid, inner uint16, rest []byte, err error
 	return vid, inner, rest, nil
 }
 
-// isTPID says whether an EtherType announces a VLAN tag.
+// isTPID reports whether an EtherType is that of a VLAN tag.
 func isTPID(etherType uint16) bool {
 	return etherType == tpidCustomer || etherType == tpidService || etherType == tpidStacked
 }

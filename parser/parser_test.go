@@ -47,8 +47,8 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// packetEnd returns where the packet of a good frame ends: behind the header,
-// the tags still in the frame, and the 28 bytes.
+// packetEnd returns the offset of the end of the packet in a valid frame: after the header, the
+// tags still in the frame, and the 28 bytes.
 func packetEnd(v parsertest.Vector) int {
 	end := 14 + 28
 	for slices.Contains([]string{"\x81\x00", "\x88\xa8", "\x91\x00"}, string(v.Frame[end-30:end-28])) {
@@ -57,8 +57,7 @@ func packetEnd(v parsertest.Vector) int {
 	return end
 }
 
-// Every frame cut off before its packet ends is short, and none that ends behind
-// it is.
+// A frame that is truncated before the end of its packet is short; one that ends after it is not.
 func TestEveryTruncation(t *testing.T) {
 	for _, v := range vectors(t) {
 		if v.Err != nil {
@@ -70,7 +69,7 @@ func TestEveryTruncation(t *testing.T) {
 			if n < end {
 				want, wantErr = parser.ARP{}, parser.ErrShort
 			}
-			// Clip, so that reading behind the end would be seen.
+			// Clip, so that reading beyond the end panics.
 			got, err := parsertest.Parse(slices.Clip(v.Frame[:n]), v.Tag)
 			if got != want || err != wantErr {
 				t.Errorf("%s: first %d bytes: %v, %v, want %v, %v", v.Name, n, got, err, want, wantErr)
@@ -95,7 +94,7 @@ func TestMaxLenIsEnough(t *testing.T) {
 	}
 }
 
-// Each field with one right value, tried with all values.
+// Each field that has one valid value, tested with all values.
 func TestFixedFields(t *testing.T) {
 	good := vector(t, "request")
 	for _, field := range []struct {
@@ -119,7 +118,7 @@ func TestFixedFields(t *testing.T) {
 			case bytes.Equal(frame, good.Frame):
 				want = nil
 			case field.name == "EtherType" && (value == 0x8100 || value == 0x88a8 || value == 0x9100):
-				// Now bytes 16 and 17 stand where the EtherType has to be.
+				// Now bytes 16 and 17 are in the place of the EtherType.
 				want = parser.ErrNotARP
 			}
 			if _, err := parsertest.Parse(frame, parser.Tag{}); err != want {
@@ -183,7 +182,7 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
-// The package promises to import nothing that could have an effect.
+// The package imports nothing that could have an effect.
 func TestImports(t *testing.T) {
 	p, err := build.ImportDir(".", 0)
 	if err != nil {

@@ -1,15 +1,14 @@
 // Package report encodes events and packets, for programs and for people.
 //
 // It runs in the confined parser process. Each function appends to a buffer of the caller and
-// allocates nothing if the buffer has room. The package neither writes nor fails: the caller
-// decides where the bytes go and what happens if they do not get there. The functions are safe
-// for concurrent use.
+// allocates nothing if the buffer has room. The package neither writes nor fails: the caller writes
+// the bytes and handles errors. The functions are safe for concurrent use.
 //
-// The output consists of numbers, addresses and words of the package. The one exception is the
-// name of an interface, which root chose and the LAN cannot choose; it is escaped all the same.
-// No text from a frame is printed.
+// The output consists of numbers, addresses and fixed words. The one exception is the name of an
+// interface, which root chose and the LAN cannot influence; it is escaped nevertheless. No text
+// from a frame is printed.
 //
-// The lines of [AppendJSON] are a promise to other programs; doc/output.md has its terms. The
+// The format of [AppendJSON] is stable for other programs, as described in doc/output.md. The
 // output of [AppendText] and [AppendPacket] is for people.
 package report
 
@@ -23,9 +22,9 @@ import (
 // AppendJSON appends an event to dst as a JSON object on one line, including its newline, and
 // returns the result. ifname is the name of the interface, or empty to omit it.
 //
-// A binding outside any VLAN has a vid of null. The key previous_mac is present for
-// [tracker.Moved] only, moves only for a Moved event that stands for more than one move, and
-// inner_vid only if there is a second VLAN.
+// A binding outside any VLAN has a vid of null. The key previous_mac is present for [tracker.Moved]
+// only, moves only for a Moved event that reports more than one move, and inner_vid only if there
+// is a second VLAN.
 func AppendJSON(dst []byte, e *tracker.Event, ifname string) []byte {
 	dst = append(dst, `{"ip":"`...)
 	dst = e.Addr.AppendTo(dst)

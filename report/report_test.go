@@ -129,7 +129,7 @@ func TestPacketGolden(t *testing.T) {
 	golden(t, "packets.txt", got)
 }
 
-// The time of a packet and of an event is that of the zone.
+// The time of a packet and of an event is in the given zone.
 func TestZone(t *testing.T) {
 	zone := time.FixedZone("", -4*60*60)
 	if got := string(report.AppendText(nil, &tracker.Event{Time: 1470103200}, "", false, zone)); !strings.HasPrefix(got, "22:00:00 ") {
@@ -145,7 +145,7 @@ func TestZone(t *testing.T) {
 	}
 }
 
-// line is what a program reads from a line. Its fields are in the order of the keys.
+// line is a line as a program decodes it. Its fields are in the order of the keys.
 type line struct {
 	IP          string  `json:"ip"`
 	MAC         string  `json:"mac"`
@@ -201,7 +201,7 @@ func TestJSONAsEncodingJSON(t *testing.T) {
 	}
 }
 
-// Each byte that the name of an interface can have, alone and within a name, is read back as if
+// Each byte that the name of an interface can have, alone and within a name, decodes as if
 // encoding/json had written it.
 func TestJSONNames(t *testing.T) {
 	e := events[0].Event
@@ -218,7 +218,7 @@ func TestJSONNames(t *testing.T) {
 	}
 }
 
-// No name can make a terminal do anything.
+// No name can control a terminal.
 func TestTextNames(t *testing.T) {
 	e := events[0].Event
 	for c := range 256 {

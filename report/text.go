@@ -9,8 +9,8 @@ import (
 	"maas-netmon/tracker"
 )
 
-// Widths of the columns of AppendText, in characters. A line without an interface's name has at most
-// 80 columns, unless its frame had two VLAN tags or the line stands for several moves.
+// Widths of the columns of AppendText, in characters. A line without an interface's name has at
+// most 80 columns, unless its frame had two VLAN tags or the line reports several moves.
 const (
 	kindWidth = len("REFRESHED")
 	addrWidth = len("255.255.255.255")
@@ -27,17 +27,17 @@ const (
 	colourOff       = "\x1b[0m"
 )
 
-// AppendDate appends the date in the zone, at a time in seconds since the Unix epoch, as a line to dst,
-// and returns the result. The lines of AppendText have the time of day alone.
+// AppendDate appends the date in the zone, at a time in seconds since the Unix epoch, as a line to
+// dst, and returns the result. The lines of AppendText have only the time of day.
 func AppendDate(dst []byte, seconds int64, zone *time.Location) []byte {
 	return time.Unix(seconds, 0).In(zone).AppendFormat(dst, "Monday, 2006-01-02\n")
 }
 
 // AppendText appends an event to dst as one line of aligned columns for people, including its
-// newline, and returns the result: time of day in the zone, event, protocol address, hardware address,
-// VLAN IDs (outer.inner if there are two, - if there is none), the name of the interface unless it
-// is empty, and for [tracker.Moved] the previous hardware address, and the number of moves if
-// there is more than one. colour is for a terminal and colours the word for the event.
+// newline, and returns the result: time of day in the zone, event, protocol address, hardware
+// address, VLAN IDs (outer.inner if there are two, - if there is none), the name of the interface
+// unless it is empty, and for [tracker.Moved] the previous hardware address, and the number of
+// moves if there is more than one. colour colours the name of the event, for a terminal.
 func AppendText(dst []byte, e *tracker.Event, ifname string, colour bool, zone *time.Location) []byte {
 	dst = time.Unix(e.Time, 0).In(zone).AppendFormat(dst, time.TimeOnly+" ")
 
@@ -100,8 +100,8 @@ func colourOf(k tracker.Kind) string {
 	}
 }
 
-// appendName appends the name of an interface. It is quoted, in ASCII, if it contains a character
-// that a terminal might interpret or show as another one.
+// appendName appends the name of an interface. The name is quoted, in ASCII, if it contains a
+// character that a terminal could interpret or show as another one.
 func appendName(dst []byte, name string) []byte {
 	for _, r := range name {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar || r == '"' || r == '\\' {
@@ -118,11 +118,11 @@ func appendSpaces(dst []byte, n int) []byte {
 	return dst
 }
 
-// AppendPacket appends an ARP packet of any types, seen at a time in seconds since the Unix epoch, to
-// dst as the block of lines that `observe-arp -v` printed for it, including the empty line at its end,
-// and returns the result. The time is that of the zone. The name of the interface, unless it is empty,
-// and a second VLAN ID, which observe-arp did not know, have a line of their own. destination is false for a packet whose frame was captured without its
-// destination.
+// AppendPacket appends an ARP packet of any types, seen at a time in seconds since the Unix epoch,
+// to dst as the block of lines that `observe-arp -v` printed for it, including the empty line at
+// its end, and returns the result. The time is in the zone. The name of the interface, unless it is
+// empty, and a second VLAN ID have lines of their own, which observe-arp did not print. destination
+// is false if the frame was captured without its destination.
 func AppendPacket(dst []byte, arp *parser.ARP, types parser.Types, destination bool, ifname string, seconds int64, zone *time.Location) []byte {
 	dst = append(dst, "ARP observed at "...)
 	dst = time.Unix(seconds, 0).In(zone).AppendFormat(dst, time.DateTime)

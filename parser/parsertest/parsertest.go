@@ -1,16 +1,15 @@
 // Package parsertest reads the frames that tests share. It is for tests only.
 //
-// Each file of parser/testdata/frames describes one frame: what it is, what is to
-// become of it, and its bytes. A file consists of `key: value` lines, and the
-// value of the last key, frame, is everything that follows: bytes in hexadecimal,
-// where # begins a remark.
+// Each file of parser/testdata/frames describes one frame: a comment, the expected result, and its
+// bytes. A file consists of `key: value` lines, and the value of the last key, frame, is everything
+// that follows: bytes in hexadecimal, where # begins a comment.
 //
 //	comment:   what the frame is and why it matters
-//	tag:       TPID and TCI that the kernel stripped, in hexadecimal; may be left out
+//	tag:       TPID and TCI that the kernel stripped, in hexadecimal; optional
 //	expect:    arp, short, not-arp or unsupported
 //	frame:     the bytes
 //
-// These keys are there if, and only if, an ARP packet is expected:
+// These keys are present if, and only if, an ARP packet is expected:
 //
 //	ethernet:  source and destination address
 //	vid:       VLAN ID, or none
@@ -19,10 +18,10 @@
 //	sender:    hardware and protocol address
 //	target:    hardware and protocol address
 //	bindings:  protocol and hardware address of each, separated by commas, or none
-//	refused:   number of bindings that cannot be
+//	refused:   number of bindings that must be refused
 //
-// A file with an unknown key, a key given twice or a key missing is an error: a
-// typing mistake must not become a test that tests nothing.
+// A file with an unknown key, a key given twice or a key missing is an error: a typing error must
+// not result in a test that tests nothing.
 package parsertest
 
 import (
@@ -39,7 +38,7 @@ import (
 	"maas-netmon/parser"
 )
 
-// Binding is a pair of addresses that a packet tells of.
+// Binding is a pair of addresses in a packet.
 type Binding struct {
 	Addr parser.Addr
 	MAC  parser.MAC
@@ -51,14 +50,14 @@ type Vector struct {
 	Comment  string
 	Frame    []byte
 	Tag      parser.Tag
-	Err      error      // what Parse has to return
-	ARP      parser.ARP // likewise
-	Bindings []Binding  // that package tracker has to learn, in this order
-	Refused  int        // that it has to refuse
+	Err      error      // the expected error of Parse
+	ARP      parser.ARP // the expected result of Parse
+	Bindings []Binding  // the bindings that package tracker must learn, in this order
+	Refused  int        // the number that it must refuse
 }
 
-// Parse returns what [parser.Parse] makes of a packet that another frame has left
-// behind, of which nothing may remain.
+// Parse calls [parser.Parse] with an ARP that still contains another packet, which Parse must
+// overwrite completely.
 func Parse(frame []byte, tag parser.Tag) (parser.ARP, error) {
 	old := parser.MAC{0xde, 0xad, 0xde, 0xad, 0xde, 0xad}
 	arp := parser.ARP{
@@ -133,7 +132,7 @@ func Read(text string) (Vector, error) {
 	return v, r.err
 }
 
-// split takes a file apart into its keys and their values.
+// split splits a file into its keys and their values.
 func split(text string) (map[string]string, error) {
 	keys := make(map[string]string)
 	lines := strings.SplitAfter(text, "\n")
@@ -169,7 +168,7 @@ func (r *reader) fail(key string, err error) {
 	}
 }
 
-// take returns the value of a key and takes it away.
+// take returns the value of a key and removes it.
 func (r *reader) take(key string) string {
 	value, ok := r.keys[key]
 	if !ok {

@@ -2,7 +2,7 @@ package reporttest
 
 import "testing"
 
-// The schema takes what a line is, and nothing that is nearly one.
+// The schema accepts valid lines, and refuses lines that are almost valid.
 func TestSchema(t *testing.T) {
 	s, err := Load("../../doc/event.schema.json")
 	if err != nil {
