@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,12 +29,41 @@ func open(t testing.TB, h testenv.Host) int {
 		if err != nil {
 			return err
 		}
-		if s, err = packetsock.Open(ifi, ringSlots); err != nil {
+		if s, err = packetsock.Open(ifi); err != nil {
+			return err
+		}
+		if err := packetsock.MakeRings([]*packetsock.Socket{s}); err != nil {
 			return err
 		}
 		return s.Bind(ifi.Index)
 	}))
 	return s.FD()
+}
+
+// openMany opens sockets on the interfaces of some hosts, one for each mention, and binds them. It
+// returns their descriptors.
+func openMany(t testing.TB, hosts ...testenv.Host) (fds []int) {
+	t.Helper()
+	var sockets []*packetsock.Socket
+	var indices []int
+	for _, h := range hosts {
+		testenv.Must(t, h.Do(func() error {
+			ifi, err := net.InterfaceByName(h.Name)
+			if err != nil {
+				return err
+			}
+			s, err := packetsock.Open(ifi)
+			sockets, indices = append(sockets, s), append(indices, ifi.Index)
+			return err
+		}))
+	}
+	testenv.Must(t, packetsock.MakeRings(sockets))
+	t.Cleanup(func() { testenv.Must(t, packetsock.Close(sockets)) })
+	for i, s := range sockets {
+		testenv.Must(t, s.Bind(indices[i]))
+		fds = append(fds, s.FD())
+	}
+	return fds
 }
 
 // read takes n frames out of the reader. A watchdog wakes it when they do not come.
@@ -243,32 +273,52 @@ func burstOutOfTheQuiet(t *testing.T) capture.Stats {
 	return s
 }
 
+// While one socket is so busy that the reader looks at it every few milliseconds, a frame of the
+// others, which are idle, is read.
+func TestIdleSockets(t *testing.T) {
+	const sockets, each = 400, 150
+	busy, sender := testenv.RawPair(t)
+	idle, other := testenv.RawPair(t)
+	control, _ := testenv.Wake(t)
+	fds := openMany(t, append(slices.Repeat([]testenv.Host{idle}, sockets-1), busy)...)
+	r, err := capture.NewReader(fds, control, -1)
+	testenv.Must(t, err)
+	capture.UnmapAtEnd(t, r)
+	port := sender.Port(t)
+	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
+	from := make(map[int]int)
+	round := func() {
+		for range each {
+			testenv.Must(t, port.Send(packet))
+		}
+		_, err := r.Wait(false, -1)
+		testenv.Must(t, err)
+		var f capture.Frame
+		for r.Next(&f) {
+			from[f.Source]++
+		}
+	}
+	for range 10 { // until the pauses are short
+		round()
+	}
+	testenv.Must(t, other.Port(t).Send(packet))
+	for deadline := time.Now().Add(testenv.Patience); len(from) < sockets && time.Now().Before(deadline); {
+		round()
+	}
+	if len(from) != sockets {
+		t.Errorf("frames of %d sockets, want %d", len(from), sockets)
+	}
+}
+
 // As many sockets as there may be: their rings are small, and a frame to each comes from each.
 func TestManySockets(t *testing.T) {
 	a, b := testenv.RawPair(t)
 	control, stop := testenv.Wake(t)
 	slots := capture.RingSlots(capture.MaxSockets)
-	var fds []int
-	testenv.Must(t, a.Do(func() error {
-		ifi, err := net.InterfaceByName(a.Name)
-		if err != nil {
-			return err
-		}
-		for range capture.MaxSockets {
-			s, err := packetsock.Open(ifi, slots)
-			if err != nil {
-				return err
-			}
-			t.Cleanup(func() { unix.Close(s.FD()) })
-			if err := s.Bind(ifi.Index); err != nil {
-				return err
-			}
-			fds = append(fds, s.FD())
-		}
-		return nil
-	}))
+	fds := openMany(t, slices.Repeat([]testenv.Host{a}, capture.MaxSockets)...)
 	r, err := capture.NewReader(fds, control, -1)
 	testenv.Must(t, err)
+	capture.UnmapAtEnd(t, r)
 	port := b.Port(t)
 	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
 	for range slots + 1 { // the last one is too much

@@ -2,11 +2,13 @@ package integration
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -119,31 +121,91 @@ func TestVXLAN(t *testing.T) {
 	hidden.NotBefore(t, carrier)
 }
 
-// What a virtual machine writes to its tap is seen.
-func TestTap(t *testing.T) {
+// openTap creates a tap device, as a virtual machine does, and sets it up. A frame that is written
+// to the file arrives on the interface.
+func openTap(t *testing.T, ns *testenv.Namespace, name string) *os.File {
+	t.Helper()
 	testenv.Require(t, testenv.Tun)
-	t.Parallel()
-	ns := testenv.Net(t)
-	testenv.Must(t, ns.IP("tuntap", "add", "dev", "tap0", "mode", "tap"))
-	var tap int
+	var tap *os.File
 	testenv.Must(t, ns.Do(func() (err error) {
-		if tap, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+		if tap, err = os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err != nil {
 			return err
 		}
-		ifr, err := unix.NewIfreq("tap0")
+		ifr, err := unix.NewIfreq(name)
 		if err != nil {
 			return err
 		}
 		ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-		return unix.IoctlIfreq(tap, unix.TUNSETIFF, ifr)
+		return unix.IoctlIfreq(int(tap.Fd()), unix.TUNSETIFF, ifr)
 	}))
-	defer unix.Close(tap)
-	testenv.Must(t, testenv.Host{Namespace: ns, Name: "tap0"}.Up())
+	t.Cleanup(func() { tap.Close() })
+	testenv.Must(t, testenv.Host{Namespace: ns, Name: name}.Up())
+	return tap
+}
+
+// What a virtual machine writes to its tap is seen.
+func TestTap(t *testing.T) {
+	t.Parallel()
+	ns := testenv.Net(t)
+	tap := openTap(t, ns, "tap0")
 	p := testenv.Watch(t, ns, testenv.Options{}, "tap0")
 	seen := p.Lines.Expect(testenv.Event("NEW", "10.0.0.5"))
-	_, err := unix.Write(tap, request(macC, "10.0.0.5").Bytes())
+	_, err := tap.Write(request(macC, "10.0.0.5").Bytes())
 	testenv.Must(t, err)
 	seen.Await(t)
+}
+
+// An interface changes its type, keeps its index, and changes back. While it is not Ethernet, its
+// frames are not read. --match leaves such an interface to others.
+func TestTypeChanges(t *testing.T) {
+	for name, args := range map[string][]string{"by name": {"tap0"}, "by pattern": {"--match", "tap*"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := testenv.Net(t)
+			tap := openTap(t, ns, "tap0")
+			host := testenv.Host{Namespace: ns, Name: "tap0"}
+			p := testenv.Watch(t, ns, testenv.Options{}, args...)
+			write := func(ip string) {
+				t.Helper()
+				_, err := tap.Write(request(macC, ip).Bytes())
+				testenv.Must(t, err)
+			}
+			first := p.Lines.Expect(testenv.IP("10.0.0.1"))
+			for range 1000 { // --match binds a moment after the start
+				if write("10.0.0.1"); first.Wait(10 * time.Millisecond) {
+					break
+				}
+			}
+			first.Await(t)
+			index := indexOf(t, ns, "tap0")
+			other, back := "interface is not Ethernet: waiting for another", "interface is back"
+			if name == "by pattern" {
+				other, back = "interface is gone", "interface is there"
+			}
+			changed := p.Log.Expect(testenv.Contains(fmt.Sprintf("msg=%q interface=tap0", other)))
+			changeType(t, host, tap, unix.ARPHRD_IEEE80211_RADIOTAP)
+			changed.Await(t)
+			hidden := p.Lines.Expect(testenv.IP("10.0.0.2"))
+			write("10.0.0.2")
+			changed = p.Log.Expect(testenv.Contains(fmt.Sprintf("msg=%q interface=tap0", back)))
+			changeType(t, host, tap, unix.ARPHRD_ETHER)
+			changed.Await(t)
+			seen := p.Lines.Expect(testenv.IP("10.0.0.3"))
+			write("10.0.0.3")
+			hidden.NotBefore(t, seen)
+			if now := indexOf(t, ns, "tap0"); now != index {
+				t.Errorf("index %d, want %d", now, index)
+			}
+		})
+	}
+}
+
+// changeType gives a tap another type (ARPHRD_), which the kernel allows while it is down.
+func changeType(t *testing.T, host testenv.Host, tap *os.File, arphrd int) {
+	t.Helper()
+	testenv.Must(t, host.Down())
+	testenv.Must(t, unix.IoctlSetInt(int(tap.Fd()), unix.TUNSETLINK, arphrd))
+	testenv.Must(t, host.Up())
 }
 
 // Nobody talks ARP on a loopback interface, but it can be watched, and what is sent there
@@ -161,39 +223,138 @@ func TestLoopback(t *testing.T) {
 	again.NotBefore(t, sendFence(t, p, port))
 }
 
-// Five hundred interfaces have one parser, a ring each, and a bound on their memory.
-func TestManyInterfaces(t *testing.T) {
-	const n = 500
-	ns := testenv.Net(t)
+// pairs creates n pairs of interfaces, va0 and vb0, va1 and vb1, and so on, and sets them up. It
+// returns the names of the first of each.
+func pairs(t *testing.T, ns *testenv.Namespace, n int) (names []string) {
+	t.Helper()
 	var commands strings.Builder
-	var names []string
 	for i := range n {
 		names = append(names, fmt.Sprintf("va%d", i))
 		fmt.Fprintf(&commands, "link add va%d type veth peer name vb%d\nlink set va%d up\nlink set vb%d up\n", i, i, i, i)
 	}
 	testenv.Must(t, ns.Batch(commands.String()))
+	return names
+}
+
+// sendEach sends a frame on each interface, by one socket, because to close hundreds takes long.
+func sendEach(t *testing.T, ns *testenv.Namespace, names []string, frame func(i int) []byte) {
+	t.Helper()
+	testenv.Must(t, ns.Do(func() error {
+		all, err := net.Interfaces()
+		if err != nil {
+			return err
+		}
+		indices := map[string]int{}
+		for _, ifi := range all {
+			indices[ifi.Name] = ifi.Index
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		for i, name := range names {
+			if err := unix.Sendto(fd, frame(i), 0, &unix.SockaddrLinklayer{Ifindex: indices[name]}); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+		return nil
+	}))
+}
+
+// sameThreads fails the test if a process for many interfaces has more threads than one for a
+// single interface. Threads come and go with the Go runtime, but not by interfaces.
+func sameThreads(t *testing.T, process string, one, many int) {
+	t.Helper()
+	if few, many := len(testenv.Status(t, one)), len(testenv.Status(t, many)); many > few+4 {
+		t.Errorf("%s: %d threads with one interface, %d with many", process, few, many)
+	}
+}
+
+// All interfaces have one parser, a ring each, and a bound on their memory.
+func TestManyInterfaces(t *testing.T) {
+	ns := testenv.Net(t)
+	names := pairs(t, ns, 500)
+	path := testenv.CapableBinary(t, "")
+	testenv.Must(t, os.Chmod(path, 0o711)) // as installed: the parser needs no copy in memory
 	one := testenv.Watch(t, ns, testenv.Options{}, names[0])
-	all := testenv.Watch(t, ns, testenv.Options{}, names...)
-	var seen []*testenv.Expectation[testenv.Line]
-	address := func(i int) string { return fmt.Sprintf("10.0.%d.%d", i/200, i%200+1) }
-	for i, name := range names {
-		seen = append(seen, all.Lines.Expect(on(name, address(i))))
+	for _, c := range []struct{ interfaces, mib int }{{64, 24}, {500, 64}} {
+		t.Run(fmt.Sprint(c.interfaces), func(t *testing.T) {
+			names := names[:c.interfaces]
+			p := testenv.Watch(t, ns, testenv.Options{Path: path}, names...)
+			var seen []*testenv.Expectation[testenv.Line]
+			address := func(i int) string { return fmt.Sprintf("10.0.%d.%d", i/200, i%200+1) }
+			for i, name := range names {
+				seen = append(seen, p.Lines.Expect(on(name, address(i))))
+			}
+			peers := make([]string, len(names))
+			for i := range peers {
+				peers[i] = fmt.Sprintf("vb%d", i)
+			}
+			sendEach(t, ns, peers, func(i int) []byte { return request(macC, address(i)).Bytes() })
+			for _, e := range seen {
+				e.Await(t)
+			}
+			sameThreads(t, "monitor", one.Pid(), p.Pid())
+			sameThreads(t, "parser", one.Child(t), p.Child(t))
+			if testenv.Has(testenv.Root) { // a process that is not dumpable is root's to look into
+				total := pss(t, p.Child(t)) + pss(t, p.Pid())
+				t.Logf("%d KiB", total)
+				if total > c.mib<<10 {
+					t.Errorf("%d KiB of memory, want at most %d", total, c.mib<<10)
+				}
+			}
+			// The kernel closes the sockets of a process that is killed one after the other.
+			p.Signal(t, sigTERM)
+			p.Exit(t)
+			testenv.Require(t, testenv.Root) // reported last: the rest is tested
+		})
 	}
+}
+
+// With as many interfaces as there can be, the program starts, sees a frame on the last one, and
+// logs the counters of all, each within seconds.
+func TestMostInterfaces(t *testing.T) {
+	const n, limit = 1024, 5 * time.Second
+	ns := testenv.Net(t)
+	names := pairs(t, ns, n/2)
+	one := testenv.Watch(t, ns, testenv.Options{}, names[0])
 	for i := range names {
-		port := testenv.Host{Namespace: ns, Name: fmt.Sprintf("vb%d", i)}.Port(t)
-		testenv.Must(t, port.Send(request(macC, address(i)).Bytes()))
+		names = append(names, fmt.Sprintf("vb%d", i))
 	}
-	for _, e := range seen {
-		e.Await(t)
+	within := func(what string, began time.Time) {
+		t.Helper()
+		took := time.Since(began)
+		t.Logf("%s after %v", what, took.Round(time.Millisecond))
+		if took > limit {
+			t.Errorf("%s after %v, want at most %v", what, took, limit)
+		}
 	}
-	// Threads come and go with the Go runtime, but not by interfaces.
-	if few, many := len(testenv.Status(t, one.Child(t))), len(testenv.Status(t, all.Child(t))); many > few+8 {
-		t.Errorf("%d threads with one interface, %d with %d", few, many, n)
+	began := time.Now()
+	p := testenv.Watch(t, ns, testenv.Options{}, names...)
+	within("watching", began)
+	seen := p.Lines.Expect(on("vb511", "10.0.0.1"))
+	sendEach(t, ns, []string{"va511"}, func(int) []byte { return request(macC, "10.0.0.1").Bytes() })
+	seen.Await(t)
+
+	counters := p.Log.ExpectN(n, testenv.Contains("msg=counters"))
+	began = time.Now()
+	p.Signal(t, unix.SIGUSR1)
+	counters.Await(t)
+	within("counters", began)
+	for _, name := range names {
+		if got := len(counted(p.Log.Seen(), name)); got != 1 {
+			t.Fatalf("counters of %s: %d lines, want 1", name, got)
+		}
 	}
-	testenv.Require(t, testenv.Root) // to look into a process that is not dumpable
-	if total := pss(t, all.Child(t)) + pss(t, all.Pid()); total > 64<<10 {
-		t.Errorf("%d KiB of memory for %d interfaces, want at most %d", total, n, 64<<10)
+	sameThreads(t, "monitor", one.Pid(), p.Pid())
+	sameThreads(t, "parser", one.Child(t), p.Child(t))
+	began = time.Now()
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
 	}
+	within("the end", began)
 }
 
 // More interfaces than there can be sockets are wrong usage.

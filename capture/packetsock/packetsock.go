@@ -4,11 +4,14 @@
 package packetsock
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"runtime"
+	"sync"
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
@@ -26,17 +29,17 @@ type Socket struct {
 	fd int
 }
 
-// Open makes a packet socket with its filter, which is locked, and its ring of slots frames. It
+// Open makes a packet socket with its filter, which is locked. It
 // needs CAP_NET_RAW in the effective set, for socket(2). The socket receives
 // nothing before [Socket.Bind]: mdlayher/packet binds it to the interface with
-// protocol 0, which the kernel takes as "not yet".
+// protocol 0, which the kernel takes as "not yet". Before that it needs a ring, see [MakeRings].
 //
 // An ifi whose Index is 0 stands for an interface that is not there yet.
 //
 // An interface that is not Ethernet gives [ErrNotEthernet]; a missing capability
 // an error that is [unix.EPERM]; an interface that went away one that is
 // [unix.ENODEV].
-func Open(ifi *net.Interface, slots int) (*Socket, error) {
+func Open(ifi *net.Interface) (*Socket, error) {
 	filter, err := Filter()
 	if err != nil {
 		return nil, fmt.Errorf("assemble filter: %w", err)
@@ -56,7 +59,7 @@ func Open(ifi *net.Interface, slots int) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	if controlErr := raw.Control(func(fd uintptr) { s.fd, err = prepare(int(fd), slots) }); controlErr != nil {
+	if controlErr := raw.Control(func(fd uintptr) { s.fd, err = prepare(int(fd)) }); controlErr != nil {
 		return nil, controlErr
 	}
 	return s, err
@@ -65,29 +68,31 @@ func Open(ifi *net.Interface, slots int) (*Socket, error) {
 // prepare does the rest with the descriptor of packet's connection, and returns another
 // descriptor of the same socket. packet's is the netpoller's, too, and would wake this process
 // for each frame that the parser reads.
-func prepare(fd, slots int) (int, error) {
-	if err := makeRing(fd, slots); err != nil {
-		return -1, err
+func prepare(fd int) (int, error) {
+	// From here on nobody, this process included, can detach, replace or widen
+	// the filter (socket(7), SO_LOCK_FILTER).
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1); err != nil {
+		return -1, fmt.Errorf("lock filter: %w", err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return -1, fmt.Errorf("look at packet socket: %w", err)
+	}
+	if ll, ok := name.(*unix.SockaddrLinklayer); !ok || ll.Ifindex != 0 && !Ethernet(ll.Hatype) {
+		return -1, ErrNotEthernet
 	}
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	return own, os.NewSyscallError("fcntl", err)
 }
 
-// makeRing locks the filter of a socket that is bound to an interface but does
-// not receive, checks the kind of interface, if there is one, and makes the ring.
+// MakeRings makes the ring of each socket, with [capture.RingSlots] of their number. It takes no
+// capability, and must come before Bind.
+func MakeRings(sockets []*Socket) error {
+	slots := capture.RingSlots(len(sockets))
+	return inParallel(sockets, func(s *Socket) error { return makeRing(s.fd, slots) })
+}
+
 func makeRing(fd, slots int) error {
-	// From here on nobody, this process included, can detach, replace or widen
-	// the filter (socket(7), SO_LOCK_FILTER).
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1); err != nil {
-		return fmt.Errorf("lock filter: %w", err)
-	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
-		return fmt.Errorf("look at packet socket: %w", err)
-	}
-	if ll, ok := name.(*unix.SockaddrLinklayer); !ok || ll.Ifindex != 0 && !Ethernet(ll.Hatype) {
-		return ErrNotEthernet
-	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2); err != nil {
 		return fmt.Errorf("choose TPACKET_V2: %w", err)
 	}
@@ -95,6 +100,41 @@ func makeRing(fd, slots int) error {
 		return fmt.Errorf("make ring: %w", err)
 	}
 	return nil
+}
+
+// Close closes sockets. Those that no other process has take as long as the kernel needs to end the
+// flow of frames.
+func Close(sockets []*Socket) error {
+	return inParallel(sockets, func(s *Socket) error { return os.NewSyscallError("close", unix.Close(s.fd)) })
+}
+
+// inParallel calls f for each socket and returns the first error. To make a ring and to close a
+// socket, the kernel waits until every processor has passed through the scheduler (synchronize_net
+// in net/packet/af_packet.c), 10 ms or more each time. Threads that wait at the same time wait
+// once. The threads end with the call.
+func inParallel(sockets []*Socket, f func(*Socket) error) error {
+	const few, most = 4, 16
+	threads := min(len(sockets)/few, most)
+	if threads < 2 {
+		for _, s := range sockets {
+			if err := f(s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	errs := make([]error, threads)
+	var group sync.WaitGroup
+	for i := range threads {
+		group.Go(func() {
+			runtime.LockOSThread() // and not unlocked, so that the thread ends
+			for n := i; n < len(sockets) && errs[i] == nil; n += threads {
+				errs[i] = f(sockets[n])
+			}
+		})
+	}
+	group.Wait()
+	return cmp.Or(errs...)
 }
 
 // Ethernet reports whether an interface of that ARPHRD_ type

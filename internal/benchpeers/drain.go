@@ -24,8 +24,11 @@ func drain(name string, look bool) error {
 		return err
 	}
 	slots := capture.RingSlots(1)
-	socket, err := packetsock.Open(ifi, slots)
+	socket, err := packetsock.Open(ifi)
 	if err != nil {
+		return err
+	}
+	if err := packetsock.MakeRings([]*packetsock.Socket{socket}); err != nil {
 		return err
 	}
 	fd := socket.FD()

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"maas-netmon/capture/packetsock"
 	"maas-netmon/internal/cli"
 	"maas-netmon/privsep"
 )
@@ -31,6 +32,8 @@ func (m *monitor) end(cause error) error {
 	timer := time.AfterFunc(stopLimit, m.child.Kill)
 	status, err := m.child.Wait()
 	late := !timer.Stop()
+	// The end of the process would close one after the other.
+	_ = packetsock.Close(sockets(m.ifaces))
 	switch {
 	case err != nil:
 		return err

@@ -34,6 +34,16 @@ type iface struct {
 	target int    // of the pool: the index of its interface
 }
 
+// sockets returns the sockets of interfaces.
+func sockets(ifaces []*iface) (all []*packetsock.Socket) {
+	for _, f := range ifaces {
+		if f.socket != nil {
+			all = append(all, f.socket)
+		}
+	}
+	return all
+}
+
 // links are the kernel's interfaces, and the comparison with the sockets' bindings.
 type links struct {
 	*linkmon.Monitor

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 
-	"maas-netmon/capture"
 	"maas-netmon/capture/packetsock"
 	"maas-netmon/internal/cli"
 	"maas-netmon/privsep"
@@ -40,7 +39,10 @@ func prepare(o cli.Options) (prepared, error) {
 			return prepared{}, cli.Unconfined(err)
 		}
 	}
-	return p, err
+	if err != nil {
+		return p, err
+	}
+	return p, packetsock.MakeRings(sockets(p.ifaces)) // without a privilege
 }
 
 // acquire opens the sockets and, started as root, becomes another user. Capabilities are in
@@ -108,10 +110,9 @@ func openSockets(o cli.Options) ([]*iface, *links, error) {
 	if err := checkLimits(len(ifaces)); err != nil {
 		return nil, links, err
 	}
-	slots := capture.RingSlots(len(ifaces))
 	err = sandbox.WithCapability(cap.NET_RAW, func() error {
 		for _, f := range ifaces {
-			if f.socket, err = packetsock.Open(&net.Interface{Index: f.bound, Name: f.name}, slots); err != nil {
+			if f.socket, err = packetsock.Open(&net.Interface{Index: f.bound, Name: f.name}); err != nil {
 				return fmt.Errorf("%s: %w", f.name, err)
 			}
 		}

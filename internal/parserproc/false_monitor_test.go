@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"maas-netmon/capture"
 	"maas-netmon/capture/packetsock"
 	"maas-netmon/internal/cli"
 	"maas-netmon/internal/testenv"
@@ -132,12 +131,12 @@ func packetSocket(t *testing.T) int {
 		if err != nil {
 			return err
 		}
-		socket, err := packetsock.Open(ifi, capture.RingSlots(1))
+		socket, err := packetsock.Open(ifi)
 		if err != nil {
 			return err
 		}
 		fd = socket.FD()
-		return nil
+		return packetsock.MakeRings([]*packetsock.Socket{socket})
 	}))
 	return fd
 }

@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"maas-netmon/capture"
 	"maas-netmon/capture/packetsock"
 	"maas-netmon/internal/app"
 	"maas-netmon/internal/attack"
@@ -113,8 +112,11 @@ func unrestricted(name string) error {
 	if err != nil {
 		return err
 	}
-	socket, err := packetsock.Open(ifi, capture.RingSlots(1))
+	socket, err := packetsock.Open(ifi)
 	if err != nil {
+		return err
+	}
+	if err := packetsock.MakeRings([]*packetsock.Socket{socket}); err != nil {
 		return err
 	}
 	if err := socket.Bind(ifi.Index); err != nil {
