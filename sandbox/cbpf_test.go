@@ -2,12 +2,14 @@ package sandbox
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"testing"
 	"unsafe"
 
+	seccomp "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
 )
 
@@ -118,14 +120,22 @@ func decode(b []byte) []unix.SockFilter {
 	return code
 }
 
-// export returns what the sandbox would load for a table.
-func export(t *testing.T, rules []rule) []unix.SockFilter {
+// export returns what the sandbox would load for a table on a machine of that architecture.
+func export(t *testing.T, a *abi, rules []rule) []unix.SockFilter {
 	t.Helper()
-	f, err := compile(rules)
+	f, err := seccomp.NewFilter(violation)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Release()
+	if a != native {
+		if err := errors.Join(f.AddArch(a.scmp), f.RemoveArch(native.scmp)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := fill(f, rules); err != nil {
+		t.Fatal(err)
+	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

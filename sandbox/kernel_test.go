@@ -85,7 +85,7 @@ func checkFilters(t *testing.T, monitor int) {
 					t.Errorf("thread %d has other filters than another", tid)
 				}
 			}
-			s := subject{models: models}
+			s := subject{abi: native, models: models}
 			for i, f := range first {
 				s.programs = append(s.programs, newProgram(f))
 				t.Logf("filter %d of %d threads: %d instructions", i, len(threads), len(f))

@@ -3,7 +3,6 @@ package sandbox
 import (
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -20,31 +19,6 @@ const (
 	enosys = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 )
 
-// numbers are the kernel's, by x/sys and not by libseccomp.
-var numbers = map[string]uint32{
-	"bind": unix.SYS_BIND, "brk": unix.SYS_BRK, "clock_gettime": unix.SYS_CLOCK_GETTIME,
-	"clock_nanosleep": unix.SYS_CLOCK_NANOSLEEP, "clone": unix.SYS_CLONE, "clone3": unix.SYS_CLONE3,
-	"close": unix.SYS_CLOSE, "epoll_ctl": unix.SYS_EPOLL_CTL, "epoll_pwait": unix.SYS_EPOLL_PWAIT,
-	"exit": unix.SYS_EXIT, "exit_group": unix.SYS_EXIT_GROUP, "futex": unix.SYS_FUTEX,
-	"getpid": unix.SYS_GETPID, "kill": unix.SYS_KILL, "getsockname": unix.SYS_GETSOCKNAME, "getrandom": unix.SYS_GETRANDOM, "getsockopt": unix.SYS_GETSOCKOPT,
-	"gettid": unix.SYS_GETTID, "madvise": unix.SYS_MADVISE, "mmap": unix.SYS_MMAP,
-	"mprotect": unix.SYS_MPROTECT, "munmap": unix.SYS_MUNMAP, "nanosleep": unix.SYS_NANOSLEEP,
-	"ftruncate": unix.SYS_FTRUNCATE, "pwrite64": unix.SYS_PWRITE64, "renameat2": unix.SYS_RENAMEAT2, "unlinkat": unix.SYS_UNLINKAT,
-	"pidfd_send_signal": unix.SYS_PIDFD_SEND_SIGNAL, "ppoll": unix.SYS_PPOLL, "prctl": unix.SYS_PRCTL,
-	"read": unix.SYS_READ, "recvmsg": unix.SYS_RECVMSG, "restart_syscall": unix.SYS_RESTART_SYSCALL,
-	"rseq": unix.SYS_RSEQ, "rt_sigaction": unix.SYS_RT_SIGACTION, "rt_sigprocmask": unix.SYS_RT_SIGPROCMASK,
-	"rt_sigreturn": unix.SYS_RT_SIGRETURN, "sched_yield": unix.SYS_SCHED_YIELD, "sendmsg": unix.SYS_SENDMSG,
-	"seccomp": unix.SYS_SECCOMP, "set_robust_list": unix.SYS_SET_ROBUST_LIST, "shutdown": unix.SYS_SHUTDOWN,
-	"sigaltstack": unix.SYS_SIGALTSTACK, "tgkill": unix.SYS_TGKILL, "wait4": unix.SYS_WAIT4,
-	"write": unix.SYS_WRITE,
-}
-
-// nativeArch is the architecture of the test, and of the filter.
-var nativeArch = map[string]uint32{
-	"amd64": unix.AUDIT_ARCH_X86_64,
-	"arm64": unix.AUDIT_ARCH_AARCH64,
-}[runtime.GOARCH]
-
 var foreignArchs = []uint32{
 	unix.AUDIT_ARCH_I386, unix.AUDIT_ARCH_ARM, unix.AUDIT_ARCH_AARCH64, unix.AUDIT_ARCH_X86_64,
 	unix.AUDIT_ARCH_PPC64LE, unix.AUDIT_ARCH_RISCV64, unix.AUDIT_ARCH_S390X, 0, ^uint32(0),
@@ -56,17 +30,17 @@ const x32 = 0x40000000
 // A model is the policy of one process.
 type model []permit
 
-// verdict is what the kernel is to do with a call.
-func (m model) verdict(c *call) uint32 {
-	if c.arch != nativeArch {
+// verdict is what the kernel is to do with a call, where its architecture is a.
+func (m model) verdict(a *abi, c *call) uint32 {
+	if c.arch != a.arch {
 		return killed
 	}
 	for i := range m {
-		if numbers[m[i].call] == c.nr && m[i].ok(c.args) {
+		if a.numbers[m[i].call] == c.nr && m[i].ok(c.args) {
 			return unix.SECCOMP_RET_ALLOW
 		}
 	}
-	if c.nr == unix.SYS_CLONE3 {
+	if c.nr == a.numbers["clone3"] {
 		return enosys
 	}
 	return killed
@@ -83,6 +57,7 @@ func strictest(a, b uint32) uint32 {
 
 // A subject is the filters that a process has, and the policies that they are to mean.
 type subject struct {
+	abi      *abi
 	programs []*program
 	models   []model
 }
@@ -94,7 +69,7 @@ func (s *subject) decide(c *call) (got, want uint32) {
 		got = strictest(got, p.run(c))
 	}
 	for _, m := range s.models {
-		want = strictest(want, m.verdict(c))
+		want = strictest(want, m.verdict(s.abi, c))
 	}
 	return got, want
 }
@@ -103,17 +78,18 @@ func (s *subject) decide(c *call) (got, want uint32) {
 // with arguments that differ from it in one or two, by a little.
 type calls struct {
 	*rand.Rand
+	arch     uint32
 	numbers  []uint32 // of each example
 	examples []args
 	values   []uint64 // that occur in the examples
 }
 
-func newCalls(seed uint64, models []model) *calls {
-	g := &calls{Rand: rand.New(rand.NewPCG(seed, 0)), values: []uint64{0, 1, allBits, 1 << 31, 1 << 32, 1 << 63}}
+func newCalls(seed uint64, a *abi, models []model) *calls {
+	g := &calls{Rand: rand.New(rand.NewPCG(seed, 0)), arch: a.arch, values: []uint64{0, 1, allBits, 1 << 31, 1 << 32, 1 << 63}}
 	for _, m := range append(models, model{always("clone3")}) {
 		for _, p := range m {
 			for _, e := range p.examples {
-				g.numbers, g.examples = append(g.numbers, numbers[p.call]), append(g.examples, e)
+				g.numbers, g.examples = append(g.numbers, a.numbers[p.call]), append(g.examples, e)
 				for _, v := range e {
 					if v != 0 {
 						g.values = append(g.values, v)
@@ -128,7 +104,7 @@ func newCalls(seed uint64, models []model) *calls {
 // next makes a call. An argument of which the example has 0 may not matter.
 func (g *calls) next(c *call) {
 	i := g.IntN(len(g.examples))
-	*c = call{nr: g.numbers[i], arch: nativeArch, ip: g.Uint64(), args: g.examples[i]}
+	*c = call{nr: g.numbers[i], arch: g.arch, ip: g.Uint64(), args: g.examples[i]}
 	for i, v := range c.args {
 		if v == 0 && g.IntN(2) == 0 {
 			c.args[i] = g.value()
@@ -142,7 +118,7 @@ func (g *calls) next(c *call) {
 	case 0:
 		c.arch = foreignArchs[g.IntN(len(foreignArchs))]
 	case 1:
-		c.arch = nativeArch ^ 1<<g.IntN(32)
+		c.arch = g.arch ^ 1<<g.IntN(32)
 	case 2:
 		c.nr = g.Uint32N(1024)
 	case 3:
@@ -198,7 +174,7 @@ func (g *calls) near(v uint64) uint64 {
 // ones, and the numbers 0 to 1023 of each architecture. It returns the
 // difference, or "".
 func (s *subject) compare(seed uint64, n int) string {
-	g := newCalls(seed, s.models)
+	g := newCalls(seed, s.abi, s.models)
 	var c call
 	differs := func() string {
 		if got, want := s.decide(&c); got != want {
@@ -212,7 +188,7 @@ func (s *subject) compare(seed uint64, n int) string {
 			return d
 		}
 	}
-	for _, arch := range append(foreignArchs, nativeArch) {
+	for _, arch := range append(foreignArchs, s.abi.arch) {
 		for nr := range uint32(1024) {
 			for _, bit := range []uint32{0, x32, 1 << 31} {
 				for _, v := range []uint64{0, 1, allBits} {
@@ -248,39 +224,43 @@ func (s *subject) check(t *testing.T) {
 // The policy is about each call: an example is allowed, and not for another architecture.
 func TestModel(t *testing.T) {
 	for _, table := range tables(t, 2) {
-		for _, p := range table.policy {
-			nr, ok := numbers[p.call]
-			if !ok {
-				t.Fatalf("%s: no number for %s: add it to the test", table.name, p.call)
-			}
-			for _, e := range p.examples {
-				c := call{nr: nr, arch: nativeArch, args: e}
-				if got := table.policy.verdict(&c); got != unix.SECCOMP_RET_ALLOW {
-					t.Errorf("%s: %v: %#x", table.name, &c, got)
+		for _, a := range abis {
+			for _, p := range table.policy {
+				nr, ok := a.numbers[p.call]
+				if !ok {
+					t.Fatalf("%s: no number for %s: add it to the test", table.name, p.call)
 				}
-				c.arch = unix.AUDIT_ARCH_I386
-				if got := table.policy.verdict(&c); got != killed {
-					t.Errorf("%s: %v: %#x", table.name, &c, got)
+				for _, e := range p.examples {
+					c := call{nr: nr, arch: a.arch, args: e}
+					if got := table.policy.verdict(a, &c); got != unix.SECCOMP_RET_ALLOW {
+						t.Errorf("%s, %s: %v: %#x", a.name, table.name, &c, got)
+					}
+					c.arch = unix.AUDIT_ARCH_I386
+					if got := table.policy.verdict(a, &c); got != killed {
+						t.Errorf("%s, %s: %v: %#x", a.name, table.name, &c, got)
+					}
 				}
 			}
-		}
-		if got := table.policy.verdict(&call{nr: unix.SYS_CLONE3, arch: nativeArch}); got != enosys {
-			t.Errorf("%s: clone3: %#x", table.name, got)
-		}
-		if got := table.policy.verdict(&call{nr: unix.SYS_OPENAT, arch: nativeArch}); got != killed {
-			t.Errorf("%s: openat: %#x", table.name, got)
+			if got := table.policy.verdict(a, &call{nr: a.numbers["clone3"], arch: a.arch}); got != enosys {
+				t.Errorf("%s, %s: clone3: %#x", a.name, table.name, got)
+			}
+			if got := table.policy.verdict(a, &call{nr: a.numbers["openat"], arch: a.arch}); got != killed {
+				t.Errorf("%s, %s: openat: %#x", a.name, table.name, got)
+			}
 		}
 	}
 }
 
-// What libseccomp makes of a table is the policy.
+// What libseccomp makes of a table is the policy, for each architecture.
 func TestExportedFilters(t *testing.T) {
 	for _, table := range tables(t, 2) {
-		t.Run(table.name, func(t *testing.T) {
-			t.Parallel()
-			s := subject{[]*program{newProgram(export(t, table.rules))}, []model{table.policy}}
-			s.check(t)
-		})
+		for _, a := range abis {
+			t.Run(table.name+" on "+a.name, func(t *testing.T) {
+				t.Parallel()
+				s := subject{a, []*program{newProgram(export(t, a, table.rules))}, []model{table.policy}}
+				s.check(t)
+			})
+		}
 	}
 }
 
@@ -290,7 +270,7 @@ func TestComparisonSeesWrongFilters(t *testing.T) {
 	for _, table := range tables(t, 2) {
 		t.Run(table.name, func(t *testing.T) {
 			t.Parallel()
-			s := subject{[]*program{newProgram(export(t, table.rules))}, []model{table.policy}}
+			s := subject{native, []*program{newProgram(export(t, native, table.rules))}, []model{table.policy}}
 			p := s.programs[0]
 			mutants := 0
 			for pc, right := range p.code {

@@ -169,9 +169,9 @@ func TestFilterSizes(t *testing.T) {
 	const most = 1024
 	one, many := tables(t, 1), tables(t, most)
 	for i, table := range many {
-		few, all := len(export(t, one[i].rules)), len(export(t, table.rules))
+		few, all := len(export(t, native, one[i].rules)), len(export(t, native, table.rules))
 		t.Logf("%s: %d instructions for 1 interface, %d for 64, %d for %d",
-			table.name, few, len(export(t, tables(t, 64)[i].rules)), all, most)
+			table.name, few, len(export(t, native, tables(t, 64)[i].rules)), all, most)
 		if all > few+400 {
 			t.Errorf("%s: %d instructions for %d interfaces, %d for one", table.name, all, most, few)
 		}
@@ -182,13 +182,13 @@ func TestFilterSizes(t *testing.T) {
 func TestAllowWithin(t *testing.T) {
 	for first := range uint64(12) {
 		for end := first; end < 24; end++ {
-			filter := newProgram(export(t, allowWithin("close", "test", 0, span{first, end})))
+			filter := newProgram(export(t, native, allowWithin("close", "test", 0, span{first, end})))
 			for v := range uint64(40) {
 				want := uint32(killed)
 				if v >= first && v < end {
 					want = unix.SECCOMP_RET_ALLOW
 				}
-				c := call{nr: numbers["close"], arch: nativeArch, args: args{v}}
+				c := call{nr: native.numbers["close"], arch: native.arch, args: args{v}}
 				if got := filter.run(&c); got != want {
 					t.Fatalf("from %d to %d: %d is %#x", first, end, v, got)
 				}

@@ -14,22 +14,27 @@ func compile(rules []rule) (*seccomp.ScmpFilter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seccomp: %w", err)
 	}
+	return f, fill(f, rules)
+}
+
+// fill adds a table to a filter that kills the process by default.
+func fill(f *seccomp.ScmpFilter, rules []rule) error {
 	// Drop has set it on all threads, and a confined process may not call prctl(2) for it.
 	if err := f.SetNoNewPrivsBit(false); err != nil {
-		return nil, fmt.Errorf("seccomp: %w", err)
+		return fmt.Errorf("seccomp: %w", err)
 	}
 	if err := f.SetBadArchAction(seccomp.ActKillProcess); err != nil {
-		return nil, fmt.Errorf("seccomp: foreign architectures: %w", err)
+		return fmt.Errorf("seccomp: foreign architectures: %w", err)
 	}
 	for _, r := range rules {
 		if err := add(f, r, seccomp.ActAllow); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	// clone3 has its flags in memory, which a filter cannot read. ENOSYS makes glibc
 	// fall back to clone.
 	clone3 := allow("clone3", "glibc: a thread")
-	return f, add(f, clone3, seccomp.ActErrno.SetReturnCode(int16(unix.ENOSYS)))
+	return add(f, clone3, seccomp.ActErrno.SetReturnCode(int16(unix.ENOSYS)))
 }
 
 // add adds one rule.
