@@ -2,6 +2,10 @@
 // later, and refuses surroundings in which the runtime or a library would end with a dump of
 // its own instead of one line.
 
+#if !defined __linux__ || defined __ILP32__ || !(defined __x86_64__ || defined __aarch64__)
+#error "maas-netmon is for Linux on amd64 or arm64 only: doc/architecture.md, Architectures, tells why"
+#endif
+
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>

@@ -60,6 +60,9 @@ const (
 	// the process with SIGSEGV instead. A test that has a program for it finds out ([Lacks]).
 	Int80 Feature = "int80"
 
+	// GoCommand: the go command is in PATH. A test that needs it finds out ([Lacks]).
+	GoCommand Feature = "go"
+
 	// CgroupCPU: a cgroup can be made, and its CPU limit set.
 	CgroupCPU Feature = "cgroup-cpu"
 )
