@@ -58,7 +58,7 @@ RACE_PACKAGES = ./capture ./capture/packetsock ./cmd/... ./internal/app ./intern
 .DEFAULT_GOAL = build
 .PHONY: help deps build static run demo test unit test-fleet check bench bench-peers fuzz mutate cover vuln sbom install \
         lint deb reproducible test-vm test-kernels \
-        test-distros test-arm64 release-check clean FORCE
+        test-distros test-arm64 test-containers release-check clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -173,6 +173,10 @@ test-distros: ## the README's commands as a new user on each of DISTROS: an hour
 test-arm64: ## run tests, attacks and demo on arm64 kernels in qemu: hours under emulation
 	@.ci/install-deps vm arm64
 	for k in $(ARM64); do GO=$(GO) vm/suite arm64 $${k%:*} "$${k#*:}" || exit; done
+
+test-containers: static ## build the image of Containerfile and run it with podman: a minute, as root
+	@.ci/install-deps containers
+	.ci/containers
 
 release-check: deb ## boot a Debian with systemd in qemu and see the package through its life: minutes, as root
 	@.ci/install-deps vm
