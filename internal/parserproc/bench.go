@@ -1,8 +1,8 @@
 //go:build bench
 
-// This file is only in the build that profiles the parser while it is confined, see
-// doc/performance.md. The profile goes into a file that is opened before the confinement,
-// which allows a little more in this build (sandbox/rules_bench.go).
+// This file is only part of the build that profiles the confined parser, see doc/performance.md.
+// The profile is written to a file that is opened before the confinement; the confinement allows a
+// few more calls in this build (sandbox/rules_bench.go).
 
 package parserproc
 
@@ -12,10 +12,11 @@ import (
 	"time"
 )
 
-// profilePath is written when the parser finishes.
+// profilePath is the file of the profile, written when the parser finishes.
 const profilePath = "/tmp/maas-netmon-parser.pprof"
 
-// profile begins a CPU profile. It returns the descriptors to be written and what ends it.
+// profile begins a CPU profile. It returns the descriptors that it writes to, and the function that
+// ends it.
 func profile() (fds []int, end func()) {
 	file, err := os.Create(profilePath)
 	if err == nil {
@@ -24,7 +25,7 @@ func profile() (fds []int, end func()) {
 	if err != nil {
 		panic(err)
 	}
-	// The profile's goroutine reads /proc/self/maps, and makes the netpoller for its timer.
+	// The profile's goroutine reads /proc/self/maps, and creates the netpoller for its timer.
 	time.Sleep(300 * time.Millisecond)
 	return []int{int(file.Fd())}, pprof.StopCPUProfile
 }

@@ -2,6 +2,6 @@
 
 package parserproc
 
-// profile begins a CPU profile in a build with the tag bench (bench.go). The program that is
-// shipped has none.
+// profile begins a CPU profile in a build with the tag bench (bench.go). The shipped program has
+// none.
 func profile() (fds []int, end func()) { return nil, func() {} }

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
-// A falseMonitor has started the real parser and plays the monitor.
+// A falseMonitor starts the real parser and acts as its monitor.
 type falseMonitor struct {
 	t    *testing.T
 	fd   int
@@ -33,7 +33,7 @@ type falseMonitor struct {
 // startParser starts the parser of one interface as [privsep.Launch] does, and waits for its hello.
 func startParser(t *testing.T) *falseMonitor {
 	t.Helper()
-	runtime.LockOSThread() // whose end would be the parser's; never unlocked
+	runtime.LockOSThread() // never unlocked: the parser ends with this thread
 	// The parser has no capability, even if its user is root (capabilities(7)).
 	const noRoot = 1 // SECBIT_NOROOT
 	testenv.Must(t, unix.Prctl(unix.PR_SET_SECUREBITS, noRoot, 0, 0, 0))
@@ -57,7 +57,7 @@ func startParser(t *testing.T) *falseMonitor {
 	return m
 }
 
-// await waits for a message of the parser.
+// await waits for a message from the parser.
 func (m *falseMonitor) await(want privsep.Type) {
 	m.t.Helper()
 	testenv.Must(m.t, unix.SetNonblock(m.fd, false))
@@ -90,7 +90,7 @@ func (m *falseMonitor) send(message privsep.Message, fds ...int) {
 	m.write(message.Encode(), fds...)
 }
 
-// close is the end of the monitor.
+// close ends the monitor.
 func (m *falseMonitor) close() {
 	if m.fd >= 0 {
 		unix.Close(m.fd)
@@ -98,7 +98,7 @@ func (m *falseMonitor) close() {
 	m.fd = -1
 }
 
-// work brings the parser so far that it reads frames.
+// work completes the handshake, so that the parser reads frames.
 func (m *falseMonitor) work() {
 	m.t.Helper()
 	m.send(privsep.Message{Type: privsep.Socket}, packetSocket(m.t))
@@ -106,7 +106,7 @@ func (m *falseMonitor) work() {
 	m.await(privsep.Ready)
 }
 
-// ends waits for the end of the parser, which must be an exit with at most one line.
+// ends waits for the end of the parser, which must exit with at most one line.
 func (m *falseMonitor) ends(status int, says string) {
 	m.t.Helper()
 	timer := time.AfterFunc(2*testenv.Patience, func() { _ = m.cmd.Process.Kill() })
@@ -121,7 +121,7 @@ func (m *falseMonitor) ends(status int, says string) {
 	}
 }
 
-// packetSocket returns one as the real monitor opens it.
+// packetSocket returns a packet socket as the real monitor opens it.
 func packetSocket(t *testing.T) int {
 	t.Helper()
 	a, _ := testenv.Pair(t)
@@ -160,20 +160,20 @@ func socket(t *testing.T, domain, kind int) int {
 	return fd
 }
 
-// A monitor that does not keep to the protocol, which only one of another version or in the
-// hands of an attacker would do, makes the parser end, with one line, and not hang.
+// A monitor that violates the protocol, because it is of another version or compromised, makes the
+// parser exit with one line, and not hang.
 func TestLyingMonitor(t *testing.T) {
 	testenv.Require(t, testenv.Netns)
 	hello := (&privsep.Message{Type: privsep.Hello}).Encode()
 	const (
 		malformed = "malformed message: "
-		notPacket = "read packet statistics: " // and a reason that depends on the kernel
+		notPacket = "read packet statistics: " // the reason depends on the kernel
 	)
 	for _, c := range []struct {
 		name   string
 		do     func(*falseMonitor)
 		status int
-		says   string // the line begins with
+		says   string // the beginning of the line
 	}{
 		// Instead of a socket.
 		{"end of file", func(m *falseMonitor) { m.close() }, 1, "receive socket: EOF"},
@@ -243,7 +243,7 @@ func TestLyingMonitor(t *testing.T) {
 			m.send(privsep.Message{Type: privsep.Hello})
 		}, 0, ""},
 
-		// Nothing at all, for as long as the handshake may take.
+		// No message, for the timeout of the handshake.
 		{"silence", func(*falseMonitor) {}, 1, "receive socket: no message in time"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -255,7 +255,7 @@ func TestLyingMonitor(t *testing.T) {
 	}
 }
 
-// No bytes whatever, at either time, do more to the parser than end it.
+// Arbitrary bytes, during the handshake or afterwards, can only end the parser.
 func TestRandomMessagesToTheParser(t *testing.T) {
 	testenv.Require(t, testenv.Netns)
 	for seed := range uint64(40) {
@@ -281,7 +281,7 @@ func TestRandomMessagesToTheParser(t *testing.T) {
 	}
 }
 
-// wrongKind returns a lie about a socket that is something else.
+// wrongKind returns a step that sends another descriptor as a socket.
 func wrongKind(open func(*testing.T) int) func(*falseMonitor) {
 	return func(m *falseMonitor) {
 		m.send(privsep.Message{Type: privsep.Socket}, open(m.t))
@@ -289,7 +289,7 @@ func wrongKind(open func(*testing.T) int) func(*falseMonitor) {
 	}
 }
 
-// A parser that holds a capability does not run, even if its parent made the socket.
+// A parser that holds a capability does not run, even if its parent created the socket.
 func TestCapableParser(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	o, err := cli.ParseOptions([]string{"lo"}, cli.Environment{})

@@ -2,15 +2,15 @@ package parserproc
 
 import "time"
 
-// lineLimit is --max-rate: a bound of the lines in any second.
+// lineLimit implements --max-rate: an upper limit on the lines in any second.
 type lineLimit struct {
 	most  int           // lines per second, 0 for no limit
-	lines [window]int   // written in each of the last slots
+	lines [window]int   // lines written in each of the last slots
 	sum   int           // of lines
 	slot  time.Duration // number of the present slot
 }
 
-// A second is covered by this many slots, wherever it begins.
+// Any second, wherever it begins, lies within this many slots.
 const (
 	slotLen = 20 * time.Millisecond
 	window  = int(time.Second/slotLen) + 1
@@ -43,7 +43,7 @@ func (l *lineLimit) take(n int) {
 	}
 }
 
-// next returns the time since the start at which the limit allows more lines than now.
+// next returns the time, since the start, at which the limit allows more lines than now.
 func (l *lineLimit) next() time.Duration {
 	slot := l.slot - time.Duration(window) + 1
 	for slot < l.slot && l.lines[int((slot+time.Duration(window))%time.Duration(window))] == 0 {

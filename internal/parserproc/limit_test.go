@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// No second, wherever it begins, has more lines than the limit, and nearly as many as the limit
-// are allowed if there are enough. next is the first moment with room.
+// No second, wherever it begins, has more lines than the limit, and nearly as many lines as the
+// limit are allowed if there are enough. next returns the first time with room.
 func TestLineLimit(t *testing.T) {
 	for _, most := range []int{1, 2, 17, 300} {
 		l := lineLimit{most: most}
@@ -44,7 +44,7 @@ func TestLineLimit(t *testing.T) {
 	}
 }
 
-// A long quiet time changes nothing.
+// A long quiet period changes nothing.
 func TestLineLimitAfterQuiet(t *testing.T) {
 	l := lineLimit{most: 5}
 	for _, now := range []time.Duration{0, 2 * time.Second, 1000 * time.Hour, 1000*time.Hour + 5*time.Second} {

@@ -20,63 +20,64 @@ import (
 	"maas-netmon/tracker"
 )
 
-// stallLimit is how long a reader of standard output that stalls is waited for when the parser is
-// to stop.
+// stallLimit is how long the parser waits, after the order to stop, for a stalled reader of
+// standard output.
 const stallLimit = 500 * time.Millisecond
 
-// errStalled is returned when it did not read the last lines in that time. The exit status is that
-// of a program that was stopped.
+// errStalled is returned if the reader did not read the last lines in that time. The exit status is
+// 0 nevertheless: the program was stopped as requested.
 var errStalled = &cli.Failure{Status: cli.ExitOK, Err: errors.New("standard output: its reader does not read; the last lines are lost")}
 
-// A source gives frames: [capture.Reader] or [pcapfile.File].
+// A source supplies frames: [capture.Reader] or [pcapfile.File].
 type source interface {
 	Wait(writable bool, timeout time.Duration) (capture.Wakeup, error)
 	Next(*capture.Frame) bool
 	Stats(index int) (capture.Stats, error)
 }
 
-// process is the state of the parser once it reads.
+// process is the state of the parser while it reads.
 type process struct {
 	control *privsep.Conn
 	source  source
-	file    bool  // the source can end
-	end     error // why it has ended, io.EOF if as it should
+	file    bool  // the source is a file, which can end
+	end     error // why the file has ended: io.EOF, or an error
 	table   *tracker.Table
 	out     *output
 	limit   lineLimit
-	names   []string         // for each source, as it is in the line; "" for a single one
+	names   []string         // for each source, as printed in lines; "" for a single one
 	counts  []frameCounts    // by source
-	earlier []capture.Stats  // of each source, before it had its name
-	dropped uint64           // packets that were not printed for lack of room
+	earlier []capture.Stats  // of each source, at the time it was last released
+	dropped uint64           // packets that were not printed because output had no room
 	text    bool             // format of events
 	colour  bool             // of text
 	date    date             // of the last line of text
 	verbose bool             // packets, too
-	events  [2]tracker.Event // room for those of one packet
+	events  [2]tracker.Event // buffer for the events of one packet
 
 	started  time.Time
 	now      time.Duration // since then; set once per turn of the loop
-	stopping bool          // the monitor has said so, or is gone
-	stopped  time.Time     // since when
+	stopping bool          // the monitor has ordered it, or is gone
+	stopped  time.Time     // the time of that
 }
 
-// frameCounts are of one source: bytes of frames, and frames without a packet by cause. The table
-// counts the others.
+// frameCounts counts the frames of one source: their bytes, and the frames without a packet by
+// cause. The table counts the packets.
 type frameCounts struct {
 	bytes                      uint64
 	short, notARP, unsupported uint64
 }
 
-// packetLines is how many lines a packet as text has at most.
+// packetLines is the largest number of lines of a packet as text.
 const packetLines = 15
 
-// The smallest --max-rate with -v has room for a packet and its two events.
+// The build fails unless the smallest --max-rate with -v equals the lines of a packet and its two
+// events. A smaller limit would never let a packet pass.
 var (
 	_ [cli.MinVerboseRate - packetLines - 2]struct{}
 	_ [packetLines + 2 - cli.MinVerboseRate]struct{}
 )
 
-// The largest --moved-interval is that of package tracker.
+// The build fails unless the largest --moved-interval is that of package tracker.
 var (
 	_ [cli.MaxMovedInterval - tracker.MaxMovedInterval]struct{}
 	_ [tracker.MaxMovedInterval - cli.MaxMovedInterval]struct{}
@@ -116,18 +117,19 @@ func newProcess(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*
 		p.names = []string{""}
 	}
 	for range o.Pool {
-		p.names = append(p.names, "") // the monitor tells their names
+		p.names = append(p.names, "") // the monitor sends their names later
 	}
 	return p, nil
 }
 
-// run reads to the end: of the input, or when the monitor tells it to stop or is gone.
+// run reads until the input ends, the monitor orders the parser to stop, or the monitor is gone.
 func (p *process) run(input string) error {
 	if err := p.loop(); err != nil {
 		return err
 	}
 	if p.end != nil {
-		// However it ended, the monitor is to have the last counters.
+		// The monitor asks for the last counters after this message, also if the input ended with
+		// an error.
 		if err := p.control.Send(privsep.Message{Type: privsep.End}); err != nil {
 			return err
 		}
@@ -135,8 +137,8 @@ func (p *process) run(input string) error {
 	return cmp.Or(p.finish(), inputError(input, p.end))
 }
 
-// loop is the program's work: frame, packet, events, lines. It ends when the monitor tells it
-// to stop or is gone, or a file ends.
+// loop is the program's main loop: frame, packet, events, lines. It ends when the monitor orders
+// the parser to stop or is gone, or when a file ends.
 func (p *process) loop() error {
 	for !p.stopping {
 		woken, err := p.source.Wait(p.out.full, p.timeout())
@@ -154,7 +156,7 @@ func (p *process) loop() error {
 			p.out.full = false
 		}
 		p.tick()
-		// The bindings that wait come before those of the next frames.
+		// Bindings that wait are older than those of the next frames: report them first.
 		if err := p.report(); err != nil {
 			return err
 		}
@@ -170,10 +172,10 @@ func (p *process) loop() error {
 	return nil
 }
 
-// timeout returns after which time the loop has lines to write even if no frame comes, or a
-// negative number.
+// timeout returns the time until the loop has lines to write even if no frame comes, or a negative
+// number if it has none.
 func (p *process) timeout() time.Duration {
-	// Bindings of which the rests end soon after each other share a wake-up.
+	// Round up, so that bindings whose rests end soon after each other share a wake-up.
 	const step = 100 * time.Millisecond
 	if p.table.Waiting() && !p.out.full {
 		return max(0, p.limit.next()-time.Since(p.started))
@@ -184,7 +186,8 @@ func (p *process) timeout() time.Duration {
 	return -1
 }
 
-// tick reads the clock. The moved interval of a file is measured by the times of its frames.
+// tick reads the clock. For a file, the moved interval is measured by the times of its frames
+// instead (see handle).
 func (p *process) tick() {
 	p.now = time.Since(p.started)
 	p.limit.advance(p.now)
@@ -193,7 +196,7 @@ func (p *process) tick() {
 	}
 }
 
-// drain handles the frames that are there and writes their lines.
+// drain handles the frames that are available and writes their lines.
 func (p *process) drain() error {
 	var f capture.Frame
 	for p.source.Next(&f) {
@@ -204,7 +207,8 @@ func (p *process) drain() error {
 			}
 		}
 		if p.file && !p.stopping && !p.hasRoom() {
-			// Nothing is lost if the file is read later.
+			// A file loses nothing if it is read later. So wait until all lines are written, and
+			// none is merged with a later one.
 			if err := p.settle(); err != nil {
 				return err
 			}
@@ -227,7 +231,7 @@ func (p *process) hasRoom() bool {
 	return p.room(n) && !p.table.Waiting()
 }
 
-// handle takes one frame to its lines, if it has any and there is room for them.
+// handle parses one frame, records its bindings, and appends its lines as far as there is room.
 func (p *process) handle(f *capture.Frame) {
 	counts := &p.counts[f.Source]
 	counts.bytes += uint64(f.Len)
@@ -287,8 +291,8 @@ func (p *process) line(e *tracker.Event) {
 	p.limit.take(1)
 }
 
-// packet appends the lines of a packet to the output, unless they do not fit, or lines wait that
-// belong before them.
+// packet appends the lines of a packet to the output. It drops the packet if its lines do not fit,
+// or if older lines still wait: they would be out of order.
 func (p *process) packet(arp *parser.ARP, types parser.Types, f *capture.Frame) {
 	if p.table.Waiting() || !p.room(packetLines) {
 		p.dropped++
@@ -298,7 +302,9 @@ func (p *process) packet(arp *parser.ARP, types parser.Types, f *capture.Frame) 
 	p.limit.take(packetLines)
 }
 
-// report writes the lines of bindings that wait, as far as there is room.
+// report writes the lines of bindings that wait, as far as there is room. It flushes after each
+// pipeBuf bytes: if the output becomes full, the remaining bindings stay in the table, where a
+// later change merges with them.
 func (p *process) report() error {
 	if err := p.out.flush(); err != nil {
 		return err
@@ -316,9 +322,9 @@ func (p *process) report() error {
 	return p.out.flush()
 }
 
-// settle writes all lines of bindings that wait, and returns when a further packet has room. The
-// control descriptor is served meanwhile. When the parser is to stop, settle gives the reader
-// stallLimit.
+// settle writes all lines of bindings that wait, and returns when there is room for another packet.
+// It answers the monitor meanwhile, so that the watchdog does not end the program because of a slow
+// reader. While the parser is stopping, settle waits at most stallLimit.
 func (p *process) settle() error {
 	for {
 		p.tick()
@@ -347,8 +353,8 @@ func (p *process) settle() error {
 	}
 }
 
-// pause waits until standard output has room, if it is full, or the timeout has passed. It
-// serves the control descriptor if the parser is not to stop.
+// pause waits until standard output has room, if it is full, or the timeout has passed. It serves
+// the control descriptor unless the parser is stopping: then finish answers the monitor.
 func (p *process) pause(timeout time.Duration) error {
 	polls := [...]unix.PollFd{{Fd: -1, Events: unix.POLLOUT}, {Fd: -1, Events: unix.POLLIN}}
 	if p.out.full {
@@ -374,14 +380,15 @@ func (p *process) pause(timeout time.Duration) error {
 	return nil
 }
 
-// stop has the loop end. From now on the reader of standard output has stallLimit.
+// stop makes the loop end. From now on the reader of standard output has stallLimit.
 func (p *process) stop() {
 	if !p.stopping {
 		p.stopping, p.stopped = true, time.Now()
 	}
 }
 
-// serve reads one message of the monitor and answers it.
+// serve reads one message from the monitor and answers it. Any message that the protocol does not
+// allow at this point is an error: the parser ends instead of guessing.
 func (p *process) serve() error {
 	m, err := p.control.Receive(0)
 	switch {
@@ -403,9 +410,10 @@ func (p *process) serve() error {
 	return fmt.Errorf("%w: unexpected %v", privsep.ErrMessage, m.Type)
 }
 
-// rename gives a source another name. With no name it has ended, and its bindings are forgotten. The
-// monitor has unbound the socket, and binds it again after the answer: all frames in the ring
-// belong to the old name.
+// rename gives a source another name. An empty name means that the interface is gone: its bindings
+// are forgotten. The monitor has unbound the socket before this message, and binds it again only
+// after the answer. So all frames that are in the ring now belong to the old name, and drain
+// handles them first.
 func (p *process) rename(index uint16, name string) error {
 	if err := p.drain(); err != nil {
 		return err
@@ -421,7 +429,7 @@ func (p *process) rename(index uint16, name string) error {
 	p.names[index] = name
 	err := p.control.Send(privsep.Message{Type: privsep.Named, Index: index})
 	if errors.Is(err, unix.EPIPE) {
-		return nil // the monitor is gone
+		return nil // the monitor is gone; the next Receive reports it
 	}
 	return err
 }
@@ -448,15 +456,15 @@ func (p *process) sendCounters(index uint16) error {
 	}
 	err = p.control.Send(c.Message(index))
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EPIPE) {
-		// A monitor that does not listen will ask again, or is gone.
+		// The monitor does not read at the moment and will ask again, or it is gone.
 		return nil
 	}
 	return err
 }
 
-// finish handles the frames that are still there, at most a ring of each interface or a buffer
-// of a file, writes the lines that are still to come, as far as the reader reads, and answers
-// the monitor's last questions.
+// finish handles the frames that are still in the rings, at most one ring per interface, or in the
+// buffer of a file. It writes the remaining lines as far as the reader reads them, and answers the
+// monitor's last requests.
 func (p *process) finish() error {
 	p.tick()
 	if err := p.drain(); err != nil {
@@ -469,7 +477,7 @@ func (p *process) finish() error {
 	p.table.Abandon()
 	for {
 		m, err := p.control.Receive(-1)
-		if m.Type == privsep.Stop || m.Type == privsep.Name { // crossed with the end
+		if m.Type == privsep.Stop || m.Type == privsep.Name { // sent before the monitor knew of the end
 			continue
 		}
 		if err != nil || m.Type != privsep.Ping || int(m.Index) >= len(p.names) {

@@ -10,35 +10,36 @@ import (
 )
 
 const (
-	// pipeBuf is how many bytes a pipe takes at once if poll(2) calls it writable: PIPE_BUF
+	// pipeBuf is the number of bytes that fit into a pipe if poll(2) reports it writable: PIPE_BUF
 	// (pipe(7)).
 	pipeBuf = 4096
 
-	// flushLen is how many bytes of lines gather before they are written. A binding whose
-	// line is among them cannot be overtaken by a move, so it is not much more than pipeBuf.
+	// flushLen is the number of buffered bytes at which lines are written. A move cannot overtake
+	// lines that are buffered already, so flushLen is not much larger than pipeBuf.
 	flushLen = 4 * pipeBuf
 )
 
-// errReaderGone ends the program when nobody can read its lines any more.
+// errReaderGone ends the program when its output has no reader any more.
 var errReaderGone = errors.New("standard output: the reader is gone")
 
 // An output is standard output. Lines are written whole, and no write blocks. It uses system
 // calls, without an os.File, because the sandbox allows no epoll_ctl(2).
 //
-// A write does not block because poll(2) is asked first and the write is small enough for what
-// poll calls writable. That does not hold for a terminal, which is writable if it has room for a
-// byte, and for a pipe that other processes write to as well: for these the monitor has made
-// standard output non-blocking (privsep.ReopenStdout).
+// A write does not block because the output calls poll(2) first, and writes no more than is sure to
+// fit if poll reports room. That is not true for a terminal, which is writable if it has room for
+// one byte, nor for a pipe with other writers: for these the monitor has made standard output
+// non-blocking (privsep.ReopenStdout).
 type output struct {
 	fd    int
 	buf   []byte // lines that are not written yet
-	chunk int    // bytes to write at once, 0 for a regular file, which always has room
+	chunk int    // largest number of bytes per write; 0 for a regular file, which always has room
 	full  bool   // standard output had no room when it was last tried
 }
 
 // newOutput returns the output for a descriptor. It must be called before the confinement.
 func newOutput(fd int) *output {
-	// The lines that exceed the limit have room too: two events, and a packet as text.
+	// The buffer also has room for the lines that exceed flushLen: two events, and a packet as
+	// text.
 	o := &output{fd: fd, buf: make([]byte, 0, flushLen+2048), chunk: pipeBuf}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -58,7 +59,7 @@ func newOutput(fd int) *output {
 	return o
 }
 
-// flush writes what has gathered, as far as there is room. The rest stays, and full is set.
+// flush writes the buffered lines as far as there is room. If some remain, it sets full.
 func (o *output) flush() error {
 	written := 0
 	for written < len(o.buf) && !o.full {
@@ -89,8 +90,9 @@ func (o *output) flush() error {
 	return nil
 }
 
-// wholeLines returns how many of the first bytes of b to write at once: as many whole lines as
-// fit into most bytes, or most bytes of a longer line.
+// wholeLines returns the number of bytes of b to write at once: as many whole lines as fit into
+// most bytes, or most bytes of a longer line. So a reader that exits rarely leaves a partial line,
+// and lines of other writers do not mix with these.
 func wholeLines(b []byte, most int) int {
 	if len(b) <= most {
 		return len(b)
@@ -101,7 +103,8 @@ func wholeLines(b []byte, most int) int {
 	return most
 }
 
-// isWritable reports whether a descriptor has room, or is broken, which a write then tells.
+// isWritable reports whether a descriptor has room, or is broken; in the latter case the write
+// returns the error.
 func isWritable(fd int) (bool, error) {
 	polls := [...]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 	for {

@@ -23,7 +23,7 @@ func newTestOutput(t *testing.T) (*output, *os.File) {
 	return newOutput(int(w.Fd())), r
 }
 
-// Lines are written in pieces that a pipe takes without a wait, and a piece consists of whole
+// Lines are written in pieces that a pipe takes without blocking, and a piece consists of whole
 // lines.
 func TestFlush(t *testing.T) {
 	o, r := newTestOutput(t)
@@ -64,7 +64,7 @@ func TestWholeLines(t *testing.T) {
 	}
 }
 
-// fill writes to an output until it is full, and returns what it took.
+// fill writes to an output until it is full, and returns the bytes that the output took.
 func fill(t *testing.T, o *output) []byte {
 	t.Helper()
 	var taken []byte
@@ -92,8 +92,8 @@ func fill(t *testing.T, o *output) []byte {
 	return taken
 }
 
-// No write blocks, whatever standard output is, although its flag says that it may: the rest
-// stays in the buffer, and goes out when there is room again.
+// No write blocks, for any type of standard output, even without O_NONBLOCK: the rest stays in the
+// buffer, and is written when there is room again.
 func TestFlushNeverBlocks(t *testing.T) {
 	pair := func(kind int) func() (int, int, error) {
 		return func() (int, int, error) {

@@ -1,5 +1,6 @@
-// Package parserproc is the parser: the confined process that never had a privilege and is the only
-// one to read a frame. [Run] confines it step by step; the loop then takes each frame to its lines.
+// Package parserproc is the parser: the confined process that never had a privilege, and the only
+// one that reads frames. [Run] confines the process step by step; then the loop reads frames and
+// writes their lines.
 package parserproc
 
 import (
@@ -19,13 +20,13 @@ import (
 	"maas-netmon/tracker"
 )
 
-// Both arrays have no element: the option's bound and the table's are the same number.
+// The build fails unless both arrays have length 0, that is, the option's bound equals the table's.
 var (
 	_ [cli.MaxBindings - tracker.MaxBindings]struct{}
 	_ [tracker.MaxBindings - cli.MaxBindings]struct{}
 )
 
-// Stage is how far the start of the parser has come.
+// Stage is a step of the parser's start.
 type Stage int
 
 const (
@@ -35,7 +36,7 @@ const (
 	Reading                   // the sockets received, Ready sent
 )
 
-// Handles are what the parser holds at a stage.
+// Handles has the descriptors and options that the parser holds at a stage.
 type Handles struct {
 	Options cli.Options
 	Conn    *privsep.Conn // the control socket
@@ -43,11 +44,10 @@ type Handles struct {
 	File    bool          // Passed is a file
 }
 
-// A Hook is called at the end of each stage. A nil one does nothing. Only programs for tests have
-// one.
+// A Hook is called at the end of each stage. A nil Hook does nothing. Only test programs use one.
 type Hook func(Stage, Handles)
 
-// Run is the parser from its start to its end: inherit, confine, receive, tighten, ready, read.
+// Run runs the parser from start to end: inherit, confine, receive, tighten, ready, read.
 func Run(o cli.Options, hook Hook) error {
 	if hook == nil {
 		hook = func(Stage, Handles) {}
@@ -96,12 +96,12 @@ func Run(o cli.Options, hook Hook) error {
 	return p.run(o.Input)
 }
 
-// inherit takes over what the monitor left this process, the control socket above all, and prepares
-// what the confinement would not allow.
+// inherit takes over the descriptors from the monitor, such as the control socket, and does
+// everything that the confinement would refuse later.
 func inherit(o cli.Options) (*privsep.Conn, error) {
 	capErr := sandbox.CheckNoCapability()
 	if capErr != nil {
-		_ = sandbox.Drop() // before anything is printed
+		_ = sandbox.Drop() // before any output
 	}
 	conn, err := privsep.Inherit()
 	if err != nil {
@@ -114,19 +114,19 @@ func inherit(o cli.Options) (*privsep.Conn, error) {
 	if err := cli.CheckStdout(); err != nil {
 		return nil, err
 	}
-	// The monitor tells when to stop; a signal to the whole process group, as MAAS
-	// sends it, must not cut the last lines off.
+	// The monitor sends the order to stop. A signal to the whole process group, as MAAS sends it,
+	// must not end the parser before it has written the last lines.
 	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT,
 		unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE, unix.SIGXFSZ)
 	if err := privsep.SetName("maas-netmon"); err != nil {
 		return nil, err
 	}
-	// Loaded when it is first used, which sandbox.ConfineParser does. The monitor reports an error.
+	// The zone is loaded at its first use, in sandbox.ConfineParser. The monitor reports an error.
 	_ = cli.SetZone(o.Zone)
 	return conn, privsep.DieWithParent(conn)
 }
 
-// inputError makes the program's error of what [pcapfile.File] ended with.
+// inputError converts the error of a [pcapfile.File] to the program's error.
 func inputError(name string, err error) error {
 	if err == nil || err == io.EOF {
 		return nil
@@ -149,15 +149,16 @@ func inputError(name string, err error) error {
 	return f
 }
 
-// parserMemory is what the parser may grow by once it is confined, in bytes. It only bounds a
-// compromised parser. A binding takes some 60 bytes, the table twice that while it is copied
-// to a larger one, and the Go heap twice as much as what is in use. The fixed part is for the
-// rings (32 MiB at most), the heap's arenas of 64 MiB, and threads.
+// parserMemory is the limit on the growth of the parser's memory after the confinement, in bytes.
+// It only bounds a compromised parser. A binding takes some 60 bytes, twice that while a table of
+// more than a million bindings is copied to a larger one, and the Go heap can be twice as large as
+// the memory in use. The fixed part is for the rings (32 MiB at most), the heap's arenas of 64 MiB,
+// and threads.
 func parserMemory(maxBindings int) uint64 {
 	return 256<<20 + 256*uint64(maxBindings)
 }
 
-// receiveSockets waits for n sockets, or an input, and the word to start.
+// receiveSockets waits for n sockets, or an input, and the message to start.
 func receiveSockets(conn *privsep.Conn, n int) ([]int, error) {
 	var sockets []int
 	for len(sockets) < n {
