@@ -54,17 +54,45 @@ func TestLikeTcpdump(t *testing.T) {
 	}
 }
 
+// What `tcpdump -i any` captures is read, in both of its forms. libpcap puts the tag that the kernel has
+// stripped back into the first form only.
+func TestTcpdumpAny(t *testing.T) {
+	testenv.Require(t, testenv.Tcpdump)
+	t.Parallel()
+	a, b := testenv.RawPair(t)
+	port := b.Port(t)
+	for _, c := range []struct{ linkType, vid string }{{"LINUX_SLL", "100"}, {"LINUX_SLL2", "null"}} {
+		file := testenv.Start(t, a.Namespace, testenv.Options{Stdin: startTcpdump(t, a, "-i", "any", "-y", c.linkType)}, "-i", "-")
+		begun := file.Lines.Expect(testenv.IP(fence))
+		for deadline := time.Now().Add(testenv.Patience); !begun.Wait(10 * time.Millisecond); {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: tcpdump captures nothing", c.linkType)
+			}
+			testenv.Must(t, port.Send(request(macD, fence).Bytes()))
+		}
+		seen := file.Lines.Expect(testenv.IP("10.8.8.8"))
+		testenv.Must(t, port.Send(tagged(request(macC, "10.8.8.8"), 0x8100, 100).Bytes()))
+		if line := seen.Value(t).Raw; !strings.HasSuffix(line, `"event":"NEW","vid":`+c.vid+"}") {
+			t.Errorf("%s: %q, want VID %s", c.linkType, line, c.vid)
+		}
+	}
+}
+
 // tcpdump starts tcpdump on the host's interface, with the filter that MAAS gave it, and
 // returns the reading end of its output. It ends with the test.
 func tcpdump(t *testing.T, h testenv.Host) *os.File {
+	return startTcpdump(t, h, "-i", h.Name, "-p", "-s", "64", "arp or (vlan and arp)")
+}
+
+// startTcpdump starts tcpdump in the host's namespace and returns the reading end of its output.
+func startTcpdump(t *testing.T, h testenv.Host, args ...string) *os.File {
 	t.Helper()
 	path, err := testenv.LookTcpdump()
 	testenv.Must(t, err)
 	r, w, err := os.Pipe()
 	testenv.Must(t, err)
 	defer w.Close()
-	cmd := exec.Command(path, "-i", h.Name, "-p", "-U", "--immediate-mode", "-s", "64", "-n",
-		"-w", "-", "arp or (vlan and arp)")
+	cmd := exec.Command(path, append([]string{"-U", "--immediate-mode", "-n", "-w", "-"}, args...)...)
 	cmd.Stdout = w
 	testenv.Must(t, h.Do(cmd.Start))
 	t.Cleanup(func() {
