@@ -82,7 +82,8 @@ func (f *File) describe(frame *capture.Frame, l link, data []byte, length uint32
 	return true
 }
 
-// cook builds an Ethernet frame: a zero destination, the source address, the protocol, the payload.
+// cook builds an Ethernet frame: a zero destination, which nothing writes, the source address, the
+// protocol, the payload.
 // addrLen points to a number of two bytes, of which SLL2 has only the second. cook reports false
 // unless the hardware type is Ethernet or loopback.
 func (f *File) cook(arphrd, addrLen, addr, protocol, payload []byte) bool {
@@ -95,7 +96,6 @@ func (f *File) cook(arphrd, addrLen, addr, protocol, payload []byte) bool {
 		return false
 	}
 	b := f.cooked[:]
-	clear(b[:macLen])
 	copy(b[macLen:], addr[:macLen])
 	copy(b[2*macLen:], protocol[:2])
 	copy(b[2*macLen+2:], payload)

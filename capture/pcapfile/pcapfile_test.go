@@ -478,7 +478,7 @@ func TestGzip(t *testing.T) {
 		"checksum":            {sum, pcapfile.ErrDamaged, "gzip: invalid checksum"},
 		"cut in its trailer":  {whole[:len(whole)-3], pcapfile.ErrDamaged, "gzip: unexpected EOF"},
 		"cut before a header": {whole[:12], pcapfile.ErrNoHeader, ""},
-		"garbage after it":   {[]byte("\x1f\x8bgarbage garbage"), pcapfile.ErrDamaged, "gzip: invalid header"},
+		"garbage after it":    {[]byte("\x1f\x8bgarbage garbage"), pcapfile.ErrDamaged, "gzip: invalid header"},
 		"corrupt":             {slices.Concat(whole[:10], []byte("\xff\xff\xff\xff\xff"), whole[15:]), pcapfile.ErrDamaged, "gzip: flate: corrupt input"},
 		"second member cut":   {slices.Concat(whole, whole[:15]), pcapfile.ErrDamaged, "gzip: unexpected EOF"},
 	} {
@@ -551,6 +551,8 @@ func TestCooked(t *testing.T) {
 		"SLL2, tagged":       {276, sll2(1, tagged), []record{wants(slices.Concat(ether[:12], tagged))}},
 		"SLL, tun":           {113, sll(65534, testFrame[12:]), nil},
 		"SLL2, tun":          {276, sll2(65534, testFrame[12:]), nil},
+		"SLL, no MAC":        {113, slices.Replace(sll(1, testFrame[12:]), 5, 6, 8), nil},
+		"SLL2, no MAC":       {276, slices.Replace(sll2(1, testFrame[12:]), 11, 12, 8), nil},
 		"SLL, cut":           {113, sll(1, testFrame[12:])[:15], []record{wants(nil)}},
 		"SLL2, cut":          {276, sll2(1, testFrame[12:])[:19], []record{wants(nil)}},
 		"SLL, cut in packet": {113, sll(1, testFrame[12:])[:20], []record{wants(ether[:18])}},
@@ -562,6 +564,13 @@ func TestCooked(t *testing.T) {
 			got, err := readBytes(t, content)
 			if diff := cmp.Diff(c.want, got); diff != "" || err != io.EOF {
 				t.Errorf("%s, %d: %v, -want +got:\n%s", name, i, err, diff)
+			}
+			f := pcapfile.NewFile(input(t, content), -1, -1)
+			_, err = f.Wait(false, -1)
+			testenv.Must(t, err)
+			var frame capture.Frame
+			if f.Next(&frame) && len(frame.Data) > 0 && !frame.Cooked {
+				t.Errorf("%s, %d: not cooked", name, i)
 			}
 		}
 	}
@@ -582,6 +591,66 @@ func TestPosition(t *testing.T) {
 		if s, err := f.Stats(0); s.Position != want || err != nil {
 			t.Errorf("position %d, %v, want %d", s.Position, err, want)
 		}
+	}
+}
+
+// The position in a compressed input is behind what was decompressed.
+func TestPositionInGzip(t *testing.T) {
+	content := gzipped(t, capturetest.Pcap{Order: capturetest.Orders[0]}.File(testSeconds, testFrame))
+	control, _ := testenv.Wake(t)
+	f := pcapfile.NewFile(input(t, content), control, -1)
+	_, err := readAll(t, f)
+	if s, _ := f.Stats(0); err != io.EOF || s.Position != uint64(len(content)) {
+		t.Errorf("%v, position %d, want %d", err, s.Position, len(content))
+	}
+	// Of bytes that are not compressed there are many at once.
+	stored := slices.Concat(content[:10], []byte{1, 0xe8, 3, 0x17, 0xfc}, make([]byte, 1000), make([]byte, 8))
+	f = pcapfile.NewFile(input(t, stored), control, -1)
+	_, err = readAll(t, f)
+	if s, _ := f.Stats(0); s.Position < 1000 {
+		t.Errorf("%v, position %d, want 1000 at the least", err, s.Position)
+	}
+}
+
+// A compressed input can pause anywhere too: what can be decompressed then is given.
+func TestGzipByteByByte(t *testing.T) {
+	var content bytes.Buffer
+	w := gzip.NewWriter(&content)
+	p := capturetest.Pcap{Order: capturetest.Orders[1]}
+	_, err := w.Write(p.File(testSeconds, testFrame))
+	testenv.Must(t, errors.Join(err, w.Flush()))
+	flushed := content.Len()
+	_, err = w.Write(p.Record(testSeconds+1, testFrame, 60))
+	testenv.Must(t, errors.Join(err, w.Close()))
+
+	r, in, err := os.Pipe()
+	testenv.Must(t, err)
+	defer r.Close()
+	control, stop := testenv.Wake(t)
+	f := pcapfile.NewFile(int(r.Fd()), control, -1)
+	stop() // so that no Wait is for ever
+	var got []record
+	var frame capture.Frame
+	for i, b := range content.Bytes() {
+		_, err := in.Write([]byte{b})
+		testenv.Must(t, err)
+		for range 3 { // input, output, nothing
+			_, err := f.Wait(false, -1)
+			testenv.Must(t, err)
+			for f.Next(&frame) {
+				got = append(got, record{frame.Seconds, frame.Len, string(frame.Data)})
+			}
+		}
+		if i >= flushed && len(got) == 0 {
+			t.Fatalf("no frame behind byte %d, of which %d were flushed", i, flushed)
+		}
+	}
+	testenv.Must(t, in.Close())
+	for err == nil {
+		_, err = f.Wait(false, -1)
+	}
+	if diff := cmp.Diff([]record{want(testSeconds), want(testSeconds + 1)}, got); diff != "" || err != io.EOF {
+		t.Errorf("%v, -want +got:\n%s", err, diff)
 	}
 }
 
