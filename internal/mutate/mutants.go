@@ -183,7 +183,7 @@ var mutants = []mutant{
 	{"text: date not in the zone", "report/text.go", "In(zone).AppendFormat(dst, \"Monday", "UTC().AppendFormat(dst, \"Monday"},
 	{"text: colour without a terminal", "report/text.go", "if colour {\n\t\tdst = append(dst, colourOf(e.Kind)...)", "if true {\n\t\tdst = append(dst, colourOf(e.Kind)...)"},
 	{"text: colour is not switched off", "report/text.go", "dst = append(dst, colourOff...)", ""},
-	{"text: columns not aligned", "report/text.go", "dst = appendSpaces(dst, kindWidth-width+1)", "dst = appendSpaces(dst, 1)"},
+	{"text: columns not aligned", "report/text.go", "dst = appendSpaces(dst, kindWidth-width+1)", "dst = appendSpaces(dst, 0*width+1)"},
 	{"text: control characters reach the terminal", "report/text.go", "!unicode.IsPrint(r)", "false"},
 	{"text: no previous MAC", "report/text.go", "if e.Kind == tracker.Moved {", "if false {"},
 	{"-v: VID line without a VLAN", "report/text.go", "if arp.VID != 0 {", "if true {"},
