@@ -14,9 +14,9 @@ import (
 	"maas-netmon/sandbox"
 )
 
-// Check is the option --check: it brings both processes up as they would be, without
-// watching anything, and prints what came of it, a line a fact. Without CAP_NET_RAW
-// it goes as far as it can without sockets.
+// Check implements --check: it brings both processes up in the same way as Run, without watching,
+// and prints the results, one per line. Without CAP_NET_RAW it continues without sockets as far as
+// possible.
 func Check(o cli.Options) error {
 	if err := checkLimits(len(o.Interfaces)); err != nil {
 		return err
@@ -62,11 +62,12 @@ func Check(o cli.Options) error {
 	return nil
 }
 
-// A checkReport is what --check finds before the privileges are gone. Whoever reads the report can
-// hold the process up, so it is printed afterwards.
+// A checkReport collects the results of --check from before the privileges are dropped. It is
+// printed afterwards, because the reader of standard output could block a process that still has a
+// privilege.
 type checkReport struct {
 	text    strings.Builder
-	problem error // the first
+	problem error // the first error
 }
 
 // complain adds an error.
@@ -81,7 +82,7 @@ func (r *checkReport) complain(err error) {
 	}
 }
 
-// capability adds whether there is the one that opens packet sockets.
+// capability adds whether the process has CAP_NET_RAW.
 func (r *checkReport) capability() {
 	if err := sandbox.WithCapability(cap.NET_RAW, func() error { return nil }); err != nil {
 		r.complain(noCapability(err))
@@ -90,7 +91,7 @@ func (r *checkReport) capability() {
 	r.text.WriteString("ok  CAP_NET_RAW: permitted\n")
 }
 
-// interfaces adds those of the command line, and returns how many match --match.
+// interfaces adds the interfaces of the command line and of --match, and returns how many match.
 func (r *checkReport) interfaces(o cli.Options) (matching int) {
 	all, err := listInterfaces()
 	if err != nil {
@@ -116,7 +117,7 @@ func (r *checkReport) interfaces(o cli.Options) (matching int) {
 	return matching
 }
 
-// printPrepared prints what the privilege was used for.
+// printPrepared prints the results of prepare.
 func printPrepared(p prepared) {
 	for _, f := range p.ifaces {
 		if !f.pooled {
@@ -142,7 +143,7 @@ func (m *monitor) printLayers() {
 	printOptional("monitor", m.self)
 }
 
-// count says how many of something there are, as far as the kernel tells.
+// count returns a number with its noun. n is empty if the kernel does not report the number.
 func count(n, what string) string {
 	switch n {
 	case "":

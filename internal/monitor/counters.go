@@ -13,8 +13,8 @@ import (
 	"maas-netmon/privsep"
 )
 
-// onHeartbeat is called when the parser has completed no round for a while. It asks, or asks
-// again where the question could not be sent, until the parser has been silent for too long.
+// onHeartbeat is called when the time that wait returned has passed. It sends a question, or sends
+// it again if that failed before. It returns an error when the parser has been silent for too long.
 func (m *monitor) onHeartbeat() error {
 	ask, late := m.round.tick(m.heartbeat)
 	if late {
@@ -28,7 +28,8 @@ func (m *monitor) onHeartbeat() error {
 	return nil
 }
 
-// startRound starts a round, unless one is under way, and has its counters logged if log is true.
+// startRound starts a round unless one is under way. If log is true, the counters are logged at its
+// end.
 func (m *monitor) startRound(log bool) error {
 	m.round.log = m.round.log || log
 	if !m.round.begin() {
@@ -41,20 +42,20 @@ func (m *monitor) startRound(log bool) error {
 func (m *monitor) requestCounters() error {
 	err := m.child.Send(privsep.Message{Type: privsep.Ping, Index: uint16(m.round.next)})
 	m.round.unsent = errors.Is(err, unix.EAGAIN)
-	if m.round.unsent || errors.Is(err, unix.EPIPE) { // it has ended: the end of its messages comes next
+	if m.round.unsent || errors.Is(err, unix.EPIPE) { // on EPIPE, receive reports the end
 		return nil
 	}
 	return err
 }
 
-// handleCounters takes the answer to the question of the round and asks the next one. After the
-// last one it passes the counters on.
+// handleCounters records the answer to the open question and sends the next one. When the round is
+// complete it logs and writes the counters, and feeds the watchdog.
 func (m *monitor) handleCounters(c control.Counters) error {
 	f := m.ifaces[m.round.next]
 	complete := m.round.answer(len(m.ifaces))
 	f.drops.add(c.Dropped-f.counters.Dropped, "frames lost, the ring was full", "interface", f.name)
 	m.evicted.pending += c.Evicted - f.counters.Evicted
-	c.Rebound, c.Flaps = f.counters.Rebound, f.counters.Flaps // the monitor's own
+	c.Rebound, c.Flaps = f.counters.Rebound, f.counters.Flaps // these two are counted by the monitor
 	f.counters = c
 	if m.input != nil && m.input.shown && m.phase == running {
 		m.input.show(c.Position)
@@ -75,17 +76,18 @@ func (m *monitor) handleCounters(c control.Counters) error {
 	m.confirm()
 	switch m.phase {
 	case draining:
-		// This round began before Stop. Its counters are not the last ones.
+		// This round began before Stop, so its counters are not the last ones: run one more.
 		m.phase = finalRound
 		return m.startRound(false)
 	case finalRound:
-		return m.child.CloseWrite() // the parser ends when it has read that
+		return m.child.CloseWrite() // the parser ends when it reads the end of file
 	}
 	return nil
 }
 
-// confirm feeds the watchdog: the parser has answered, and each socket is bound to the interface
-// that has its name, which is compared once in a heartbeat.
+// confirm feeds the watchdog. It is called only after a complete round, so the parser works. The
+// watchdog is fed only if also each socket is bound to the interface of its name; that is compared
+// once per heartbeat.
 func (m *monitor) confirm() {
 	if m.links != nil && m.phase == running && time.Since(m.links.compared) >= m.heartbeat*3/4 {
 		m.links.compared = time.Now()
@@ -100,7 +102,8 @@ func (m *monitor) confirm() {
 	}
 }
 
-// logCounters logs the counters of each interface, whatever the log level: they were asked for.
+// logCounters logs the counters of each interface at any log level, because the user requested
+// them.
 func (m *monitor) logCounters() {
 	key := "interface"
 	if m.input != nil {
@@ -121,19 +124,19 @@ func (m *monitor) logCounters() {
 	}
 }
 
-// A lossLog counts losses and logs them: the first at once, later ones once a minute at most.
+// A lossLog counts losses and logs them: the first at once, later ones at most once per minute.
 type lossLog struct {
 	pending uint64 // not logged yet
 	last    time.Time
 }
 
-// add adds n losses, and logs those that are pending if it is time to.
+// add adds n losses, and logs the pending ones if a report is due.
 func (l *lossLog) add(n uint64, message string, attrs ...any) {
 	l.pending += n
 	l.logPending(message, attrs...)
 }
 
-// logPending logs the losses that are pending, if there are any and it is time to.
+// logPending logs the pending losses if there are any and a report is due.
 func (l *lossLog) logPending(message string, attrs ...any) {
 	if l.pending == 0 || !l.last.IsZero() && time.Since(l.last) < complaintInterval {
 		return

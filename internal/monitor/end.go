@@ -15,8 +15,8 @@ import (
 	"maas-netmon/privsep"
 )
 
-// end waits for the end of the parser, and makes the program's error of it and of the cause, which
-// ended the loop or the start.
+// end waits for the end of the parser, and determines the program's error from its status and from
+// the cause that ended the loop or the start.
 func (m *monitor) end(cause error) error {
 	if m.phase < draining {
 		m.manager.notify("STOPPING=1")
@@ -24,15 +24,16 @@ func (m *monitor) end(cause error) error {
 	if errors.Is(cause, unix.EPIPE) {
 		cause = io.EOF
 	}
-	// After the end of its messages the parser has ended, or is about to, and how it did is what the
-	// user wants to know. In any other case it must not go on without a monitor.
+	// After the end of its messages the parser has ended, or is about to: its exit status has the
+	// reason. In any other case kill it, so that no parser runs without a monitor.
 	if !errors.Is(cause, io.EOF) {
 		m.child.Kill()
 	}
 	timer := time.AfterFunc(stopLimit, m.child.Kill)
 	status, err := m.child.Wait()
 	late := !timer.Stop()
-	// The end of the process would close one after the other.
+	// Close them in parallel: the exit of the process would close them one after the other, each after
+	// a delay in the kernel.
 	_ = packetsock.Close(sockets(m.ifaces))
 	switch {
 	case err != nil:
@@ -52,8 +53,9 @@ func (m *monitor) end(cause error) error {
 	return cause
 }
 
-// stoppedTogether reports whether a signal that ended the parser before it could ignore
-// it was meant for the whole process group, and so for the monitor too.
+// stoppedTogether reports whether the monitor received the signal that ended the parser. Early in
+// its start the parser does not ignore signals yet, so a signal to the process group, such as
+// Ctrl-C, ends it. That is a stop and not a failure.
 func (m *monitor) stoppedTogether(status unix.WaitStatus) bool {
 	if m.phase != starting || !status.Signaled() || !slices.Contains(endSignals, os.Signal(status.Signal())) {
 		return false
@@ -66,8 +68,8 @@ func (m *monitor) stoppedTogether(status unix.WaitStatus) bool {
 	}
 }
 
-// parserEnded returns the error of a parser that ended with a status. finished tells that it was to
-// end, inputEnded that this was because it had read all of its input.
+// parserEnded returns the error for a parser that ended with a status. finished means that the
+// parser was expected to end, inputEnded that it had read all of its input.
 func parserEnded(status unix.WaitStatus, finished, inputEnded bool) error {
 	switch {
 	case finished && status.Exited() && status.ExitStatus() == cli.ExitOK:

@@ -17,7 +17,7 @@ type writer []byte
 
 func (w *writer) Write(b []byte) (int, error) { *w = append(*w, b...); return len(b), nil }
 
-// However a parser ends, the program has an error and a status for it.
+// For each way in which a parser can end, the program has an error and a status.
 func TestParserEnded(t *testing.T) {
 	exited := func(status int) unix.WaitStatus { return unix.WaitStatus(status << 8) }
 	for _, c := range []struct {
@@ -53,8 +53,8 @@ func TestParserEnded(t *testing.T) {
 	}
 }
 
-// Whatever ends the monitor, the parser does not go on without it. One that has ended itself, or is
-// about to, is not killed at once: how it ended is what the user wants to know.
+// For any cause that ends the monitor, the parser does not continue without it. A parser that has
+// exited, or is about to, is not killed at once: its exit status has the reason.
 func TestParserIsKilled(t *testing.T) {
 	for cause, want := range map[error]bool{
 		io.EOF: false, unix.EPIPE: false, errStopped: true, unexpected(privsep.Message{}): true, errors.New("another"): true,
@@ -68,7 +68,7 @@ func TestParserIsKilled(t *testing.T) {
 	}
 }
 
-// A loss is logged at once, later ones once a minute at most, and none is forgotten.
+// A loss is logged at once, later ones at most once per minute, and none is forgotten.
 func TestLossLog(t *testing.T) {
 	var log writer
 	old := slog.Default()

@@ -33,8 +33,8 @@ func findInterface(all []linkmon.Link, name string) (linkmon.Link, error) {
 	return linkmon.Link{}, &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("%s: %w", name, errNoInterface), Hint: cli.FileHint(name)}
 }
 
-// findInterfaces returns the interfaces of the command line, and the pool for those that --match
-// selects, without their sockets.
+// findInterfaces returns the interfaces of the command line, and the pool for --match. Their
+// sockets are not open yet.
 func findInterfaces(o cli.Options, all []linkmon.Link) ([]*iface, error) {
 	var ifaces []*iface
 	for _, name := range o.Interfaces {
@@ -66,8 +66,8 @@ func findInterfaces(o cli.Options, all []linkmon.Link) ([]*iface, error) {
 // minPool is the smallest pool of sockets.
 const minPool = 64
 
-// poolSize returns how many sockets are opened for interfaces that match: twice as many as match now,
-// as far as there may be so many beside those of the command line.
+// poolSize returns the number of sockets to open for interfaces that match: twice as many as match
+// now, within the limit on all sockets together with the others of the command line.
 func poolSize(matching, others int) int {
 	return min(max(2*matching, minPool), capture.MaxSockets-others)
 }

@@ -13,11 +13,10 @@ import (
 	"maas-netmon/privsep"
 )
 
-// A falseParser is a parser in the hands of an attacker, which can do what the control socket
-// lets it do.
+// A falseParser is a compromised parser, which can do everything that the control socket allows.
 type falseParser struct {
-	full      bool // it does not read, and its socket is full
-	asked     int  // the question that it was asked last, -1 for none
+	full      bool // the parser does not read, and its socket is full
+	asked     int  // the last question, -1 for none
 	questions int
 	closed    bool
 	killed    bool
@@ -46,24 +45,24 @@ func (p *falseParser) Kill()                          { p.killed = true }
 func (p *falseParser) KilledByPID() bool              { return false }
 func (p *falseParser) Wait() (unix.WaitStatus, error) { return 0, nil }
 
-// What can happen to the monitor while the parser reads.
+// The events of the monitor while the parser reads.
 const (
 	opAnswer  = iota // the parser answers the question
 	opMessage        // the parser sends a message: type and index follow
 	opTick           // the clock
-	opStats          // the counters are to be logged
-	opMetrics        // or written
-	opFull           // the parser does not read any more
+	opStats          // a request to log the counters
+	opMetrics        // a request to write them
+	opFull           // the parser stops reading
 	opRead           // the parser reads
 	opStop           // a signal ends the program
 	opCount
 )
 
-// FuzzConversation has the parser send any messages at any time, and compares what the monitor
-// makes of them with a model: one question is open at most, and asked in order; nothing but its
-// answer is taken; whatever else comes ends the parser, at once; only a complete round resets
-// the clock; a parser that is asked to finish and answers is told when that is all. The monitor
-// never panics, and keeps nothing that grows.
+// FuzzConversation lets the parser send any message at any time, and compares the monitor's
+// behaviour with a model: at most one question is open, and the questions are in order; only its
+// answer is accepted; any other message ends the parser at once; only a complete round resets the
+// clock; a parser that finishes and answers is told when the final round is complete. The monitor
+// never panics, and its state does not grow.
 func FuzzConversation(f *testing.F) {
 	f.Add(uint8(1), []byte{opTick, opAnswer, opTick, opTick, opTick})
 	f.Add(uint8(3), []byte{opStats, opAnswer, opAnswer, opAnswer, opStop, opAnswer, opAnswer, opAnswer})
@@ -106,15 +105,15 @@ func FuzzConversation(f *testing.F) {
 	})
 }
 
-// A conversation is the model.
+// A conversation is the model of the monitor.
 type conversation struct {
 	t *testing.T
 	m *monitor
 	p *falseParser
 	n int // sources
 
-	next       int // the question that comes next
-	open       int // the question that was asked, or -1
+	next       int // the next question
+	open       int // the open question, or -1
 	ticks      int // since the last complete round
 	stopped    bool
 	afterStop  int // complete rounds
@@ -123,7 +122,7 @@ type conversation struct {
 	begun      bool // open is valid
 }
 
-// step does one thing, and compares.
+// step performs one event, and compares.
 func (c *conversation) step(op byte, message privsep.Message) {
 	if !c.begun {
 		c.open, c.begun = -1, true
@@ -140,7 +139,7 @@ func (c *conversation) step(op byte, message privsep.Message) {
 		c.answered(message)
 	case opTick:
 		if c.stopped {
-			return // the end has a clock of its own
+			return // the end has its own clock
 		}
 		c.ticks++
 		if err = c.m.onHeartbeat(); (err != nil) != (c.ticks > 2) {
@@ -191,7 +190,7 @@ func (c *conversation) step(op byte, message privsep.Message) {
 	}
 }
 
-// answered gives the monitor a message of the parser.
+// answered passes a message from the parser to the monitor.
 func (c *conversation) answered(message privsep.Message) {
 	err := c.m.handleMessage(received{Message: message})
 	switch {

@@ -13,9 +13,9 @@ import (
 	"maas-netmon/sandbox"
 )
 
-// noCapability is the error of a start without CAP_NET_RAW, or with one that does not help. Its
-// hint names the cause. It must be called before [sandbox.Drop], which changes what it looks at.
-// err is what the attempt to use the capability gave.
+// noCapability returns the error for a start without CAP_NET_RAW, or with one that has no effect.
+// Its hint names the cause. It must be called before [sandbox.Drop], which changes the state that
+// it reads. err is the error from the attempt to use the capability.
 func noCapability(err error) error {
 	f := &cli.Failure{Status: cli.ExitFailure, Err: errors.New("CAP_NET_RAW is missing: no packet socket can be opened")}
 	if !errors.Is(err, sandbox.ErrNoCapability) {
@@ -25,7 +25,7 @@ func noCapability(err error) error {
 	return f
 }
 
-// capabilityHint finds out why CAP_NET_RAW is not there, or does not help.
+// capabilityHint finds out why CAP_NET_RAW is missing, or has no effect.
 func capabilityHint(missing bool) string {
 	switch bounding, _ := cap.GetBound(cap.NET_RAW); {
 	case !missing && privsep.InUserNamespace():

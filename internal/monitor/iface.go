@@ -1,6 +1,6 @@
-// This file runs in the monitor: it binds the socket of each interface to the interface that
-// has the name now. linkmon's table and the kernel's bindings hold the state; an update of the
-// table, whatever it reports, leads to the same function, reconcile.
+// This file binds each socket to the interface that currently has the socket's name. linkmon's
+// table and the kernel's bindings hold the state. Every update of the table leads to the same
+// function, reconcile, so that no sequence of updates needs code of its own.
 
 package monitor
 
@@ -19,8 +19,8 @@ import (
 	"maas-netmon/linkmon"
 )
 
-// An iface is one INTERFACE of the command line, a socket of the pool with the interface that it has
-// at the moment, or the FILE, for which only the name and the counters are used.
+// An iface is one INTERFACE of the command line, a socket of the pool with its present interface,
+// or the FILE, for which only the name and the counters are used.
 type iface struct {
 	name     string             // "" for a socket of the pool without an interface
 	socket   *packetsock.Socket // nil for a file
@@ -44,13 +44,14 @@ func sockets(ifaces []*iface) (all []*packetsock.Socket) {
 	return all
 }
 
-// links are the kernel's interfaces, and the comparison with the sockets' bindings.
+// links follows the kernel's interfaces, and has the state of the comparison with the sockets'
+// bindings.
 type links struct {
 	*linkmon.Monitor
 	table     linkmon.Table // of all interfaces
-	compared  time.Time     // when the kernel's bindings were compared with its interfaces
-	agreed    bool          // whether they agreed then
-	postponed bool          // the comparison waits for messages of the kernel
+	compared  time.Time     // when checkBindings was last called
+	agreed    bool          // whether it found no difference
+	postponed bool          // it found queued messages and returned
 }
 
 func openLinks() (*links, error) {
@@ -61,7 +62,7 @@ func openLinks() (*links, error) {
 	return &links{Monitor: m}, nil
 }
 
-// update takes what the kernel reported of interfaces.
+// update applies an update from the kernel, and adapts the sockets.
 func (m *monitor) update(u linkmon.Update) {
 	changed := m.links.table.Apply(u)
 	var affected []*iface
@@ -70,7 +71,8 @@ func (m *monitor) update(u linkmon.Update) {
 			affected = append(affected, f)
 		}
 	}
-	// First all that lost their interface: another name may have it now.
+	// First unbind all sockets that lost their interface: another name may have that interface now,
+	// and two sockets must not be bound to it.
 	for _, f := range affected {
 		l, found := m.links.table.Find(f.name)
 		switch {
@@ -93,7 +95,8 @@ func (m *monitor) update(u linkmon.Update) {
 	m.sendStatus()
 }
 
-// sendStatus sends the service manager the status if an interface's condition has been reported since.
+// sendStatus sends the status to the service manager if a change of an interface was logged since
+// the last time.
 func (m *monitor) sendStatus() {
 	if m.statusChanged {
 		m.statusChanged = false
@@ -101,12 +104,12 @@ func (m *monitor) sendStatus() {
 	}
 }
 
-// reconcile binds the socket of a name to the interface that has the name now, again if it
-// is bound to it already: the kernel may have unbound it meanwhile. The socket, its ring and
-// the parser's mapping stay. It reports what changed.
+// reconcile binds the socket of a name to the interface that has the name now. It binds also if the
+// socket is bound already, because the kernel may have unbound it meanwhile. The socket, its ring
+// and the parser's mapping stay. It logs changes.
 func (m *monitor) reconcile(f *iface) {
 	if f.name == "" || f.pooled && f.told != f.name {
-		return // the parser has to know the name first
+		return // the parser has to know the name first, or it would report the frames under another one
 	}
 	l, found := m.links.table.Find(f.name)
 	now := absent
@@ -124,7 +127,7 @@ func (m *monitor) reconcile(f *iface) {
 		if f.pooled {
 			return
 		}
-		now = absent // it is gone again; the kernel will report that
+		now = absent // the interface is gone again; the kernel will report that
 	}
 	m.report(f, now, l)
 }
@@ -151,7 +154,8 @@ func (m *monitor) bind(f *iface, index int) bool {
 		return false
 	}
 	if f.bound == index && bound != index {
-		// It was unbound. Messages that wait may tell why.
+		// The kernel had unbound the socket. A queued message may report the reason; without one, a
+		// message was lost.
 		if pending, err := m.links.Pending(); err == nil && !pending {
 			m.countRebound(f)
 		}
@@ -160,8 +164,8 @@ func (m *monitor) bind(f *iface, index int) bool {
 	return true
 }
 
-// countRebound counts and logs that a socket was not bound to what its name stood for, and that no
-// message of the kernel had told.
+// countRebound counts and logs that a socket was not bound to the interface of its name, and that
+// no message from the kernel had reported it.
 func (m *monitor) countRebound(f *iface) {
 	f.counters.Rebound++
 	slog.Warn("interface changed without a message of the kernel, bound again", "interface", f.name)
@@ -175,7 +179,7 @@ func (m *monitor) unbind(f *iface) {
 	f.bound = 0
 }
 
-// report logs a change of an interface's condition, if it is due.
+// report counts a change of an interface's condition, and logs it if a report is due.
 func (m *monitor) report(f *iface, now condition, l linkmon.Link) {
 	if f.link.existed && now != f.link.now {
 		f.counters.Flaps++
@@ -199,7 +203,8 @@ func (f *iface) log(messages []message, flaps uint64, l linkmon.Link) {
 	}
 }
 
-// reportFlaps logs the changes that were not due when they happened. Each heartbeat calls it.
+// reportFlaps logs the changes whose report was not due when they happened. It is called at each
+// heartbeat.
 func (m *monitor) reportFlaps() {
 	for _, f := range m.ifaces {
 		l, _ := m.links.table.Find(f.name)
@@ -212,12 +217,12 @@ func (m *monitor) reportFlaps() {
 	}
 }
 
-// checkBindings compares the kernel's bindings with the kernel's list of interfaces, which it
-// reads itself, so that a message that never came cannot hide a difference. A socket that is not
-// bound to the interface that has the name now is bound again. It returns an error if a
-// difference stays.
+// checkBindings compares the kernel's bindings with the kernel's list of interfaces. It reads both
+// itself, so that a lost message cannot hide a difference. It binds again each socket that is not
+// bound to the interface of its name, and returns an error if a difference remains.
 func (m *monitor) checkBindings() error {
-	// Messages that wait explain a difference, and have it mended. But they are waited for once.
+	// Queued messages can explain a difference, and update then corrects it. Postpone the
+	// comparison, but only once: there may always be messages.
 	pending, err := m.links.Pending()
 	if err != nil {
 		return err
@@ -232,11 +237,11 @@ func (m *monitor) checkBindings() error {
 		return err
 	}
 	if !truth.Complete {
-		return nil // interfaces come and go; the next time will tell
+		return nil // interfaces come and go; compare at the next heartbeat
 	}
 	var list linkmon.Table
 	list.Apply(truth)
-	wrong := map[*iface]uint64{} // how often each was bound again before
+	wrong := map[*iface]uint64{} // the counter of each before update
 	for _, f := range m.ifaces {
 		if !m.agrees(f, &list) {
 			wrong[f] = f.counters.Rebound
@@ -256,7 +261,8 @@ func (m *monitor) checkBindings() error {
 }
 
 // agrees reports whether the socket of a name is bound to the interface that has the name in the
-// list, or to none if there is no such interface or it cannot be watched.
+// list, or to none if there is no such interface or it cannot be watched. It asks the kernel for
+// the binding.
 func (m *monitor) agrees(f *iface, list *linkmon.Table) bool {
 	want := 0
 	if l, found := list.Find(f.name); found && f.name != "" && (!f.pooled || f.told == f.name) && conditionOf(l).watched() && !m.watchedElsewhere(f, l.Index) {

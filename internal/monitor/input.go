@@ -12,20 +12,21 @@ import (
 	"maas-netmon/privsep"
 )
 
-// input is the FILE of the command line, or standard input.
+// input is the FILE of the command line, or standard input. The monitor opens it but does not read
+// it.
 type input struct {
 	fd    int
-	size  uint64 // how many bytes there are to be read, if that is known
-	shown bool   // on standard error: how many of them have been read
-	drawn bool   // there is something to be erased
+	size  uint64 // number of bytes to read; 0 if unknown
+	shown bool   // show the progress on standard error
+	drawn bool   // progress is on the screen and has to be erased
 }
 
-// openInput opens a file to be read, without any privilege.
+// openInput opens a file for reading, without any privilege.
 func openInput(name string) (*input, error) {
 	in := &input{fd: cli.InputFD(name)}
 	if in.fd < 0 {
-		// Non-blocking, so that a pipe that nobody writes to yet is no reason to wait
-		// here; the parser waits until there is something to read.
+		// Non-blocking, so that opening a pipe without a writer does not block here. The parser
+		// waits until there is data.
 		fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 		if err != nil {
 			return nil, inputFailure(name, err)
@@ -52,10 +53,11 @@ func openInput(name string) (*input, error) {
 	case unix.S_IFDIR:
 		return nil, inputFailure(name, unix.EISDIR)
 	case 0:
-		// An anonymous inode: a descriptor of the Go runtime, where the caller's was not open.
+		// An anonymous inode: the caller's descriptor was not open, and the Go runtime has opened
+		// one with this number.
 		return nil, inputFailure(name, unix.EBADF)
 	case unix.S_IFREG:
-		// Standard input may have been read from before.
+		// Another program may have read a part of standard input already.
 		if start, err := unix.Seek(in.fd, 0, unix.SEEK_CUR); err == nil {
 			in.size = uint64(max(0, st.Size-start))
 		}
@@ -64,7 +66,7 @@ func openInput(name string) (*input, error) {
 	return in, nil
 }
 
-// inputFailure is the error of a file that cannot be opened.
+// inputFailure returns the error for a file that cannot be opened.
 func inputFailure(name string, err error) error {
 	f := &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("%s: %w", cli.InputName(name), err)}
 	if errors.Is(err, unix.EACCES) {
@@ -73,8 +75,8 @@ func inputFailure(name string, err error) error {
 	return f
 }
 
-// close closes the monitor's descriptor when the parser has its own. A standard stream stays:
-// nothing else may take its number.
+// close closes the monitor's descriptor when the parser has its own. A standard stream stays open,
+// so that no other file gets its number.
 func (in *input) close() error {
 	if in.fd <= unix.Stderr {
 		return nil
@@ -82,14 +84,14 @@ func (in *input) close() error {
 	return unix.Close(in.fd)
 }
 
-// show says how far the parser has read. Whatever is written next begins at the start of the
-// line, and is longer.
+// show prints the part that the parser has read, in per cent. The next output begins at the start
+// of the same line, and is longer.
 func (in *input) show(position uint64) {
 	in.drawn = true
 	fmt.Fprintf(&cli.Stderr, "%3d%%\r", min(100, 100*position/in.size))
 }
 
-// clear erases what show has left.
+// clear erases the output of show.
 func (in *input) clear() {
 	if in.drawn {
 		fmt.Fprint(&cli.Stderr, "    \r")

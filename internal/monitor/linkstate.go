@@ -8,7 +8,7 @@ import (
 	"maas-netmon/linkmon"
 )
 
-// A condition is what an interface of the command line is at the moment.
+// A condition is the present state of an interface of the command line.
 type condition uint8
 
 const (
@@ -33,7 +33,7 @@ func conditionOf(l linkmon.Link) condition {
 	return up
 }
 
-// watched reports whether the socket is to be bound to the interface.
+// watched reports whether the socket should be bound to the interface.
 func (c condition) watched() bool { return c >= down }
 
 // String returns the condition as STATUS= and the metrics print it.
@@ -42,21 +42,22 @@ func (c condition) String() string {
 }
 
 const (
-	// reportBurst is how many changes of an interface are reported at once. Whoever holds the
-	// other end of a link can change its carrier thousands of times a second.
+	// reportBurst is the number of changes of an interface that are reported at once. The host at
+	// the other end of a link can change the carrier thousands of times per second, and must not
+	// fill the log.
 	reportBurst = 6
-	// reportInterval is how often a change is reported after that.
+	// reportInterval is the time between reports after that.
 	reportInterval = time.Minute
 )
 
-// A linkState is the condition of an interface, and what was reported of it. The zero value is an
+// A linkState is the condition of an interface, and the last reported one. The zero value is an
 // interface that never existed.
 type linkState struct {
 	now       condition
 	reported  condition
 	existed   bool      // since the start
 	flaps     uint64    // changes since the last report
-	exhausted time.Time // when no further report is due at once, and later ones one a minute
+	exhausted time.Time // up to which time the reports are used up: each report adds reportInterval
 }
 
 // A message is one line of the log.
@@ -65,9 +66,9 @@ type message struct {
 	text  string
 }
 
-// next takes the condition of an interface after something happened, and returns what is to be
-// reported: nothing if nothing changed, or if too much was reported already. flaps is the number
-// of changes that were not reported, 0 if each was.
+// next records the condition of an interface, and returns the messages to log: none if nothing
+// changed, or if too many were logged already. flaps is the number of changes since the last
+// report, or 0 if there was only one.
 func (s *linkState) next(c condition, t time.Time) (messages []message, flaps uint64) {
 	if c != s.now {
 		s.now = c
@@ -76,7 +77,7 @@ func (s *linkState) next(c condition, t time.Time) (messages []message, flaps ui
 	return s.report(t)
 }
 
-// report returns what is due at the time t of earlier changes.
+// report returns the messages about earlier changes that are due at time t.
 func (s *linkState) report(t time.Time) (messages []message, flaps uint64) {
 	if s.flaps == 0 || s.exhausted.Sub(t) > (reportBurst-1)*reportInterval {
 		return nil, 0
@@ -95,7 +96,7 @@ func (s *linkState) report(t time.Time) (messages []message, flaps uint64) {
 }
 
 // transition returns the messages for a change from one condition to another. Both are equal if an
-// interface changed and changed back before that was reported.
+// interface changed and changed back before the report.
 func transition(from, to condition, existed bool) []message {
 	var messages []message
 	if to.watched() && !from.watched() {

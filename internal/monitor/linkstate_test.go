@@ -30,7 +30,7 @@ func TestConditionOf(t *testing.T) {
 	}
 }
 
-// What is reported of an interface that changes, at which time.
+// The messages about an interface that changes, with their times.
 func TestLinkState(t *testing.T) {
 	start := time.Unix(1_000_000, 0)
 	type step struct {
@@ -88,7 +88,7 @@ func TestLinkState(t *testing.T) {
 	}
 }
 
-// However often a link flaps, few lines come of it, and the last one has its condition.
+// A link that flaps any number of times gives few lines, and the last one has its condition.
 func TestManyFlaps(t *testing.T) {
 	var s linkState
 	now, lines, flaps := time.Unix(1_000_000, 0), 0, uint64(0)

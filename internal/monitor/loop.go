@@ -15,19 +15,20 @@ import (
 )
 
 const (
-	// stopLimit is how long the parser has for what is in the ring when the
-	// program ends. With stallLimit it keeps the end within a second.
+	// stopLimit is the time that the parser has, when the program is stopped, to handle the frames
+	// in the rings. It is longer than the parser's stallLimit, and shorter than a second, in which
+	// the program promises to end.
 	stopLimit = 800 * time.Millisecond
-	// complaintInterval is how often a loss is reported at the most.
+	// complaintInterval is the shortest time between two reports of a loss.
 	complaintInterval = time.Minute
-	// usr1Interval is how often SIGUSR1 logs the counters at the most.
+	// usr1Interval is the shortest time between two logs of the counters for SIGUSR1.
 	usr1Interval = time.Second
 )
 
-// loop takes one event after the other until there is a reason to end, which it returns: [io.EOF]
-// when the parser has ended, or is about to.
+// loop handles one event after the other. It returns the reason to end: [io.EOF] when the parser
+// has ended, or is about to. One goroutine handles all events, so the state needs no lock.
 func (m *monitor) loop() error {
-	progress, stats := new(time.Ticker), new(time.Ticker) // without a channel: never
+	progress, stats := new(time.Ticker), new(time.Ticker) // a nil channel never fires
 	if m.input != nil && m.input.shown {
 		progress = time.NewTicker(time.Second)
 		defer progress.Stop()
@@ -66,7 +67,8 @@ func (m *monitor) serve(progress, stats <-chan time.Time) error {
 		}
 		m.update(c.Update)
 		if m.metrics != nil && !m.metrics.complete && c.Complete {
-			// The state of the interfaces is known only now.
+			// The state of the interfaces is known only now: write it without waiting for the
+			// interval.
 			m.metrics.complete = true
 			return m.startRound(false)
 		}
@@ -89,21 +91,23 @@ func (m *monitor) serve(progress, stats <-chan time.Time) error {
 	}
 }
 
-// logSoon has the counters logged as SIGUSR1 asks for.
+// logSoon starts the round for SIGUSR1. The counters are logged at its end.
 func (m *monitor) logSoon() error {
 	m.logged, m.logLater = time.Now(), nil
 	return m.startRound(true)
 }
 
-// finish has the parser finish: it handles the frames that are in the ring and answers the
-// questions of the last round. It is told to, unless its input has ended.
+// finish makes the parser finish: the parser handles the frames in the rings and answers the
+// questions of the final round. finish sends Stop unless the input has ended: then the parser
+// finishes without it. If a round is under way, the final round follows it: only one question may
+// be open at a time.
 func (m *monitor) finish() error {
 	m.manager.notify("STOPPING=1")
 	if m.inputEnded {
-		m.deadline = time.After(control.HandshakeTimeout) // no user waits for a signal to take effect
+		m.deadline = time.After(control.HandshakeTimeout) // no signal, so no need to end within a second
 	} else {
 		m.deadline = time.After(stopLimit)
-		_ = m.child.Send(privsep.Message{Type: privsep.Stop}) // an error is the parser's end, which follows
+		_ = m.child.Send(privsep.Message{Type: privsep.Stop}) // on an error, receive reports the end
 	}
 	if m.input != nil {
 		m.input.clear()
@@ -116,8 +120,8 @@ func (m *monitor) finish() error {
 	return m.startRound(false)
 }
 
-// drain waits for one event while the parser finishes, and handles it. Links, signals and
-// heartbeats do not matter any more.
+// drain waits for one event while the parser finishes, and handles it. It ignores links, signals
+// and heartbeats: the deadline ends the program in any case.
 func (m *monitor) drain() error {
 	select {
 	case r := <-m.messages:
@@ -134,8 +138,9 @@ func (m *monitor) drain() error {
 	}
 }
 
-// handleMessage handles a message of the parser. All that it may send is the counters that it was
-// asked for, and once that its input has ended.
+// handleMessage handles a message from the parser. The parser may be compromised, so each message
+// must be the answer to an open question, or the end of the input, once. Any other message ends the
+// program.
 func (m *monitor) handleMessage(r received) error {
 	switch {
 	case r.err != nil:
@@ -145,7 +150,7 @@ func (m *monitor) handleMessage(r received) error {
 		if m.phase == running {
 			return m.finish()
 		}
-		return nil // it was told to finish at the same time
+		return nil // the parser and the monitor decided to finish at the same time
 	case r.Type == privsep.Pong && m.round.asks(int(r.Index)):
 		return m.handleCounters(control.CountersOf(r.Message))
 	case r.Type == privsep.Named && m.pool.telling && int(r.Index) == m.pool.index:
@@ -155,8 +160,8 @@ func (m *monitor) handleMessage(r received) error {
 	return unexpected(r.Message)
 }
 
-// follow receives what the kernel reports of interfaces, first all that exist: what changed
-// between opening the sockets and subscribing is in there.
+// follow receives updates of the interfaces from the kernel. The first one lists all interfaces,
+// and so includes any change since the sockets were opened.
 func (m *monitor) follow() {
 	for {
 		update, err := m.links.Receive()

@@ -17,27 +17,27 @@ import (
 	"maas-netmon/sandbox"
 )
 
-// A metricsFile is the option --metrics-file: counters for node_exporter's textfile
-// collector, which may read the file at any moment and must find it whole.
+// A metricsFile implements --metrics-file: counters for node_exporter's textfile collector, which
+// can read the file at any time and must find it complete.
 //
-// The confined monitor can open nothing. So there are two files, open from the start:
-// the one that has the name, and a spare one. The spare one is written, and then the two
-// exchange their names (RENAME_EXCHANGE, renameat2(2)). A process keeps both locked
-// (flock(2)) as long as it lives: a spare file that can be locked is left over from a
-// process that was killed.
+// The confined monitor cannot open a file. So two files are open from the start: the one with the
+// name, and a spare one. The monitor writes the spare file, and then exchanges the names of the two
+// (RENAME_EXCHANGE, renameat2(2)). A process keeps both locked (flock(2)) until it ends: a spare
+// file that can be locked was left by a process that was killed.
 type metricsFile struct {
 	path  string
 	dir   int // of the directory, O_PATH
 	name  string
 	spare string
 	files [2]int // the spare one first
-	// complete tells that a round was started when the state of the interfaces became known.
+	// complete means that the state of the interfaces is known, and a round was started to write
+	// it.
 	complete bool
 	failed   lossLog
 }
 
-// startMetrics opens the metrics file. Without one the program watches all the same: it logs why
-// there is none and returns nil. A confined process opens nothing, so only a restart tries again.
+// startMetrics opens the metrics file. On an error it logs the reason and returns nil: the program
+// works without metrics. Only a restart tries again, because a confined process cannot open a file.
 func startMetrics(path, text string) *metricsFile {
 	f, err := openMetrics(path, text)
 	if err != nil {
@@ -51,8 +51,8 @@ func startMetrics(path, text string) *metricsFile {
 	return f
 }
 
-// openMetrics makes the two files, and removes the spare ones of processes that were killed.
-// The file with the name, which replaces an older one, has the content text.
+// openMetrics creates the two files, and removes the spare files of processes that were killed. The
+// file with the name replaces an older one and contains text.
 func openMetrics(path, text string) (_ *metricsFile, err error) {
 	f := &metricsFile{path: path, name: filepath.Base(path)}
 	f.dir, err = unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -83,7 +83,8 @@ func openMetrics(path, text string) (_ *metricsFile, err error) {
 	if n, err := unix.Pwrite(f.files[1], []byte(text), 0); err != nil || n < len(text) {
 		return nil, os.NewSyscallError("write", cmp.Or(err, error(unix.ENOSPC)))
 	}
-	// Not every file system can exchange names. Two that nobody reads are for the attempt.
+	// Not every file system can exchange names. Try it with two temporary names, before the real
+	// name changes.
 	if err := unix.Renameat2(f.dir, made[0], f.dir, made[1], unix.RENAME_EXCHANGE); err != nil {
 		return nil, os.NewSyscallError("exchange", err)
 	}
@@ -94,10 +95,10 @@ func openMetrics(path, text string) (_ *metricsFile, err error) {
 	return f, nil
 }
 
-// create makes a file for this process alone, and locks it.
+// create creates a file that belongs to this process alone, and locks it.
 func (f *metricsFile) create() (fd int, name string, err error) {
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC
-	// A process in another PID namespace may have the same number.
+	// A process in another PID namespace may have the same process ID.
 	for n := range 100 {
 		name = fmt.Sprintf(".%s.%d.%d", f.name, os.Getpid(), n)
 		fd, err = unix.Openat(f.dir, name, flags, 0o644)
@@ -107,9 +108,10 @@ func (f *metricsFile) create() (fd int, name string, err error) {
 		if err != nil {
 			break
 		}
-		// A file system without locks is one on which nothing can be removed later.
+		// On a file system without locks, the files of killed processes are not removed.
 		_ = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
-		// Before it was locked, another process may have taken it for a dead one's.
+		// Before the lock, another process may have removed the file as one of a dead process. Then
+		// try again.
 		var st unix.Stat_t
 		if err = unix.Fstat(fd, &st); err != nil || st.Nlink > 0 {
 			break
@@ -119,7 +121,7 @@ func (f *metricsFile) create() (fd int, name string, err error) {
 	return fd, name, err
 }
 
-// removeDead removes the spare files of processes that were killed, as far as it may.
+// removeDead removes the spare files of processes that were killed, as far as permissions allow.
 func (f *metricsFile) removeDead() {
 	dir, err := os.Open(filepath.Dir(f.path))
 	if err != nil {
@@ -143,13 +145,13 @@ func (f *metricsFile) removeDead() {
 	}
 }
 
-// grant adds to g what write and remove need.
+// grant adds the descriptors that write and remove need to g.
 func (f *metricsFile) grant(g *sandbox.MonitorGrant) {
 	g.Rewrite = f.files[:]
 	g.Directory = f.dir
 }
 
-// exchange makes the spare file the one that has the name.
+// exchange gives the name to the spare file, and the spare name to the other one.
 func (f *metricsFile) exchange() error {
 	err := unix.Renameat2(f.dir, f.spare, f.dir, f.name, unix.RENAME_EXCHANGE)
 	if err == nil {
@@ -175,8 +177,8 @@ func (f *metricsFile) write(text string) {
 	}
 }
 
-// remove removes the spare file, and unless the result is to be kept, the one that has the name:
-// nothing is watched any more.
+// remove removes the spare file. Unless keep is true it also removes the file with the name: its
+// counters would look like those of a running program.
 func (f *metricsFile) remove(keep bool) {
 	_ = unix.Unlinkat(f.dir, f.spare, 0)
 	if !keep {
@@ -184,12 +186,12 @@ func (f *metricsFile) remove(keep bool) {
 	}
 }
 
-// started is when the process started.
+// started is the time at which the process started.
 var started = time.Now()
 
-// metrics returns the counters, the state of each interface and what is constant in Prometheus's text
-// format. watch is what the command line names: it tells apart the files of several processes on one
-// host, in which no two series may be the same.
+// metrics returns the counters, the state of each interface and the constants in Prometheus's text
+// format. watch has the interfaces and patterns of the command line. As a label it distinguishes
+// several processes on one host: two files must not contain the same series.
 func metrics(ifaces []*iface, maxBindings int, watch string) string {
 	var b strings.Builder
 	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
@@ -215,7 +217,7 @@ func metrics(ifaces []*iface, maxBindings int, watch string) string {
 		family(c.Metric, kind, c.Help)
 		perInterface(c.Metric, func(f *iface) uint64 { return *c.Of(&f.counters) })
 	}
-	if len(ifaces) > 0 && ifaces[0].socket != nil { // a file has no state
+	if len(ifaces) > 0 && ifaces[0].socket != nil { // an input file has no state
 		family("interface_up", "gauge", "Whether the interface is there, up and has a carrier: 1, otherwise 0.")
 		perInterface("interface_up", func(f *iface) uint64 {
 			if f.link.now == up {

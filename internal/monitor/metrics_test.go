@@ -27,7 +27,7 @@ func lock(t *testing.T, path string) {
 	t.Cleanup(func() { unix.Close(fd) })
 }
 
-// contents returns what is in a directory.
+// contents returns the names in a directory.
 func contents(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -38,8 +38,8 @@ func contents(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// A spare file that a killed process has left is removed, that of a living one is not, also
-// where either had our number.
+// A spare file of a killed process is removed, and that of a living process is not, also if either
+// has our process ID.
 func TestSpareFiles(t *testing.T) {
 	dir := t.TempDir()
 	own := fmt.Sprintf(".a.prom.%d.", os.Getpid())
@@ -50,7 +50,7 @@ func TestSpareFiles(t *testing.T) {
 	for _, name := range kept[:4] {
 		testenv.Must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
 	}
-	// A name that leads elsewhere is nobody's spare file.
+	// A symbolic link is not a spare file.
 	kept = append(kept, ".a.prom.5.0")
 	testenv.Must(t, os.Symlink("a.prom.1.0", filepath.Join(dir, ".a.prom.5.0")))
 	for _, name := range kept[4:6] {
@@ -68,7 +68,7 @@ func TestSpareFiles(t *testing.T) {
 		t.Errorf("there are\n%q, want\n%q", got, want)
 	}
 
-	// Both of ours are locked, whichever has the name.
+	// Both of our files are locked, whichever has the name.
 	for _, text := range []string{"second\n", "3\n"} {
 		f.write(text)
 		if got, err := os.ReadFile(path); err != nil || string(got) != text {
@@ -91,7 +91,7 @@ func TestSpareFiles(t *testing.T) {
 	}
 }
 
-// What cannot be made leaves nothing behind.
+// A metrics file that cannot be created leaves nothing behind.
 func TestMetricsFileFails(t *testing.T) {
 	dir := t.TempDir()
 	testenv.Must(t, os.Mkdir(filepath.Join(dir, "a.prom"), 0o700))
@@ -106,7 +106,7 @@ func TestMetricsFileFails(t *testing.T) {
 // The text of the metrics, which make lint has promtool check.
 func TestMetricsText(t *testing.T) {
 	var ifaces []*iface
-	for i, name := range []string{"eth0", `a"b\c`, ""} { // the last one is free
+	for i, name := range []string{"eth0", `a"b\c`, ""} { // the last socket is free
 		f := &iface{name: name, socket: new(packetsock.Socket), link: linkState{now: []condition{up, noCarrier, absent}[i]}}
 		for n, c := range control.Table {
 			*c.Of(&f.counters) = uint64(100*i + n)

@@ -1,7 +1,7 @@
-// Package monitor is the process that has CAP_NET_RAW for a moment and never reads a frame.
+// Package monitor is the process that has CAP_NET_RAW for a short time and never reads a frame.
 //
-// privileged.go is all of this package that runs with a privilege. After that the monitor is one
-// loop, whose state is the phase:
+// privileged.go is the only part of this package that runs with a privilege. After that the monitor
+// is one loop, and its state is the phase:
 //
 //	                    parser sends Ready
 //	starting --------------------------------> running
@@ -15,11 +15,11 @@
 //	   |                                          | its round is complete: closes its end of
 //	   | signal, error, or end of the parser      | the socket, and the parser ends
 //	   v                                          v
-//	end: waits for the parser, kills it if it must, and makes the exit status
+//	end: waits for the parser, kills it if necessary, and determines the exit status
 //
-// An error, or a parser that ends by itself, leads from each phase to the end. A round asks for the
-// counters of one interface after the other. The counters of a round that began before Stop are not
-// the last ones, and so the final round follows it.
+// An error, or a parser that exits unexpectedly, leads from each phase to the end. A round asks for
+// the counters of one interface after the other. The counters of a round that began before Stop are
+// not the last ones, so the final round follows it.
 package monitor
 
 import (
@@ -42,7 +42,7 @@ import (
 	"maas-netmon/sandbox"
 )
 
-// Hooks are where programs for tests do what the shipped one does not. The zero value does nothing.
+// Hooks let test programs change the behaviour of the monitor. The zero value changes nothing.
 type Hooks struct {
 	// LaunchArgs changes the parser's argument list.
 	LaunchArgs func([]string) []string
@@ -50,15 +50,15 @@ type Hooks struct {
 	Confined func(Handles)
 }
 
-// Handles are what the confined monitor holds.
+// Handles has the descriptors that the confined monitor holds.
 type Handles struct {
 	Packet  int // the first packet socket
 	Control int
 	Netlink int
-	Parser  int // its process number
+	Parser  int // its process ID
 }
 
-// Run is the monitor from its start to its end.
+// Run runs the monitor from start to end.
 func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 	if err := checkLimits(len(o.Sources())); err != nil {
 		return err
@@ -90,7 +90,7 @@ func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 	}
 	manager, err := dialManager(env)
 	if err != nil {
-		// The program works without it.
+		// The program works without a service manager.
 		slog.Warn("no notifications to the service manager", "err", err)
 	}
 	watch := cmp.Or(o.Input, strings.Join(slices.Concat(o.Interfaces, o.Match), " "))
@@ -99,7 +99,7 @@ func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 		file = startMetrics(o.MetricsFile, metrics(ifaces, o.MaxBindings, watch))
 	}
 	if file != nil {
-		defer file.remove(o.Input != "") // the counters of a file stay true
+		defer file.remove(o.Input != "") // the counters of a file stay valid
 	}
 	o.Zone, o.Journal = env.Zone, env.Journal
 	o.Colour = o.Format == cli.FormatText && !env.NoColour && isTerminal(unix.Stdout)
@@ -124,18 +124,18 @@ func (m *monitor) confined() {
 	h := Handles{Packet: -1, Control: m.child.FD(), Netlink: -1, Parser: m.child.Pid()}
 	if m.input == nil {
 		h.Packet = m.ifaces[0].socket.FD()
-		if _, fd, err := m.links.FDs(); err == nil { // the one that sends
+		if _, fd, err := m.links.FDs(); err == nil { // the descriptor that sends
 			h.Netlink = fd
 		}
 	}
 	m.hooks.Confined(h)
 }
 
-// checkLimits refuses to start under limits that the start would hit somewhere: some of
-// what needs a descriptor is the Go runtime's, which crashes without, and psx waits
-// for ever for a signal that cannot be queued.
+// checkLimits refuses to start if a resource limit is too low. The failure would come later and be
+// hard to explain: the Go runtime crashes without a descriptor for its netpoller, and psx waits
+// without end for a signal that cannot be queued.
 func checkLimits(sources int) error {
-	const own = 20 // more than either process needs besides what it reads from
+	const own = 20 // more than either process needs besides its sources
 	for _, l := range []struct {
 		resource int
 		need     uint64
@@ -158,7 +158,7 @@ func checkLimits(sources int) error {
 	return nil
 }
 
-// isTerminal reports whether a descriptor is a terminal's.
+// isTerminal reports whether a descriptor is a terminal.
 func isTerminal(fd int) bool {
 	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	return err == nil
@@ -167,8 +167,8 @@ func isTerminal(fd int) bool {
 // endSignals are the signals that end the program, with exit status 0.
 var endSignals = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGHUP}
 
-// catchSignals has the signals that end the program delivered to a channel. SIGHUP
-// stays ignored if it was, as nohup(1) wants it.
+// catchSignals returns a channel that receives the signals that end the program. If SIGHUP was
+// ignored at the start, it stays ignored, as nohup(1) requires.
 func catchSignals() <-chan os.Signal {
 	c := make(chan os.Signal, 4)
 	for _, s := range endSignals {
@@ -196,26 +196,26 @@ func launchError(err error) error {
 	return f
 }
 
-// errStopped ends the monitor when a signal asks for it: exit status 0.
+// errStopped ends the monitor after a signal: exit status 0.
 var errStopped = errors.New("stopped by a signal")
 
-// A phase is a part of the monitor's life, see the package's comment.
+// A phase is the state of the monitor's loop, see the package comment.
 type phase int
 
 const (
 	starting   phase = iota // the parser does not read yet
 	running                 // the parser reads
-	draining                // the parser finishes; a round from before is under way
-	finalRound              // the parser finishes; its last counters are asked for
+	draining                // the parser finishes; a round that began before Stop is under way
+	finalRound              // the parser finishes; the monitor asks for its last counters
 )
 
-// monitor is the state of the monitor once no process has a privilege any more.
+// monitor is the state of the monitor after all privileges are dropped.
 type monitor struct {
 	phase      phase
 	ifaces     []*iface
 	round      round
 	inputEnded bool             // the parser has read all of the input
-	deadline   <-chan time.Time // for the parser's end, once it is draining
+	deadline   <-chan time.Time // for the parser's end, while it is draining
 
 	child       parserProcess
 	links       *links       // nil for a file
@@ -223,13 +223,13 @@ type monitor struct {
 	manager     *manager     // nil without one
 	metrics     *metricsFile // nil without one
 	maxBindings int
-	watch       string // what the command line names, for the metrics
+	watch       string // the interfaces and patterns of the command line, for the metrics
 	checking    bool   // the option --check
-	userZero    bool   // of the machine, see isUserZero
+	userZero    bool   // user 0 of the machine, see isUserZero
 	hooks       Hooks
 
 	signals  <-chan os.Signal
-	usr1     chan os.Signal // asks for the counters
+	usr1     chan os.Signal // SIGUSR1: log the counters
 	messages chan received
 	clock    *time.Timer // of the round
 	changes  chan changed
@@ -238,10 +238,10 @@ type monitor struct {
 	statsInterval time.Duration // between two logs of the counters, 0 for none
 	evicted       lossLog       // bindings, over all interfaces
 	pool          pool          // of sockets for --match
-	statusChanged bool          // a change of an interface was logged; the service manager is to be told
+	statusChanged bool          // a change was logged, and the service manager's status is old
 
 	logged   time.Time        // when the counters were logged for SIGUSR1
-	logLater <-chan time.Time // when they are to be logged again, nil for never
+	logLater <-chan time.Time // fires when they are to be logged again; nil for never
 
 	parser, self sandbox.Layers     // the optional layers of either process
 	inspection   sandbox.Inspection // of the parser
@@ -261,13 +261,14 @@ type parserProcess interface {
 	Wait() (unix.WaitStatus, error)
 }
 
-// received is a message of the parser, or the reason why no other follows.
+// received is a message from the parser, or the error after which no other follows.
 type received struct {
 	privsep.Message
 	err error
 }
 
-// changed is what the kernel reported of interfaces, or the reason why no other report follows.
+// changed is an update of the interfaces from the kernel, or the error after which no other
+// follows.
 type changed struct {
 	linkmon.Update
 	err error
@@ -284,11 +285,11 @@ func newMonitor(ifaces []*iface, links *links, manager *manager, signals <-chan 
 	return m
 }
 
-// run starts the parser, brings both processes up and watches over them to the end. It returns the
-// program's error. With --check it prints the layers of the confinement instead of watching.
+// run starts the parser, brings both processes up and supervises them to the end. It returns the
+// program's error. With --check it prints the layers of the confinement and ends.
 func (m *monitor) run(o cli.Options) error {
 	m.pool.patterns = o.Match
-	for range o.Match { // an interface is expected for each
+	for range o.Match { // so that a pattern without an interface is reported
 		m.pool.matches = append(m.pool.matches, linkState{now: up, reported: up})
 	}
 	_, o.Pool = m.poolUse()
@@ -303,7 +304,7 @@ func (m *monitor) run(o cli.Options) error {
 		err = m.finish()
 	default:
 		m.announce()
-		debug.FreeOSMemory() // what only the start needed
+		debug.FreeOSMemory() // memory that only the start needed
 		m.confined()
 		if m.links != nil {
 			go m.follow()

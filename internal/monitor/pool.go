@@ -9,12 +9,14 @@ import (
 	"maas-netmon/linkmon"
 )
 
-// The pool is the sockets for --match, opened in advance, since the confined monitor can open none. A
-// socket of the pool is free, or has an interface. The parser is told the name of the interface
-// before the socket is bound, and told that there is none any more after it is unbound. Its
-// answers make sure that no frame comes under another interface's name.
+// The pool has the sockets for --match. They are opened in advance, because the confined monitor
+// cannot open any. A socket of the pool is free, or has an interface. The monitor sends the
+// interface's name to the parser before it binds the socket, and an empty name after it has unbound
+// the socket. It waits for each answer, so that no frame is reported under another interface's
+// name.
 
-// Both arrays have no element: the longest name of the command line is the longest of a message.
+// The build fails unless both arrays have length 0: the longest name of the command line fits
+// exactly into a message.
 var (
 	_ [cli.MaxName - control.MaxName]struct{}
 	_ [control.MaxName - cli.MaxName]struct{}
@@ -23,19 +25,19 @@ var (
 // A pool is the state of --match.
 type pool struct {
 	patterns []string
-	matches  []linkState // of each pattern: up while an interface matches it, otherwise absent
-	telling  bool        // the parser was told a name and has not answered
-	index    int         // of the socket
-	sent     string      // its name
-	released bool        // an interface is gone since the patterns were compared with the interfaces
+	matches  []linkState // per pattern: up while an interface matches it, otherwise absent
+	telling  bool        // a name was sent to the parser and not answered yet
+	index    int         // the socket of that name
+	sent     string      // the name that was sent
+	released bool        // an interface was released since reportUnmatched was last called
 	low      lossLog
 }
 
-// free reports whether a socket of the pool is without an interface.
+// free reports whether a socket of the pool has no interface, and the parser knows that.
 func (f *iface) free() bool { return f.pooled && f.name == "" && f.told == "" }
 
-// assign gives an interface that matches a socket of the pool, unless it has one or is watched as
-// an INTERFACE of the command line.
+// assign assigns a socket of the pool to an interface that matches, unless the interface has one or
+// is watched as an INTERFACE of the command line.
 func (m *monitor) assign(l linkmon.Link) {
 	name := matchedName(m.pool.patterns, l)
 	if name == "" {
@@ -67,7 +69,8 @@ func (m *monitor) assign(l linkmon.Link) {
 	m.tellNames()
 }
 
-// release takes the interface from a socket of the pool.
+// release makes a socket of the pool free again, when its interface is gone or does not match any
+// more.
 func (m *monitor) release(f *iface) {
 	if f.bound != 0 {
 		m.unbind(f)
@@ -81,7 +84,8 @@ func (m *monitor) release(f *iface) {
 	m.tellNames()
 }
 
-// tellNames tells the parser the next name that it does not know, unless an answer is missing.
+// tellNames sends the parser the next name that it does not know, unless an answer is still
+// missing: only one name is under way at a time.
 func (m *monitor) tellNames() {
 	if m.pool.telling {
 		return
@@ -90,7 +94,7 @@ func (m *monitor) tellNames() {
 		if !f.pooled || f.name == f.told {
 			continue
 		}
-		// Without an error: if the parser does not read, the next heartbeat tries again.
+		// Ignore an error: if the parser does not read, the next heartbeat tries again.
 		if m.child.Send(control.NameMessage(uint16(i), f.name)) == nil {
 			m.pool.telling, m.pool.index, m.pool.sent = true, i, f.name
 		}
@@ -98,14 +102,14 @@ func (m *monitor) tellNames() {
 	}
 }
 
-// handleNamed takes the parser's answer: it knows the name of a socket of the pool.
+// handleNamed handles the parser's answer that it knows the name of a socket of the pool.
 func (m *monitor) handleNamed() {
 	f := m.ifaces[m.pool.index]
 	m.pool.telling, f.told = false, m.pool.sent
 	switch {
 	case f.told == "":
 		f.counters, f.drops = control.Counters{}, lossLog{}
-		for _, l := range m.links.table.All() { // one may have been without a socket
+		for _, l := range m.links.table.All() { // an interface may have been waiting for a socket
 			m.assign(l)
 		}
 	case f.told == f.name:
@@ -115,13 +119,13 @@ func (m *monitor) handleNamed() {
 	m.tellNames()
 }
 
-// reportUnmatched logs which patterns no interface matches any more. complete tells that the table has
-// just been read anew.
+// reportUnmatched logs the patterns that no interface matches any more. complete means that the
+// table was just replaced by a complete list.
 func (m *monitor) reportUnmatched(complete bool) {
 	for i, pattern := range m.pool.patterns {
 		matches := &m.pool.matches[i]
 		if !complete && !m.pool.released && matches.now == up {
-			continue // one interface more cannot change that
+			continue // an added interface cannot change that
 		}
 		now := absent
 		for _, l := range m.links.table.All() {
@@ -136,8 +140,8 @@ func (m *monitor) reportUnmatched(complete bool) {
 	m.pool.released = false
 }
 
-// logMatches logs that no interface matches a pattern. Of one that does, the interface's own message
-// is enough.
+// logMatches logs that no interface matches a pattern. If one does, the interface's own message is
+// enough.
 func (m *monitor) logMatches(pattern int, messages []message, flaps uint64) {
 	if len(messages) == 0 {
 		return

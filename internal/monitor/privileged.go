@@ -1,5 +1,5 @@
-// This file is all that runs in this package while there is a privilege: prepare, and what
-// it calls.
+// This file has all the code of this package that runs with a privilege: prepare, and the functions
+// that it calls.
 
 package monitor
 
@@ -18,16 +18,16 @@ import (
 	"maas-netmon/sandbox"
 )
 
-// prepared is what prepare leaves behind.
+// prepared is the result of prepare.
 type prepared struct {
 	ifaces []*iface
 	links  *links // nil for a file
-	// staysRoot tells why the process is still user 0, if it is.
+	// staysRoot is the reason why the process is still user 0, or nil.
 	staysRoot error
 	userZero  bool // see isUserZero
 }
 
-// prepare does what needs a privilege and then gives every privilege up, whether it
+// prepare does everything that needs a privilege and then drops every privilege, whether it
 // succeeded or not. It opens no file whose name the caller has chosen, and logs nothing.
 func prepare(o cli.Options) (prepared, error) {
 	p, err := acquire(o)
@@ -42,11 +42,11 @@ func prepare(o cli.Options) (prepared, error) {
 	if err != nil {
 		return p, err
 	}
-	return p, packetsock.MakeRings(sockets(p.ifaces)) // without a privilege
+	return p, packetsock.MakeRings(sockets(p.ifaces)) // needs no privilege
 }
 
-// acquire opens the sockets and, started as root, becomes another user. Capabilities are in
-// the effective set only for the calls that need them.
+// acquire opens the sockets and, if started as root, becomes another user. Capabilities are in the
+// effective set only during the calls that need them.
 func acquire(o cli.Options) (p prepared, err error) {
 	if err := sandbox.SetUndumpable(); err != nil {
 		return p, cli.Unconfined(err)
@@ -60,8 +60,8 @@ func acquire(o cli.Options) (p prepared, err error) {
 	if err := cli.CheckStdout(); err != nil {
 		return p, err
 	}
-	// Before the user changes, who might have no permission. It opens nothing but what standard
-	// output is already, and cannot wait for anybody.
+	// Do this before the user changes: the new user might have no permission. It opens only the
+	// file that standard output refers to already, and cannot block.
 	privsep.ReopenStdout()
 	accounts, err := chooseAccounts(o.User, o.Snap != "")
 	if err != nil {
@@ -72,7 +72,8 @@ func acquire(o cli.Options) (p prepared, err error) {
 	if p.staysRoot, err = become(accounts, o.User != "", o.Snap != ""); err != nil {
 		return p, err
 	}
-	// A change of the user makes the process as dumpable as fs.suid_dumpable says (proc(5)).
+	// A change of the user sets dumpable to the value of fs.suid_dumpable (proc(5)). Clear it
+	// again.
 	if err := sandbox.SetUndumpable(); err != nil {
 		return p, cli.Unconfined(err)
 	}
@@ -80,9 +81,9 @@ func acquire(o cli.Options) (p prepared, err error) {
 	return p, openErr
 }
 
-// openSockets subscribes to the interfaces, with CAP_NET_ADMIN if there is one, for a longer queue,
-// and opens a packet socket for each of them and for the pool. That is the one thing that
-// CAP_NET_RAW is used for.
+// openSockets subscribes to changes of interfaces, with CAP_NET_ADMIN if the process has it, for a
+// longer queue. Then it opens a packet socket for each interface and for the pool. This is the only
+// use of CAP_NET_RAW.
 func openSockets(o cli.Options) ([]*iface, *links, error) {
 	if o.Input != "" {
 		return nil, nil, nil
@@ -104,7 +105,7 @@ func openSockets(o cli.Options) ([]*iface, *links, error) {
 		return nil, links, err
 	}
 	ifaces, err := findInterfaces(o, all.Links)
-	if err != nil || len(ifaces) == 0 { // none for --check
+	if err != nil || len(ifaces) == 0 { // --check without interfaces
 		return nil, links, err
 	}
 	if err := checkLimits(len(ifaces)); err != nil {

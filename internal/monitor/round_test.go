@@ -7,7 +7,7 @@ import (
 
 const interfaces = 3
 
-// say has the parser answer about an interface, if that is what it was asked.
+// say makes the parser answer about an interface, if that question is open.
 func say(r *round, index int) (complete, ok bool) {
 	if !r.asks(index) {
 		return false, false
@@ -31,7 +31,7 @@ func silence(t *testing.T, r *round, heartbeat time.Duration, each func()) time.
 	return 0
 }
 
-// Whatever a parser does short of a complete round, it is silent for 40 s.
+// A parser that never completes a round counts as silent after 40 s.
 func TestSilence(t *testing.T) {
 	const want = 40 * time.Second
 	for _, c := range []struct {
@@ -59,7 +59,7 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// A parser that answers in time is never silent, whatever asks, and however late it is.
+// A parser that answers in time never counts as silent, for any source and delay of the questions.
 func TestAnswers(t *testing.T) {
 	for _, missed := range []int{0, 1, 2} {
 		r := &round{}
@@ -82,7 +82,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Where both processes are stopped for long just after a question, one tick passes, and the
+// If both processes are stopped for a long time just after a question, one tick passes, and the
 // parser has time left.
 func TestStoppedTogether(t *testing.T) {
 	r := &round{}

@@ -15,16 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A manager is the service manager that started the program, spoken to by sd_notify(3).
-// A nil one is none.
+// A manager is the connection to the service manager that started the program (sd_notify(3)). A nil
+// manager means that there is none.
 type manager struct {
 	conn     *net.UnixConn
-	watchdog time.Duration // how long it waits for a sign of life, 0 for ever (sd_watchdog_enabled(3))
+	watchdog time.Duration // time limit between two WATCHDOG=1, 0 for none (sd_watchdog_enabled(3))
 }
 
-// dialManager connects to the service manager's socket. Connected before the
-// confinement, it needs no socket(2) behind it, which a library that dials for each word
-// would.
+// dialManager connects to the service manager's socket. It connects once, before the confinement,
+// because the confined monitor may not call socket(2). Common libraries connect for each message.
 func dialManager(env cli.Environment) (*manager, error) {
 	if env.NotifySocket == "" {
 		return nil, nil
@@ -53,8 +52,8 @@ func (s *manager) control(f func(fd int) error) error {
 	return cmp.Or(err, inner)
 }
 
-// notify tells the service manager something. One that has no room for it is not waited
-// for.
+// notify sends variables to the service manager. It does not block: if the socket has no room, the
+// message is lost and the error is logged.
 func (s *manager) notify(words ...string) {
 	if s == nil {
 		return
@@ -68,8 +67,8 @@ func (s *manager) notify(words ...string) {
 	}
 }
 
-// heartbeatOf returns how often the parser is asked for a sign of life: twice in the time
-// that the service manager waits for one.
+// heartbeatOf returns the time between two rounds: at most half of the service manager's watchdog
+// time.
 func heartbeatOf(s *manager) time.Duration {
 	if s == nil || s.watchdog == 0 {
 		return heartbeat
@@ -77,10 +76,10 @@ func heartbeatOf(s *manager) time.Duration {
 	return min(heartbeat, max(s.watchdog/2, 10*time.Millisecond))
 }
 
-// maxUnwatched is how many interfaces that are not up the status names.
+// maxUnwatched is the largest number of interfaces that the status names as not up.
 const maxUnwatched = 5
 
-// status returns one line for systemctl(1): the interfaces and patterns that nothing is received of,
+// status returns one line for systemctl(1): the interfaces and patterns that receive no frames,
 // with the reason, and the counters.
 func (m *monitor) status() string {
 	var frames, dropped, bindings uint64

@@ -15,7 +15,8 @@ import (
 	"maas-netmon/sandbox"
 )
 
-// launch opens what the confined monitor cannot open any more, and starts the parser.
+// launch opens the input, which the confined monitor could not open any more, and starts the
+// parser.
 func (m *monitor) launch(o cli.Options) (err error) {
 	if o.Input != "" {
 		if m.input, err = openInput(o.Input); err != nil {
@@ -29,9 +30,10 @@ func (m *monitor) launch(o cli.Options) (err error) {
 	return nil
 }
 
-// bringUp sees the parser confined, gives it the sockets, confines this process and waits until the
-// parser reads. The order is what the security of the program rests on: the parser gets no socket
-// before the kernel has told that it is confined, and no frame flows before both processes are.
+// bringUp checks that the parser is confined, passes the sockets to it, confines this process and
+// waits until the parser reads. The security of the program depends on this order: the parser
+// receives no socket before the kernel has confirmed its confinement, and no frame arrives before
+// both processes are confined.
 func (m *monitor) bringUp() error {
 	go m.receive()
 	hello, err := m.await(privsep.Hello)
@@ -39,7 +41,7 @@ func (m *monitor) bringUp() error {
 		return err
 	}
 	m.parser = control.LayersOf(hello)
-	// The parser's own word proves nothing: the kernel is asked.
+	// The parser's own message proves nothing. Ask the kernel.
 	m.inspection, err = sandbox.Inspect(m.child.Pid())
 	if err != nil {
 		f := &cli.Failure{Status: cli.ExitConfinement, Err: fmt.Errorf("the parser is not confined: %w", err)}
@@ -57,7 +59,7 @@ func (m *monitor) bringUp() error {
 	if err := checkUserZero(m.userZero, min(m.parser.Landlock, m.self.Landlock)); err != nil {
 		return err
 	}
-	// Only now does a frame reach the ring.
+	// From here on frames reach the rings.
 	if err := m.bindSockets(); err != nil {
 		return err
 	}
@@ -71,7 +73,7 @@ func (m *monitor) bringUp() error {
 	return nil
 }
 
-// receive passes the parser's messages on to the loop until there are no more.
+// receive passes the parser's messages to the loop, up to the first error or the end of file.
 func (m *monitor) receive() {
 	for {
 		message, err := m.child.Receive(-1)
@@ -82,7 +84,7 @@ func (m *monitor) receive() {
 	}
 }
 
-// await waits for a message of the parser at the start.
+// await waits for a message from the parser during the start.
 func (m *monitor) await(want privsep.Type) (privsep.Message, error) {
 	timeout := time.NewTimer(control.HandshakeTimeout)
 	defer timeout.Stop()
@@ -99,12 +101,13 @@ func (m *monitor) await(want privsep.Type) (privsep.Message, error) {
 	}
 }
 
-// unexpected is the error for a message at the wrong time, which only a compromised parser sends.
+// unexpected returns the error for a message that is not allowed at this point. Only a compromised
+// parser sends one.
 func unexpected(m privsep.Message) error {
 	return fmt.Errorf("%w: unexpected %v %d", privsep.ErrMessage, m.Type, m.Index)
 }
 
-// handOver gives the parser a descriptor of each socket, or of the input.
+// handOver sends the parser a descriptor of each socket, or of the input.
 func (m *monitor) handOver() error {
 	if m.input != nil {
 		if err := m.child.SendFD(privsep.Message{Type: privsep.Socket}, m.input.fd, control.HandshakeTimeout); err != nil {
@@ -120,10 +123,10 @@ func (m *monitor) handOver() error {
 	return nil
 }
 
-// bindSockets starts the flow of frames into the sockets, which takes no capability.
+// bindSockets starts the flow of frames into the sockets. bind(2) needs no capability.
 func (m *monitor) bindSockets() error {
 	for _, f := range m.ifaces {
-		if f.socket == nil || f.pooled { // a file, or bound when there is an interface that matches
+		if f.socket == nil || f.pooled { // a file, or a socket that is bound when an interface matches
 			continue
 		}
 		if f.bound == 0 {
@@ -131,7 +134,7 @@ func (m *monitor) bindSockets() error {
 			continue
 		}
 		if err := f.socket.Bind(f.bound); errors.Is(err, unix.ENODEV) {
-			f.bound = 0 // deleted since it was found: the first update will report that
+			f.bound = 0 // deleted meanwhile: the first update will report that
 		} else if err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
@@ -140,7 +143,7 @@ func (m *monitor) bindSockets() error {
 	return nil
 }
 
-// confine confines the monitor. It grants the descriptors that the loop uses.
+// confine confines the monitor. It grants only the descriptors that the loop uses.
 func (m *monitor) confine() (sandbox.Layers, error) {
 	control := m.child.FD()
 	g := sandbox.MonitorGrant{
@@ -192,7 +195,7 @@ func (m *monitor) announce() {
 		}
 		slog.Info("watching", append([]any{"interfaces", m.names()}, attrs...)...)
 	}
-	// The kernel has a layer for both processes or for none.
+	// A kernel has a layer for both processes or for none, so one message is enough.
 	if m.parser.Landlock == 0 {
 		slog.Info("this kernel has no Landlock")
 	}

@@ -22,9 +22,9 @@ type account struct {
 // startedAsRoot reports whether there is another user to become.
 func startedAsRoot() bool { return os.Getuid() == 0 || os.Geteuid() == 0 }
 
-// chooseAccounts returns the users to become, in the order in which they are to be tried, or none
-// when the program was not started as root. name is the option --user, "" where it was
-// not given; inSnap tells that a snap has started the program.
+// chooseAccounts returns the users to become, in the order to try, or none if the program was not
+// started as root. name is the option --user, or "". inSnap means that a snap has started the
+// program.
 func chooseAccounts(name string, inSnap bool) ([]account, error) {
 	if !startedAsRoot() {
 		if name != "" {
@@ -45,7 +45,7 @@ func chooseAccounts(name string, inSnap bool) ([]account, error) {
 	var found []account
 	for _, candidate := range []struct {
 		name   string
-		number int // where the name is not in the user data base; 0 for none
+		number int // used if the name is not in the user database; 0 for none
 	}{
 		{"maas-netmon", 0},
 		{"snap_daemon", snapDaemon(inSnap)},
@@ -70,8 +70,9 @@ func chooseAccounts(name string, inSnap bool) ([]account, error) {
 	return found, nil
 }
 
-// snapDaemon returns the number that snapd gives to the user and group snap_daemon
-// (snap/system_usernames.go in its source). On Ubuntu Core they are not in /etc/passwd.
+// snapDaemon returns the ID that snapd assigns to the user and group snap_daemon
+// (snap/system_usernames.go in its source), or 0 outside a snap. On Ubuntu Core they are not in
+// /etc/passwd.
 func snapDaemon(inSnap bool) int {
 	if inSnap {
 		return 584788
@@ -79,11 +80,11 @@ func snapDaemon(inSnap bool) int {
 	return 0
 }
 
-// become makes the process the first of the users that it may become. Which ones those are, only
-// the attempt tells: a user namespace, a capability that is missing or a seccomp filter can
-// be in the way. If there is none, the process stays user 0, and the error of the last
-// attempt is returned as refused: without a capability that user is allowed less than most, but
-// the files of root are its own. If the user was chosen with --user, that is an error.
+// become changes the user of the process to the first of the accounts for which that succeeds. Only
+// the attempt shows whether it does: a user namespace, a missing capability or a seccomp filter can
+// prevent it. If all fail, the process stays user 0, and refused is the error of the last attempt.
+// Without capabilities user 0 has few rights, but it owns the files of root (see checkUserZero). If
+// the user was chosen with --user, a failure is an error.
 func become(accounts []account, chosen, inSnap bool) (refused, err error) {
 	for _, a := range accounts {
 		refused = privsep.Become(a.uid, a.gid)
@@ -107,12 +108,12 @@ func become(accounts []account, chosen, inSnap bool) (refused, err error) {
 	return nil, f
 }
 
-// isUserZero reports whether the process is user 0 of the machine. In a user namespace that is
-// not the initial one, user 0 is an ordinary user outside.
+// isUserZero reports whether the process is user 0 of the machine. In a user namespace other than
+// the initial one, user 0 is an ordinary user of the machine.
 func isUserZero() bool { return os.Getuid() == 0 && !privsep.InUserNamespace() }
 
-// checkUserZero fails where the processes have stayed user 0 and Landlock is not there: only
-// seccomp would then protect the files of root.
+// checkUserZero fails if the processes are still user 0 and there is no Landlock: then only seccomp
+// would protect the files of root.
 func checkUserZero(userZero bool, landlock int) error {
 	if !userZero || landlock > 0 {
 		return nil
@@ -122,7 +123,7 @@ func checkUserZero(userZero bool, landlock int) error {
 		Hint: "let it become another user (CAP_SETUID and CAP_SETGID), or start it as another user with CAP_NET_RAW"}
 }
 
-// check refuses what is root by another name, or by its group.
+// check refuses an account that is root under another name, or whose group is root's.
 func (a *account) check() error {
 	switch {
 	case a.uid == 0:
@@ -133,11 +134,11 @@ func (a *account) check() error {
 	return nil
 }
 
-// errNoUser is returned by lookup.
+// errNoUser is returned by lookup for an unknown name.
 var errNoUser = errors.New("no such user")
 
-// lookup finds an account by its name or number. A number needs no entry in the user data base:
-// its group is that of the same number then.
+// lookup finds an account by its name or number. A number without an entry in the user database is
+// valid: its group has the same number.
 func lookup(name string) (account, error) {
 	u, err := user.Lookup(name)
 	number, notNumber := strconv.ParseUint(name, 10, 32)
@@ -149,7 +150,7 @@ func lookup(name string) (account, error) {
 	if err != nil {
 		return account{}, fmt.Errorf("%s: %w", name, errNoUser)
 	}
-	// The kernel would cut a longer number, to 0 for instance.
+	// The kernel truncates a longer number, possibly to 0, which is root.
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
 	if err != nil {
 		return account{}, fmt.Errorf("%s: uid: %w", name, err)

@@ -7,7 +7,7 @@ import (
 	"maas-netmon/internal/cli"
 )
 
-// Where the processes stay user 0 of the machine, Landlock must be there.
+// If the processes stay user 0 of the machine, Landlock is required.
 func TestUserZeroNeedsLandlock(t *testing.T) {
 	for _, c := range []struct {
 		userZero bool
