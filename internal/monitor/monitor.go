@@ -81,7 +81,7 @@ func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 			slog.Warn("ignored", "err", err)
 		}
 	}
-	if p.staysRoot != nil {
+	if p.staysRoot != nil && p.userZero {
 		slog.Warn("stays user 0, without a capability", "err", p.staysRoot)
 	}
 	ifaces := p.ifaces
