@@ -325,7 +325,7 @@ var lies = []lie{
 	{"dumpable", "dumpable", func() error {
 		return errors.Join(limits(), Drop(), load(parserRules(ParserGrant{Write: []int{1, 2}}, nil, nil, nil)))
 	}},
-	{"no limit of core dumps", "RLIMIT_CORE", func() error { return limitedBut(unix.RLIMIT_CORE) }},
+	{noCoreLimit, "RLIMIT_CORE", func() error { return limitedBut(unix.RLIMIT_CORE) }},
 	{"no limit of locked memory", "RLIMIT_MEMLOCK", func() error { return limitedBut(unix.RLIMIT_MEMLOCK) }},
 	{"no limit of data", "RLIMIT_DATA", func() error { return limitedBut(unix.RLIMIT_DATA) }},
 	{"no limit of address space", "RLIMIT_AS", func() error { return limitedBut(unix.RLIMIT_AS) }},
@@ -338,6 +338,8 @@ var lies = []lie{
 		return nil
 	}},
 }
+
+const noCoreLimit = "no limit of core dumps"
 
 // limitedBut confines the process but for one limit, as far as the machine has none itself.
 func limitedBut(but int) error {
@@ -399,7 +401,7 @@ func playInspector(name string) int {
 	if l.name == "capabilities" {
 		liar.SysProcAttr = &syscall.SysProcAttr{
 			Cloneflags:  syscall.CLONE_NEWUSER,
-			UidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}},
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
 		}
 	}
 	stdout, err := liar.StdoutPipe()
@@ -443,6 +445,9 @@ func TestInspect(t *testing.T) {
 			t.Parallel()
 			if l.name == "capabilities" {
 				testenv.Require(t, testenv.Userns)
+			}
+			if l.name == noCoreLimit {
+				testenv.Require(t, testenv.CoreDumps)
 			}
 			cmd := command(t, "inspect "+l.name)
 			cmd.Stderr = os.Stderr

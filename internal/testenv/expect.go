@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -9,9 +10,16 @@ import (
 	"time"
 )
 
-// Patience is how long an expectation waits before it fails. It is for machines that
-// are slow; nothing is measured by it.
-const Patience = 10 * time.Second
+// Patience is how long an expectation waits before it fails. It is for slow machines; nothing is
+// measured by it. The environment variable NETMON_PATIENCE changes it, for emulated machines.
+var Patience = patience()
+
+func patience() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("NETMON_PATIENCE")); err == nil {
+		return d
+	}
+	return 30 * time.Second
+}
 
 // A Stream is a sequence of things that were seen, like frames or lines. Safe for
 // concurrent use.

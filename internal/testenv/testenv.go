@@ -60,6 +60,9 @@ const (
 	// the process with SIGSEGV instead. A test that has a program for it finds out ([Lacks]).
 	Int80 Feature = "int80"
 
+	// CoreDumps: whatever has started the tests has not forbidden core dumps (RLIMIT_CORE).
+	CoreDumps Feature = "core-dumps"
+
 	// GoCommand: the go command is in PATH. A test that needs it finds out ([Lacks]).
 	GoCommand Feature = "go"
 
@@ -143,6 +146,15 @@ func probe(f Feature) error {
 		_, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 		if errno != 0 {
 			return errno
+		}
+		return nil
+	case CoreDumps:
+		var limit unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_CORE, &limit); err != nil {
+			return err
+		}
+		if limit.Max == 0 {
+			return errors.New("the hard limit RLIMIT_CORE is 0")
 		}
 		return nil
 	case SeccompGet:
