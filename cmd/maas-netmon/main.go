@@ -4,13 +4,13 @@
 // Maas-netmon watches the ARP traffic of network interfaces and prints a JSON line when a binding
 // of an IPv4 address to a MAC is new, has moved, or is seen again.
 //
-// It is two processes. The monitor (internal/monitor) opens the packet sockets with CAP_NET_RAW,
-// gives up every privilege, starts the parser, and checks that it is confined before it passes the
-// sockets to it. The parser (internal/parserproc) never had a privilege and is the only one to read
-// a frame. Package internal/app chooses between the two.
+// It consists of two processes. The monitor (internal/monitor) opens the packet sockets with
+// CAP_NET_RAW, gives up every privilege, starts the parser, and checks that it is confined before
+// it passes the sockets to it. The parser (internal/parserproc) never had a privilege and is the
+// only process that reads frames. Package internal/app chooses between the two.
 //
-// The two settings at the top keep the Go runtime from reading cgroup files while it runs, which a
-// confined process cannot.
+// The two settings at the top keep the Go runtime from reading cgroup files at run time, which a
+// confined process cannot do.
 package main
 
 import (

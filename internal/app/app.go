@@ -1,6 +1,6 @@
 // Package app is the program: it reads the command line and the environment and runs one of the two
-// processes, the monitor or the parser. The tests' programs in internal/testbin are the same
-// program with [Hooks].
+// processes, the monitor or the parser. The test programs in internal/testbin are the same program
+// with [Hooks].
 package app
 
 import (
@@ -15,7 +15,7 @@ import (
 	"maas-netmon/sandbox"
 )
 
-// Hooks are where programs for tests do what the shipped one does not. The zero value does nothing.
+// Hooks let test programs change the behaviour of the program. The zero value changes nothing.
 type Hooks struct {
 	Monitor monitor.Hooks
 	// Parser is called in the parser at the end of each stage of its start.
@@ -23,18 +23,19 @@ type Hooks struct {
 }
 
 func init() {
-	// The parser is told of the death of the *thread* that started it, and is read by a loop that
-	// blocks: both need main to stay on the main thread.
+	// The kernel signals the parser when the *thread* that started it ends (PR_SET_PDEATHSIG), so
+	// the monitor's main has to stay on the main thread. The parser's main, a loop of blocking
+	// calls, stays on it too.
 	runtime.LockOSThread()
-	// Each process is one loop. Where others could run at the same time, the Go runtime's monitor
-	// thread stays awake for 10 ms after each system call that blocks, in case that they want to:
-	// most of all wake-ups. (The parser is started with this setting, see privsep.)
+	// Each process is one loop, so it needs one processor. With more, the Go runtime's monitor
+	// thread stays awake for 10 ms after each blocking system call, which would be most of all
+	// wake-ups. (privsep starts the parser with this setting.)
 	runtime.GOMAXPROCS(1)
-	// Whatever happens, no user is shown a stack.
+	// No crash prints a stack.
 	debug.SetTraceback("none")
 }
 
-// Main runs the program, in either role, with the arguments behind its name. It returns the exit
+// Main runs the program, in either role, with the arguments after its name. It returns the exit
 // status.
 func Main(args []string, hooks Hooks) (status int) {
 	defer func() {
@@ -46,7 +47,7 @@ func Main(args []string, hooks Hooks) (status int) {
 	o, err := cli.ParseOptions(args, env)
 	cli.Stderr.ForJournal(env.Journal || o.Journal)
 	if err != nil || o.Help || o.Version {
-		// Whoever reads what is printed can hold the process up.
+		// Drop all privileges before printing: the reader of the output can block the process.
 		if dropErr := sandbox.Drop(); dropErr != nil {
 			return cli.PrintError(&cli.Stderr, cli.Unconfined(dropErr))
 		}
@@ -61,7 +62,7 @@ func Main(args []string, hooks Hooks) (status int) {
 	case o.Role == cli.RoleParser:
 		err = parserproc.Run(o, hooks.Parser)
 	case o.Check:
-		cli.StartLog(max(o.LogLevel, slog.LevelWarn)) // it has its own way to say the rest
+		cli.StartLog(max(o.LogLevel, slog.LevelWarn)) // --check prints the rest itself
 		err = monitor.Check(o)
 	default:
 		cli.StartLog(o.LogLevel)

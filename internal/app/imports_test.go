@@ -12,9 +12,9 @@ import (
 
 const module = "maas-netmon/"
 
-// Neither process contains the code of the other: the packages that the monitor imports, directly or
-// not, cannot parse a frame, and those that the parser imports have neither the code that runs with
-// the privilege nor any that opens a packet or netlink socket.
+// Neither process contains the code of the other: the packages that the monitor imports, directly
+// or indirectly, cannot parse a frame; those that the parser imports have neither the code that
+// runs with the privilege nor code that opens a packet or netlink socket.
 func TestHalvesAreSeparate(t *testing.T) {
 	whole := importsOf(t, module+"internal/app")
 	for half, forbidden := range map[string][]string{
@@ -35,7 +35,7 @@ func TestHalvesAreSeparate(t *testing.T) {
 	}
 }
 
-// importsOf returns what a package imports, directly or not.
+// importsOf returns the packages that a package imports, directly or indirectly.
 func importsOf(t *testing.T, name string) []string {
 	t.Helper()
 	out, err := exec.Command("go", "list", "-deps", name).Output()

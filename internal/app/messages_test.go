@@ -22,8 +22,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden file instead of comparing with it")
 
-// What the program can print, on one page: every text with a space in the code that is shipped,
-// by package. A change of a message shows in a review as a change of that page.
+// All texts that the program can print, in one file: every string with a space in the shipped code,
+// by package. A changed message appears in a review as a change of that file.
 func TestMessages(t *testing.T) {
 	const golden = "testdata/messages.txt"
 	out, err := exec.Command("go", "list", "-deps", "-f",
@@ -84,7 +84,7 @@ func collect(texts map[string]bool, n ast.Node) bool {
 	case *ast.ImportSpec:
 		return false
 	case *ast.Field:
-		// The tag of a field is no message, its type can contain none.
+		// The tag of a field is not a message, and its type cannot contain one.
 		return false
 	case *ast.CallExpr:
 		// The reasons in the table of system calls are in doc/system-calls.md.
@@ -126,8 +126,8 @@ func add(texts map[string]bool, text string) {
 	}
 }
 
-// joined returns the text of a string literal or of a sum that contains one, with ... for what
-// is not a literal. It reports whether there is a literal in it.
+// joined returns the text of a string literal or of a sum that contains one, with ... for the parts
+// that are not literals. It reports whether there is a literal in it.
 func joined(e ast.Expr) (text string, literal bool) {
 	switch e := e.(type) {
 	case *ast.BasicLit:

@@ -11,10 +11,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// hiddenOptions are those by which the monitor starts the parser.
+// hiddenOptions are the options with which the monitor starts the parser.
 var hiddenOptions = []string{"role", "colour", "zone", "journal", "pool", "instance"}
 
-// item is an entry of a list: what is described, and the description in one line.
+// item is an entry of a list: the term, and its description in one line.
 type item struct{ name, text string }
 
 // usageList returns the entries of a part of the usage text.
@@ -42,8 +42,8 @@ func usageList(t *testing.T, heading string) []item {
 	return items
 }
 
-// manualList returns the entries of the first list in a section of the manual page, without
-// what it adds to one behind a .Pp.
+// manualList returns the entries of the first list in a section of the manual page, without the
+// paragraphs after a .Pp.
 func manualList(t *testing.T, section string) []item {
 	t.Helper()
 	page, err := os.ReadFile("../../doc/maas-netmon.8")
@@ -66,7 +66,7 @@ func manualList(t *testing.T, section string) []item {
 	return items
 }
 
-// The manual page says of options and exit statuses what --help says.
+// The manual page describes options and exit statuses in the same words as --help.
 func TestManualPage(t *testing.T) {
 	for heading, section := range map[string]string{"Options": "DESCRIPTION", "Exit status": "EXIT STATUS"} {
 		diff := cmp.Diff(usageList(t, heading), manualList(t, section), cmp.AllowUnexported(item{}))
@@ -76,7 +76,7 @@ func TestManualPage(t *testing.T) {
 	}
 }
 
-// --help names the options that there are, and no others.
+// --help names all options except the hidden ones, and no others.
 func TestUsageOptions(t *testing.T) {
 	var want []string
 	new(Options).flagSet().VisitAll(func(f *flag.Flag) {
@@ -90,7 +90,7 @@ func TestUsageOptions(t *testing.T) {
 	}
 }
 
-// Each completion knows all options.
+// Each completion has all options.
 func TestCompletions(t *testing.T) {
 	for file, form := range map[string]func(string) string{
 		"maas-netmon.bash": dashed,

@@ -9,26 +9,25 @@ import (
 	"strings"
 )
 
-// version is set by packagers (-ldflags "-X maas-netmon/internal/cli.version=..."); otherwise it is
-// what the build information contains.
+// version is set by packagers (-ldflags "-X maas-netmon/internal/cli.version=..."); if it is empty,
+// the version in the build information is used.
 var version string
 
-// Environment is what the program takes from its environment.
+// Environment has the settings that the program takes from its environment.
 type Environment struct {
 	LogLevel     slog.Level
-	Complaint    error  // about a variable that makes no sense
+	Complaint    error  // an error in a variable
 	NotifySocket string // sd_notify(3)
 	WatchdogUsec string // sd_watchdog_enabled(3)
 	WatchdogPID  string
 	Journal      bool   // standard error is the journal (systemd.exec(5), JOURNAL_STREAM)
 	NoColour     bool   // https://no-color.org, or a terminal without colours
-	Zone         string // TZ, for SetZone; empty is the system's
-	Snap         string // the snap that the program was started by (SNAP_NAME)
+	Zone         string // TZ, for SetZone; empty means the system's zone
+	Snap         string // the snap that started the program (SNAP_NAME)
 }
 
-// TakeEnvironment reads the few variables that mean something to the program and
-// empties the environment, so that no other variable can influence the Go runtime or a
-// library.
+// TakeEnvironment reads the variables that the program uses and empties the environment, so that no
+// other variable can influence the Go runtime or a library.
 func TakeEnvironment() Environment {
 	e := Environment{
 		NotifySocket: os.Getenv("NOTIFY_SOCKET"),
@@ -52,10 +51,10 @@ func TakeEnvironment() Environment {
 	return e
 }
 
-// SetZone makes a time zone, as TZ in the environment names it (tzset(3)), the local one; it is loaded
-// when it is first used. It must be called before that, and after every privilege is
-// gone, for a zone can be the path of any file. What is not a regular file is refused: to open a
-// pipe could take for ever.
+// SetZone makes a time zone the local one. Its format is that of TZ in the environment (tzset(3)).
+// The zone is loaded at its first use. Call SetZone before that, and after all privileges are
+// dropped, because a zone can be the path of any file. SetZone refuses files that are not regular:
+// opening a pipe could block without end.
 func SetZone(zone string) error {
 	if zone == "" {
 		return nil
@@ -72,7 +71,7 @@ func SetZone(zone string) error {
 	return os.Setenv("TZ", zone)
 }
 
-// StartLog has slog write to standard error, from a level on.
+// StartLog makes slog write to standard error, from this level on.
 func StartLog(level slog.Level) {
 	slog.SetDefault(slog.New(newLogHandler(level)))
 }

@@ -8,7 +8,7 @@ import (
 	"unicode"
 )
 
-// The exit statuses, a promise to users.
+// The exit statuses. They are documented and stable.
 const (
 	ExitOK          = 0
 	ExitFailure     = 1 // run-time failure
@@ -19,8 +19,8 @@ const (
 	ExitConfinement = 5 // confinement could not be set up, or was violated
 )
 
-// A Failure is an error that ends the program with its own exit status, and may know
-// a remedy.
+// A Failure is an error that ends the program with its own exit status, and can have a hint for the
+// user.
 type Failure struct {
 	Status int
 	Err    error
@@ -30,8 +30,8 @@ type Failure struct {
 func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
-// UsageError returns an error in the command line as a Failure. One that is a Failure already, with a
-// hint of its own, stays as it is.
+// UsageError returns an error in the command line as a Failure. An error that is a Failure already
+// stays unchanged, with its own hint.
 func UsageError(err error) error {
 	var f *Failure
 	if errors.As(err, &f) {
@@ -40,19 +40,19 @@ func UsageError(err error) error {
 	return &Failure{ExitUsage, err, "see maas-netmon --help"}
 }
 
-// Unconfined is an error of a layer of confinement.
+// Unconfined returns the Failure for an error of a layer of confinement.
 func Unconfined(err error) error {
 	return &Failure{Status: ExitConfinement, Err: err}
 }
 
-// ErrAlreadyReported ends the program with a status when the parser, which exited with it, has
-// said why.
+// ErrAlreadyReported ends the program with the exit status of the parser, which has printed the
+// error already.
 type ErrAlreadyReported int
 
 func (e ErrAlreadyReported) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// PrintError prints an error as one line, and its remedy as another, and returns the exit
-// status for it. These two formats are all that the program prints as errors:
+// PrintError prints an error as one line, and its hint as another, and returns the exit status for
+// it. All errors of the program have these two formats:
 //
 //	maas-netmon: eth9: no such network interface
 //	maas-netmon: hint: sudo setcap cap_net_raw=p /usr/sbin/maas-netmon
@@ -81,8 +81,8 @@ func StatusOf(err error) int {
 	return ExitFailure
 }
 
-// Printable returns a text as one line of what a terminal can show. Arguments and paths
-// can hold anything.
+// Printable returns a text as one line of printable characters. Arguments and paths can contain any
+// bytes, also control sequences for terminals.
 func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -18,10 +18,10 @@ func InputName(name string) string {
 	return name
 }
 
-// InputFD returns the descriptor that the name of an input means, or -1 for any other file: standard
-// input for "-", and N for /dev/fd/N, which is what a shell passes for <(command). The descriptor
-// itself is read, because to open it a second time takes the permissions of its file, which the user
-// of a process that was started as root may not have.
+// InputFD returns the descriptor that the name of an input refers to, or -1 for any other file:
+// standard input for "-", and N for /dev/fd/N, which a shell passes for <(command). The program
+// reads this descriptor and does not open the name: that would need permissions on the file, which
+// the user of a process that was started as root may not have.
 func InputFD(name string) int {
 	switch name {
 	case "-", "/dev/stdin":
@@ -31,7 +31,7 @@ func InputFD(name string) int {
 	if dir != "/dev/fd/" && dir != "/proc/self/fd/" {
 		return -1
 	}
-	// As the kernel writes a descriptor: decimal digits without leading zeros.
+	// Only the form that the kernel prints: decimal digits without leading zeros.
 	n, err := strconv.Atoi(base)
 	if err != nil || n < 0 || strconv.Itoa(n) != base {
 		return -1
@@ -39,7 +39,7 @@ func InputFD(name string) int {
 	return n
 }
 
-// captureSuffixes end the names of files with captures.
+// captureSuffixes are the usual suffixes of capture files.
 var captureSuffixes = []string{".pcap", ".pcapng", ".cap", ".ntar", ".dmp", ".gz"}
 
 // FileHint returns the hint for an INTERFACE that looks like the name of a file, or "".
@@ -53,7 +53,7 @@ func FileHint(name string) string {
 	return "to read a file: maas-netmon -i " + ShellQuote(name)
 }
 
-// ShellQuote returns a word as a POSIX shell reads it.
+// ShellQuote quotes a word for a POSIX shell, if necessary.
 func ShellQuote(word string) string {
 	if word != "" && !strings.ContainsFunc(word, func(r rune) bool {
 		return !strings.ContainsRune("-+=_./:,@%", r) && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r))

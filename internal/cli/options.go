@@ -18,7 +18,7 @@ import (
 	"maas-netmon/capture"
 )
 
-// Usage is what --help prints.
+// Usage is the text of --help.
 const Usage = `Usage: maas-netmon [OPTION]... INTERFACE...
        maas-netmon [OPTION]... -i FILE
        maas-netmon [OPTION]... --check [INTERFACE]...
@@ -78,10 +78,11 @@ Exit status:
 const (
 	defaultRefresh     = 10 * time.Minute
 	defaultMaxBindings = 262144
-	// MaxBindings is the largest value of --max-bindings. It equals tracker.MaxBindings, which the
-	// monitor may not import; package parserproc does not compile if they differ.
+	// MaxBindings is the largest value of --max-bindings. It equals tracker.MaxBindings. The
+	// monitor must not import package tracker; package parserproc does not compile if the two
+	// differ.
 	MaxBindings          = 1 << 30
-	defaultMovedInterval = time.Second // for interfaces; for a file it is 0
+	defaultMovedInterval = time.Second // for interfaces; 0 for a file
 	// unset is the value of a duration that was not given.
 	unset = time.Duration(math.MinInt64)
 	// MaxMovedInterval is the largest value of --moved-interval. It equals
@@ -90,10 +91,11 @@ const (
 	// maxMaxRate is the largest value of --max-rate, MinVerboseRate the smallest with -v.
 	maxMaxRate     = 1_000_000
 	MinVerboseRate = 17
-	// MaxName is the largest number of bytes in the name of an interface: an alternative name has 127
-	// (ALTIFNAMSIZ in include/uapi/linux/if.h).
+	// MaxName is the largest number of bytes in the name of an interface: an alternative name has
+	// 127 (ALTIFNAMSIZ in include/uapi/linux/if.h).
 	MaxName = 127
-	// DefaultMetricsInterval is how often the metrics file is written.
+	// DefaultMetricsInterval is the time between two writes of the metrics file, without
+	// --stats-interval.
 	DefaultMetricsInterval = 15 * time.Second
 )
 
@@ -103,11 +105,12 @@ const (
 	FormatText = "text"
 )
 
-// RoleParser is the value of the option --role. With it, with --colour, --zone, --pool, --instance (for the systemd unit) and
-// --journal, which are not for users either, the monitor starts its other half.
+// RoleParser is the value of the option --role with which the monitor starts the parser. Like
+// --colour, --zone, --pool, --journal and --instance (for the systemd unit), it is not for users
+// and not in the help.
 const RoleParser = "parser"
 
-// Options are the command line, of both processes.
+// Options are the options and arguments of the command line, for both processes.
 type Options struct {
 	Help, Version bool
 	Check         bool
@@ -126,15 +129,15 @@ type Options struct {
 	MetricsFile   string        // file; "" for none
 	User          string
 	DieWithParent bool
-	Snap          string // the snap that the program was started by, from the environment
+	Snap          string // the snap that started the program, from the environment
 	LogLevel      slog.Level
-	Input         string // the file to be read, "-" for standard input; "" for interfaces
+	Input         string // the file to read, "-" for standard input; "" for interfaces
 	Interfaces    []string
 	Match         []string // patterns of names, of more interfaces
-	Pool          int      // of the parser: the number of sockets for them
+	Pool          int      // for the parser: the number of sockets for Match
 }
 
-// Sources returns the names of what is read.
+// Sources returns the names of the interfaces or the file.
 func (o *Options) Sources() []string {
 	if o.Input != "" {
 		return []string{o.Input}
@@ -142,7 +145,7 @@ func (o *Options) Sources() []string {
 	return o.Interfaces
 }
 
-// flagSet returns the options as the flag package understands them.
+// flagSet returns the options for package flag.
 func (o *Options) flagSet() *flag.FlagSet {
 	fs := flag.NewFlagSet("maas-netmon", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -196,8 +199,8 @@ func (o *Options) flagSet() *flag.FlagSet {
 	return fs
 }
 
-// ParseOptions reads the arguments, without the program's name. Options may follow
-// interfaces; "--" ends them.
+// ParseOptions parses the arguments, without the program's name. Options may follow interfaces;
+// "--" ends the options.
 func ParseOptions(args []string, env Environment) (Options, error) {
 	o := Options{LogLevel: env.LogLevel, Snap: env.Snap}
 	fs := o.flagSet()
@@ -206,7 +209,7 @@ func ParseOptions(args []string, env Environment) (Options, error) {
 			o.Help = true
 			return o, nil
 		} else if err != nil {
-			// What is left follows the option that is wrong.
+			// The remaining arguments follow the wrong option.
 			return o, plainError(err, args[max(0, len(args)-fs.NArg()-1)])
 		}
 		rest := fs.Args()
@@ -230,8 +233,8 @@ func ParseOptions(args []string, env Environment) (Options, error) {
 	return o, o.validate()
 }
 
-// flagErrors are the forms of package flag's errors, and how the program says the same. ${typed} is the
-// option as it was typed.
+// flagErrors maps the forms of package flag's errors to the program's own messages. ${typed} is the
+// option as the user typed it.
 var flagErrors = []struct {
 	form  *regexp.Regexp
 	plain string
@@ -247,8 +250,8 @@ var flagErrors = []struct {
 	{regexp.MustCompile(`^invalid value (".*") for flag -(.+?): (.*)$`), "invalid value $1 for --$2: $3"},
 }
 
-// plainError puts an error of package flag into the words of the other errors. typed is the argument
-// at which the error was found.
+// plainError converts an error of package flag to the form of the program's other errors. typed is
+// the argument with the error.
 func plainError(err error, typed string) error {
 	text := err.Error()
 	for _, e := range flagErrors {
@@ -262,7 +265,7 @@ func plainError(err error, typed string) error {
 	return errors.New(text)
 }
 
-// validate refuses what no kernel can make sense of.
+// validate refuses values and combinations that cannot work.
 func (o *Options) validate() error {
 	switch {
 	case o.Role != "" && o.Role != RoleParser:
@@ -310,8 +313,8 @@ func (o *Options) validate() error {
 	return nil
 }
 
-// checkName refuses what no interface can be called, neither by its name (dev_valid_name in
-// net/core/dev.c) nor by an alternative name, for which ip(8) sets the rules.
+// checkName refuses a text that can be neither the name of an interface (dev_valid_name in
+// net/core/dev.c) nor an alternative name (by the rules of ip(8)).
 func checkName(name string) error {
 	switch {
 	case name == "":
@@ -329,7 +332,7 @@ func checkName(name string) error {
 // escaped is a byte of a unit's instance as systemd-escape(1) prints it.
 var escaped = regexp.MustCompile(`\\x[0-9a-f]{2}`)
 
-// unescapeInstance returns the interface that the instance of a systemd unit stands for. A dash stays a
+// unescapeInstance returns the interface for the instance name of a systemd unit. A dash stays a
 // dash, unlike in systemd's own %I, where it becomes the slash of a path.
 func unescapeInstance(s string) string {
 	return escaped.ReplaceAllStringFunc(s, func(hex string) string {

@@ -65,7 +65,7 @@ func TestParseOptions(t *testing.T) {
 	}
 }
 
-// What the monitor tells the parser is what the parser understands.
+// The parser parses the monitor's argument list to the same options.
 func TestParserArgs(t *testing.T) {
 	for _, want := range []Options{
 		defaults("eth0"),
@@ -86,7 +86,7 @@ func TestParserArgs(t *testing.T) {
 	}
 }
 
-// An error names the option as it was typed, and what it takes.
+// An error names the option as it was typed, and the expected values.
 func TestOptionErrors(t *testing.T) {
 	for args, want := range map[string]string{
 		"--bogus eth0":             "unknown option --bogus",
@@ -109,7 +109,7 @@ func TestOptionErrors(t *testing.T) {
 	}
 }
 
-// Every option that users may know is in the help, and no other is.
+// Every option for users is in the help, and no other.
 func TestUsageIsComplete(t *testing.T) {
 	hidden := map[string]bool{"role": true, "colour": true, "zone": true, "journal": true, "pool": true, "instance": true}
 	new(Options).flagSet().VisitAll(func(f *flag.Flag) {
@@ -128,7 +128,7 @@ func TestUsageIsComplete(t *testing.T) {
 	}
 }
 
-// The instance of a unit is an interface's name, with or without systemd-escape(1).
+// The instance of a unit is the name of an interface, with or without systemd-escape(1).
 func TestInstance(t *testing.T) {
 	for instance, want := range map[string]string{
 		"eth0": "eth0", "br-int": "br-int", `br\x2dint`: "br-int", "br-1f2e3d4c5b6a": "br-1f2e3d4c5b6a",

@@ -12,23 +12,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stderr is standard error, and the log. Nothing that the program has to do waits for its reader: a
-// message that finds no room is dropped after a moment, and counted.
+// Stderr is standard error, for errors and the log. A reader that does not read cannot block the
+// program: a message without room is dropped after writeTimeout, and counted.
 var Stderr = messages{fd: unix.Stderr}
 
-// writeTimeout is how long a message waits for room. After one was dropped, the next do not
-// wait at all.
+// writeTimeout is the time that a message waits for room. After a message was dropped, the next
+// ones do not wait, so that a stalled reader delays the program only once.
 const writeTimeout = 50 * time.Millisecond
 
-// PipeBuf is what a pipe that poll(2) calls writable takes without blocking: PIPE_BUF (pipe(7)).
+// PipeBuf is the number of bytes that can be written without blocking to a pipe that poll(2)
+// reports writable: PIPE_BUF (pipe(7)).
 const PipeBuf = 4096
 
-// messages is a writer of whole messages. Not safe for concurrent use, but for the log.
+// messages is a writer of whole messages. Not safe for concurrent use, except through the log,
+// which has a lock.
 type messages struct {
 	fd   int
 	lost int
-	// journal has each message begin with its priority, as sd-daemon(3) wants it:
-	// that of an error if priority is not set.
+	// journal adds a prefix with the priority to each message (sd-daemon(3)): that of an error if
+	// priority is not set.
 	journal  bool
 	priority int
 }
@@ -41,10 +43,10 @@ const (
 	priorityDebug   = 7
 )
 
-// ForJournal tells whether the journal reads standard error.
+// ForJournal sets whether the journal reads standard error.
 func (w *messages) ForJournal(yes bool) { w.journal = yes }
 
-// Write writes a message, or drops it. It never fails: nobody could be told.
+// Write writes a message, or drops it. It never returns an error: there is no place to report it.
 func (w *messages) Write(b []byte) (int, error) {
 	limit := writeTimeout
 	if w.lost > 0 {
@@ -61,7 +63,7 @@ func (w *messages) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// prefixed puts the priority before a message for the journal.
+// prefixed adds the priority to a message for the journal.
 func (w *messages) prefixed(b []byte) []byte {
 	if !w.journal {
 		return b
@@ -77,7 +79,7 @@ func isJournal(stream string) bool {
 	return err == nil && stream == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-// A logHandler hands the level of each record to the journal.
+// A logHandler passes the level of each record to the journal.
 type logHandler struct {
 	slog.Handler
 	mu *sync.Mutex
@@ -90,7 +92,7 @@ func newLogHandler(level slog.Level) slog.Handler {
 	}
 	o.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey || a.Key == slog.LevelKey {
-			return slog.Attr{} // the journal has its own
+			return slog.Attr{} // the journal adds its own
 		}
 		return a
 	}
@@ -122,8 +124,8 @@ func (h logHandler) WithGroup(name string) slog.Handler {
 	return logHandler{h.Handler.WithGroup(name), h.mu}
 }
 
-// write writes as far as that does not block for longer than a
-// limit, in pieces that a pipe takes whole (PIPE_BUF, pipe(7)).
+// write writes b in pieces that fit into a writable pipe (PIPE_BUF, pipe(7)), and waits at most
+// limit for room before each piece. It reports whether all was written.
 func (w *messages) write(b []byte, limit time.Duration) bool {
 	timeout := unix.NsecToTimespec(int64(limit))
 	for piece := range slices.Chunk(b, PipeBuf) {

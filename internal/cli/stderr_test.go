@@ -8,8 +8,8 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// A message that finds no room is dropped, the next one that does says how many were, and
-// a long one arrives whole.
+// A message without room is dropped, the next one that has room reports their number, and a long
+// message arrives complete.
 func TestMessages(t *testing.T) {
 	r, w := testenv.FullPipe(t)
 	m := messages{fd: int(w.Fd())}

@@ -1,5 +1,5 @@
-// Package control knows what the messages between monitor and parser mean: the hello and the
-// counters. How they travel is up to package privsep.
+// Package control defines the contents of the messages between monitor and parser: the hello, the
+// counters and the names of interfaces. Package privsep transports them.
 package control
 
 import (
@@ -10,19 +10,18 @@ import (
 	"maas-netmon/sandbox"
 )
 
-// Counters are what the parser tells the monitor of one interface or file, in answer to a
-// Ping.
+// Counters are the counters of one interface or file. The parser sends them in answer to a Ping.
 type Counters struct {
-	Frames      uint64 // that the kernel's filter let pass, the dropped ones included
+	Frames      uint64 // passed by the kernel's filter, including dropped ones
 	Bytes       uint64 // their length on the wire
-	Dropped     uint64 // by the kernel, the ring being full
-	Short       uint64 // malformed: cut off before the end of the packet
-	NotARP      uint64 // of a file; from an interface the filter lets ARP pass
+	Dropped     uint64 // dropped by the kernel because the ring was full
+	Short       uint64 // malformed: truncated before the end of the packet
+	NotARP      uint64 // only in files; for interfaces the filter passes only ARP
 	Unsupported uint64 // well-formed, but not ARP for IPv4 over Ethernet, or three tags
 	NewBindings uint64 // events
 	Moved       uint64
 	Refreshed   uint64
-	Refused     uint64 // addresses that cannot be a host's
+	Refused     uint64 // addresses that no host can have
 	Ignored     uint64 // operations other than request and reply
 	Evicted     uint64
 	Unreported  uint64 // bindings that were forgotten before their change was printed
@@ -30,26 +29,27 @@ type Counters struct {
 
 	PacketsDropped uint64 // packets of -v that were not printed, of all interfaces
 
-	// Rebound is how often the socket was not bound to the interface of its name and no message
-	// had told. The monitor counts it; it is in no message.
+	// Rebound is the number of times that the socket was not bound to the interface of its name and
+	// no message from the kernel had reported it. The monitor counts it; messages do not contain
+	// it.
 	Rebound uint64
-	// Flaps is how often the state of the interface changed. The monitor's own, too.
+	// Flaps is the number of changes of the interface's state. The monitor counts it, too.
 	Flaps uint64
 
-	Position uint64 // how many bytes of a file are behind; not logged
+	Position uint64 // number of bytes of a file that were read; not logged
 }
 
 // A Counter describes a field of [Counters].
 type Counter struct {
-	Name   string                  // in the log; "" where it is not logged
-	Metric string                  // in the metrics file, behind maas_netmon_; "" where it is not in there
+	Name   string                  // in the log; "" if it is not logged
+	Metric string                  // in the metrics file, after maas_netmon_; "" if not in it
 	Help   string                  // for the metrics file
-	Own    bool                    // the monitor's own: not in a message
+	Own    bool                    // counted by the monitor: not in a message
 	Of     func(*Counters) *uint64 // the field
 }
 
-// Table has all counters, in the order in which a message and the log have them. It is the only
-// place to add one.
+// Table has all counters, in their order in messages and in the log. It is the only place to add
+// one.
 var Table = [...]Counter{
 	{Name: "frames", Metric: "frames_total", Help: "Frames that the kernel's filter let pass, those that were lost included.", Of: func(c *Counters) *uint64 { return &c.Frames }},
 	{Name: "bytes", Metric: "frame_bytes_total", Help: "Length on the wire of the frames that the kernel's filter let pass, in bytes.", Of: func(c *Counters) *uint64 { return &c.Bytes }},
@@ -71,7 +71,7 @@ var Table = [...]Counter{
 	{Of: func(c *Counters) *uint64 { return &c.Position }},
 }
 
-// A message has room for all of them.
+// The build fails unless a message has room for all counters.
 var _ [privsep.NumValues - len(Table)]struct{}
 
 // Message returns the counters of an interface as a Pong.
@@ -96,7 +96,7 @@ func CountersOf(m privsep.Message) Counters {
 	return c
 }
 
-// Attrs returns the counters as they are logged.
+// Attrs returns the counters as attributes for the log.
 func (c *Counters) Attrs() []any {
 	var attrs []any
 	for _, t := range Table {
@@ -107,10 +107,10 @@ func (c *Counters) Attrs() []any {
 	return attrs
 }
 
-// HandshakeTimeout is how long either process waits for the other at the start.
+// HandshakeTimeout is the time that either process waits for the other during the start.
 const HandshakeTimeout = 10 * time.Second
 
-// HelloMessage tells which of the optional layers are in force.
+// HelloMessage returns the Hello that reports the optional layers that are in force.
 func HelloMessage(layers sandbox.Layers) privsep.Message {
 	m := privsep.Message{Type: privsep.Hello}
 	m.Values[0] = uint64(layers.Landlock)
@@ -129,8 +129,8 @@ func LayersOf(m privsep.Message) sandbox.Layers {
 // compile if they differ.
 const MaxName = 127
 
-// NameMessage tells the parser the name of a source, which has at most [MaxName] bytes. No name means
-// that the source has ended: the parser forgets its bindings.
+// NameMessage returns the message with the name of a source, of at most [MaxName] bytes. An empty
+// name means that the source has ended: the parser forgets its bindings.
 func NameMessage(index uint16, name string) privsep.Message {
 	m := privsep.Message{Type: privsep.Name, Index: index}
 	for i, c := range []byte(name[:min(len(name), MaxName)]) {

@@ -10,7 +10,7 @@ import (
 	"maas-netmon/sandbox"
 )
 
-// Each counter but the monitor's own passes through a message, in a value of its own.
+// Each counter except those of the monitor passes through a message, in a value of its own.
 func TestCountersMessage(t *testing.T) {
 	var sent, want Counters
 	for i, c := range Table {
