@@ -52,6 +52,7 @@ type process struct {
 	colour  bool             // of text
 	date    date             // of the last line of text
 	verbose bool             // packets, too
+	frame   capture.Frame    // the one that is handled; here so that a drain allocates nothing
 	events  [2]tracker.Event // buffer for the events of one packet
 
 	started  time.Time
@@ -198,9 +199,8 @@ func (p *process) tick() {
 
 // drain handles the frames that are available and writes their lines.
 func (p *process) drain() error {
-	var f capture.Frame
-	for p.source.Next(&f) {
-		p.handle(&f)
+	for p.source.Next(&p.frame) {
+		p.handle(&p.frame)
 		if len(p.out.buf) >= flushLen && !p.out.full {
 			if err := p.out.flush(); err != nil {
 				return err
