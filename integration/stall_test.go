@@ -168,3 +168,31 @@ func TestFewThreads(t *testing.T) {
 		t.Error("it always ran")
 	}
 }
+
+// The same where a cgroup bounds processes and threads, as TasksMax= of a unit does.
+func TestFewThreadsInACgroup(t *testing.T) {
+	testenv.Require(t, testenv.Root, testenv.CgroupPids)
+	a, _ := testenv.RawPair(t)
+	started, refused := 0, 0
+	for n := 1; n <= 24; n++ {
+		limit := testenv.NewPidsLimit(t)
+		testenv.Must(t, limit.Set(n))
+		p := testenv.Start(t, a.Namespace, testenv.Options{Shell: limit.Shell()}, a.Name)
+		if _, ok := p.Log.Await(testenv.Contains("msg=watching")); ok {
+			started++
+			p.Signal(t, sigTERM)
+			if status := p.Exit(t); status != 0 {
+				t.Errorf("%d threads: exit status %d; log:\n%s", n, status, strings.Join(p.Log.WaitEnd(t), "\n"))
+			}
+			continue
+		}
+		refused++
+		status, got := p.Exit(t), p.Log.WaitEnd(t)
+		if status != 1 || len(got) != 2 || !strings.HasPrefix(got[0], "maas-netmon: ") || !strings.HasPrefix(got[1], "maas-netmon: hint: raise TasksMax=") {
+			t.Errorf("%d threads: exit status %d\n%s", n, status, strings.Join(got, "\n"))
+		}
+	}
+	if started == 0 || refused == 0 {
+		t.Errorf("%d started, %d refused", started, refused)
+	}
+}

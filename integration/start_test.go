@@ -13,10 +13,13 @@ import (
 // However it is started, it works: what a service manager, a shell or a user leaves
 // behind in a process must not matter.
 func TestStartedAnyhow(t *testing.T) {
+	path := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	for _, c := range []struct {
 		name  string
 		shell string
 		env   []string
+		root  bool
+		quiet bool // it prints nothing but its own log
 	}{
 		{name: "standard input closed", shell: `exec "$0" "$@" <&-`},
 		{name: "locked memory forbidden", shell: `ulimit -l 0; exec "$0" "$@"`},
@@ -28,12 +31,19 @@ func TestStartedAnyhow(t *testing.T) {
 		{name: "working directory deleted", shell: `d=$(mktemp -d); cd "$d"; rmdir "$d"; exec "$0" "$@"`},
 		{name: "many descriptors", shell: `exec 3</ 4</ 5</ 6</ 7</ 8</ 9</; exec "$0" "$@"`},
 		{name: "a path of the C library", shell: `exec "$0" "$@"`, env: []string{"LD_PRELOAD=/no/such", "GLIBC_TUNABLES=glibc.malloc.arena_max=9"}},
-		{name: "settings of the Go runtime", shell: `exec "$0" "$@"`,
-			env: []string{"GODEBUG=gctrace=1,schedtrace=10,updatemaxprocs=1,containermaxprocs=1", "GOGC=1", "GOMAXPROCS=1", "GOTRACEBACK=crash", "GOMEMLIMIT=1MiB"}},
+		{name: "settings of the Go runtime", shell: `exec "$0" "$@"`, quiet: true,
+			env: []string{"GODEBUG=gctrace=1,schedtrace=10,updatemaxprocs=1,containermaxprocs=1", "GOGC=1", "GOMAXPROCS=64", "GOTRACEBACK=crash", "GOMEMLIMIT=1MiB"}},
+		{name: "settings that end the Go runtime", shell: `exec "$0" "$@"`, quiet: true,
+			env: []string{"GODEBUG=cgocheck=2,checkfinalizers=1,inittrace=1"}},
+		{name: "read-only root", root: true, env: path, quiet: true,
+			shell: `exec unshare -m sh -c 'mount --make-rprivate / && mount -o remount,bind,ro / && ! touch /file 2>/dev/null && exec "$0" "$@"' "$0" "$@"`},
 		{name: "a time zone", shell: `exec "$0" "$@"`, env: []string{"TZ=Asia/Kathmandu"}},
 		{name: "a time zone that is not there", shell: `exec "$0" "$@"`, env: []string{"TZ=No/Where"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.root {
+				testenv.Require(t, testenv.Root)
+			}
 			t.Parallel()
 			a, b := testenv.RawPair(t)
 			p := testenv.Watch(t, a.Namespace, testenv.Options{Shell: c.shell, Env: c.env}, a.Name)
@@ -44,6 +54,11 @@ func TestStartedAnyhow(t *testing.T) {
 			}
 			if got := errorLines(p.Log.WaitEnd(t)); len(got) != 0 {
 				t.Errorf("errors %q", got)
+			}
+			for _, line := range p.Log.WaitEnd(t) {
+				if c.quiet && !strings.Contains(line, "level=") {
+					t.Errorf("not a line of the log: %s", line)
+				}
 			}
 		})
 	}

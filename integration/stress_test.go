@@ -37,17 +37,13 @@ func TestItLasts(t *testing.T) {
 		t.Parallel()
 		testItLasts(t, testenv.Options{Path: binary}, nil)
 	})
-	// What the user can have the monitor's Go runtime and C library do by other system calls.
-	// (The parser's environment is the program's own.)
+	// What the user can have the monitor's C library do by other system calls. (The Go runtime gets
+	// no setting, and the parser's environment is the program's own.)
 	for name, env := range map[string][]string{
 		"environment": {
-			"GODEBUG=madvdontneed=0,asyncpreemptoff=1,gctrace=1,schedtrace=100,scavtrace=1,inittrace=1,dontfreezetheworld=1," +
-				"updatemaxprocs=1,containermaxprocs=1,profstackdepth=1000,disablethp=1",
-			"GOGC=1", "GOMEMLIMIT=1MiB", "GOMAXPROCS=64", "GOTRACEBACK=crash",
 			"GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.arena_max=99:glibc.malloc.trim_threshold=0:glibc.pthread.stack_cache_size=0",
 		},
 		"another environment": {
-			"GODEBUG=harddecommit=1,efence=1,decoratemappings=0,asynctimerchan=1,traceallocfree=1", "GOMAXPROCS=1",
 			"GLIBC_TUNABLES=glibc.malloc.hugetlb=2:glibc.malloc.tcache_count=0:glibc.malloc.mmap_threshold=0:glibc.pthread.rseq=0",
 		},
 	} {

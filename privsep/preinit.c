@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -62,6 +63,21 @@ static void need_proc(void) {
 	}
 }
 
+// set_runtime keeps whoever starts the program from changing the Go runtime, which reads its
+// variables before main. The two that the program needs itself get its own values. The pointers
+// are replaced, not removed: the runtime finds the auxiliary vector behind the last one.
+static void set_runtime(char **envp) {
+	static const struct {
+		const char *name, *ours;
+	} variables[] = {
+		{"GODEBUG=", ""}, {"GOGC=", ""}, {"GOMEMLIMIT=", ""}, {"GOMAXPROCS=", "GOMAXPROCS=1"}, {"GOTRACEBACK=", "GOTRACEBACK=none"},
+	};
+	for (; *envp != NULL; envp++)
+		for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
+			if (strncmp(*envp, variables[i].name, strlen(variables[i].name)) == 0)
+				*envp = (char *)variables[i].ours;
+}
+
 // leave_group gives up an effective group that is not the real one. The parser can be started
 // with such a group, see Launch. A set-group-ID bit on the program's file gives nothing.
 static void leave_group(void) {
@@ -72,8 +88,11 @@ static void leave_group(void) {
 	}
 }
 
-__attribute__((constructor(101))) static void preinit(void) {
+// glibc calls a constructor with the arguments of main.
+__attribute__((constructor(101))) static void preinit(int argc, char **argv, char **envp) {
+	(void)argc, (void)argv;
 	privsep_parent = getppid();
+	set_runtime(envp);
 	leave_group();
 	need_proc();
 	need(RLIMIT_AS, 2048 * MIB, MIB, "MiB of address space", "ulimit -v 2097152, or LimitAS=2G in a systemd unit");
@@ -82,24 +101,37 @@ __attribute__((constructor(101))) static void preinit(void) {
 	set_stacks();
 }
 
+// fail ends a process, confined or not, with a line and a hint. It is called where the Go runtime
+// would print a dump and exit with the status of wrong usage.
+static _Noreturn void fail(const char *what, int err, const char *hint) {
+	char text[256];
+	// Not dprintf, which calls lseek(2).
+	int n = snprintf(text, sizeof text, "maas-netmon: %s: %s\nmaas-netmon: hint: %s\n", what, strerror(err), hint);
+	if (write(STDERR_FILENO, text, n) < 0) {
+		// nobody hears it
+	}
+	_exit(failure);
+}
+
 int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
-// __wrap_pthread_create is pthread_create for the Go runtime, which aborts with a dump of all
-// stacks when a thread cannot be made. The runtime tries 20 times before that.
+// __wrap_pthread_create is pthread_create for the Go runtime, which tries 20 times.
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*f)(void *), void *arg) {
 	static atomic_int failures;
 	int err = __real_pthread_create(thread, attr, f, arg);
-	if (err == 0) {
+	if (err == 0)
 		failures = 0;
-	} else if (err != EAGAIN || ++failures >= 20) {
-		// The process may be confined: dprintf would call lseek(2).
-		char text[256];
-		int n = snprintf(text, sizeof text, "maas-netmon: no thread can be made: %s\n"
-			"maas-netmon: hint: raise TasksMax= of the systemd unit, pids.max of the cgroup, or ulimit -u\n", strerror(err));
-		if (write(STDERR_FILENO, text, n) < 0) {
-			// nobody hears it
-		}
-		_exit(failure);
-	}
+	else if (err != EAGAIN || ++failures >= 20)
+		fail("no thread can be made", err, "raise TasksMax= of the systemd unit, pids.max of the cgroup, or ulimit -u");
 	return err;
+}
+
+void *__real_mmap(void *, size_t, int, int, int, off_t);
+
+// __wrap_mmap is mmap for the Go runtime (runtime/cgo), which survives no failure of it.
+void *__wrap_mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset) {
+	void *p = __real_mmap(addr, length, prot, flags, fd, offset);
+	if (p == MAP_FAILED)
+		fail("no memory can be had", errno, "raise LimitAS= and LimitDATA= of the systemd unit, or ulimit -v and -d; see vm.overcommit_memory too");
+	return p;
 }

@@ -8,10 +8,12 @@
 // become another user ([Become]). It does not know the meaning of the descriptors and
 // numbers, and does not confine a process.
 //
-// Its C part, preinit.c, runs in both processes before the Go runtime starts.
+// Its C part, preinit.c, runs in both processes before the Go runtime starts. It sets the variables
+// that the runtime reads, and ends the process with a line of its own where the runtime would die of a
+// lack of threads or memory.
 package privsep
 
-// #cgo LDFLAGS: -Wl,--wrap=pthread_create
+// #cgo LDFLAGS: -Wl,--wrap=pthread_create -Wl,--wrap=mmap
 // #include <sys/types.h>
 // extern pid_t privsep_parent;
 import "C"

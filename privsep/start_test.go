@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -110,6 +112,24 @@ func child(role string) int {
 			return 60
 		}
 		return 0
+	case "settings":
+		fmt.Printf("%q %d %v %d", os.Environ(), debug.SetGCPercent(100), debug.SetMemoryLimit(-1) == math.MaxInt64, runtime.GOMAXPROCS(0))
+		return 0
+	case "hungry":
+		// As much as there is, and some more.
+		var now unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_AS, &now); err != nil {
+			return 70
+		}
+		now.Cur = 3 << 30
+		if err := unix.Setrlimit(unix.RLIMIT_AS, &now); err != nil {
+			return 71
+		}
+		var held [][]byte
+		for range 100 {
+			held = append(held, make([]byte, 64<<20))
+		}
+		return len(held)
 	case "stdout":
 		if err := CheckStdout(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -320,5 +340,28 @@ func TestCheckStdout(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%q: got %q, want %q", c.redirect, got, c.want)
 		}
+	}
+}
+
+// No variable of the environment changes the Go runtime.
+func TestRuntimeVariables(t *testing.T) {
+	got := runChild(t, "settings", func(cmd *exec.Cmd) {
+		cmd.Env = []string{"GODEBUG=inittrace=1", "GOGC=7", "A=b", "GOMEMLIMIT=1GiB", "GOMAXPROCS=64", "GOTRACEBACK=crash", "GODEBUG=cgocheck=2"}
+	})
+	if want := `["A=b" "GOMAXPROCS=1" "GOTRACEBACK=none"] 100 true 1`; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// Where the Go runtime gets no memory, a line and a status take the place of its dump.
+func TestOutOfMemory(t *testing.T) {
+	info, _ := debug.ReadBuildInfo()
+	if slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("the race detector has memory of its own")
+	}
+	got := runChild(t, "hungry", func(*exec.Cmd) {})
+	const want = "maas-netmon: no memory can be had: Cannot allocate memory\nmaas-netmon: hint: raise LimitAS= and LimitDATA= "
+	if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "\nexit status 1") || strings.Count(got, "\n") != 2 {
+		t.Errorf("got %q", got)
 	}
 }

@@ -5,32 +5,89 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 )
 
-// A CPULimit is a cgroup whose processes get a part of a processor (cgroups(7)).
-type CPULimit struct {
+// A Cgroup is a new control group with one controller (cgroups(7)).
+type Cgroup struct {
 	dir string
 	v2  bool
 }
 
+// newCgroup makes one, in either version of the hierarchy.
+func newCgroup(controller string) (Cgroup, error) {
+	const v2 = "/sys/fs/cgroup"
+	g := Cgroup{dir: filepath.Join(v2, controller)}
+	if controllers, err := os.ReadFile(filepath.Join(v2, "cgroup.subtree_control")); err == nil {
+		if !slices.Contains(strings.Fields(string(controllers)), controller) {
+			return g, fmt.Errorf("the root cgroup does not pass its controller %s on", controller)
+		}
+		g = Cgroup{dir: v2, v2: true}
+	}
+	dir, err := os.MkdirTemp(g.dir, "netmon-test-")
+	g.dir = dir
+	return g, err
+}
+
+// Shell is a shell command line that runs "$0" "$@" inside.
+func (g Cgroup) Shell() string {
+	return fmt.Sprintf(`echo $$ >%s/cgroup.procs && exec "$0" "$@"`, g.dir)
+}
+
+func (g Cgroup) set(file, value string) error {
+	return os.WriteFile(filepath.Join(g.dir, file), []byte(value), 0)
+}
+
+// close removes the cgroup, which must be empty.
+func (g Cgroup) close() error { return os.Remove(g.dir) }
+
+// remove has the cgroup removed with the test.
+func (g Cgroup) remove(t testing.TB) {
+	t.Cleanup(func() {
+		if err := g.close(); err != nil {
+			t.Log(err)
+		}
+	})
+}
+
+// newPidsLimit makes a cgroup with a bound on the number of processes and threads.
+func newPidsLimit() (PidsLimit, error) {
+	g, err := newCgroup("pids")
+	if err == nil {
+		err = g.set("pids.max", "max")
+	}
+	return PidsLimit{g}, err
+}
+
+// A PidsLimit is a cgroup whose processes and threads are counted.
+type PidsLimit struct{ Cgroup }
+
+// NewPidsLimit makes a cgroup without a limit, which is removed with the test. It needs
+// [CgroupPids].
+func NewPidsLimit(t testing.TB) PidsLimit {
+	t.Helper()
+	l, err := newPidsLimit()
+	Must(t, err)
+	l.remove(t)
+	return l
+}
+
+// Set allows this many processes and threads, together.
+func (l PidsLimit) Set(n int) error { return l.set("pids.max", strconv.Itoa(n)) }
+
+// A CPULimit is a cgroup whose processes get a part of a processor.
+type CPULimit struct{ Cgroup }
+
 // newCPULimit makes a cgroup without a limit.
 func newCPULimit() (*CPULimit, error) {
-	const v2, v1 = "/sys/fs/cgroup", "/sys/fs/cgroup/cpu"
-	l := &CPULimit{dir: v1}
-	if controllers, err := os.ReadFile(filepath.Join(v2, "cgroup.subtree_control")); err == nil {
-		if !strings.Contains(" "+string(controllers)+" ", "cpu ") {
-			return nil, errors.New("the root cgroup does not pass its CPU controller on")
-		}
-		l = &CPULimit{dir: v2, v2: true}
-	}
-	dir, err := os.MkdirTemp(l.dir, "netmon-test-")
+	g, err := newCgroup("cpu")
 	if err != nil {
 		return nil, err
 	}
-	l.dir = dir
+	l := &CPULimit{g}
 	if err := l.Set(0); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
@@ -43,11 +100,7 @@ func NewCPULimit(t testing.TB) *CPULimit {
 	t.Helper()
 	l, err := newCPULimit()
 	Must(t, err)
-	t.Cleanup(func() {
-		if err := l.close(); err != nil {
-			t.Log(err)
-		}
-	})
+	l.remove(t)
 	return l
 }
 
@@ -65,13 +118,5 @@ func (l *CPULimit) Set(percent int) error {
 	case percent == 0:
 		quota = "-1"
 	}
-	return os.WriteFile(filepath.Join(l.dir, file), []byte(quota), 0)
+	return l.set(file, quota)
 }
-
-// Shell is a shell command line that runs "$0" "$@" inside.
-func (l *CPULimit) Shell() string {
-	return fmt.Sprintf(`echo $$ >%s/cgroup.procs && exec "$0" "$@"`, l.dir)
-}
-
-// close removes the cgroup, which must be empty.
-func (l *CPULimit) close() error { return os.Remove(l.dir) }

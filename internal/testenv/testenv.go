@@ -68,6 +68,9 @@ const (
 
 	// CgroupCPU: a cgroup can be made, and its CPU limit set.
 	CgroupCPU Feature = "cgroup-cpu"
+
+	// CgroupPids: the same for the number of processes.
+	CgroupPids Feature = "cgroup-pids"
 )
 
 // notEverywhere are the features that NETMON_REQUIRE=all does not mean, because the
@@ -163,6 +166,12 @@ func probe(f Feature) error {
 		return probeHoldBind()
 	case CgroupCPU:
 		l, err := newCPULimit()
+		if err != nil {
+			return err
+		}
+		return l.close()
+	case CgroupPids:
+		l, err := newPidsLimit()
 		if err != nil {
 			return err
 		}
