@@ -102,6 +102,8 @@ func TestUser(t *testing.T) {
 		{"root's number and 2^32", "toor:x:4294967296:7", "toor", 2,
 			"maas-netmon: --user toor: uid: strconv.ParseUint: parsing \"4294967296\": value out of range\n" + see},
 		{"root's group", "toor:x:7:0", "toor", 2, "maas-netmon: --user toor: its group is root's, which is not to be used\n" + see},
+		{"root's group and 2^32", "toor:x:7:4294967296", "toor", 2,
+			"maas-netmon: --user toor: gid: strconv.ParseUint: parsing \"4294967296\": value out of range\n" + see},
 		{"the default is root", "maas-netmon:x:0:7", "", 5,
 			"maas-netmon: the user to become: maas-netmon: is root, who is not to be used\n" + choose},
 		{"the default has root's group", "maas-netmon:x:7:0\nnobody:x:7:7", "", 5,

@@ -111,6 +111,11 @@ func TestStartedAsRoot(t *testing.T) {
 	p = testenv.Watch(t, a.Namespace, testenv.Options{Path: testenv.CapableBinary(t, "")}, "--user", "daemon", a.Name)
 	want["Uid"], want["Gid"] = "1 1 1 1", "1 1 1 1"
 	checkThreads(t, p, want)
+
+	// A number needs no entry in the user data base.
+	p = testenv.Watch(t, a.Namespace, testenv.Options{Path: testenv.CapableBinary(t, "")}, "--user", "54321", a.Name)
+	want["Uid"], want["Gid"] = "54321 54321 54321 54321", "54321 54321 54321 54321"
+	checkThreads(t, p, want)
 }
 
 // The usual installation: a file capability, an ordinary user, and no more.

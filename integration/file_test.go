@@ -324,16 +324,44 @@ func TestFileIsATerminal(t *testing.T) {
 	defer slave.Close()
 	name := slave.Name()
 	testenv.Must(t, slave.Chmod(0o666)) // for the user that root becomes
+	path := []string{"PATH=/usr/bin:/bin"}
 	for _, c := range []struct{ shell, arg, name string }{
 		{`exec "$0" "$@" <` + name, "-", "standard input"},
 		{`exec "$0" "$@"`, name, name},
+		{`exec setsid --wait "$0" "$@"`, name, name},
 	} {
-		status, _, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{Shell: c.shell}, "-i", c.arg)
+		status, _, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{Shell: c.shell, Env: path}, "-i", c.arg)
 		want := "maas-netmon: " + c.name + ": is a terminal, not a pipe or a file\nmaas-netmon: hint: see maas-netmon --help\n"
 		if status != 2 || stderr != want {
 			t.Errorf("exit status %d, %q, want %q", status, stderr, want)
 		}
 	}
+	notTaken(t, slave)
+}
+
+// notTaken fails if the terminal was the controlling terminal of a session leader that has ended:
+// then the kernel has hung it up.
+func notTaken(t *testing.T, slave *os.File) {
+	t.Helper()
+	if _, err := slave.WriteString("x"); err != nil {
+		t.Errorf("the program took the terminal: %v", err)
+	}
+}
+
+// A terminal as standard output does not become the program's controlling terminal.
+func TestTerminalIsNotTaken(t *testing.T) {
+	master, slave, err := terminal()
+	testenv.Must(t, err)
+	defer master.Close()
+	defer slave.Close()
+	capture := inputFile(t, littlePcap.File(fileSeconds, arpFrames...))
+	p := testenv.Start(t, testenv.Net(t), testenv.Options{
+		Stdout: slave, Shell: `exec setsid --wait "$0" "$@"`, Env: []string{"PATH=/usr/bin:/bin"},
+	}, "-i", capture)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	notTaken(t, slave)
 }
 
 // startOnPipe starts the program on a pipe, with no capability, and returns the pipe's
@@ -447,6 +475,11 @@ func TestNamedPipe(t *testing.T) {
 		return p
 	}
 	p := start()
+	for _, held := range descriptors(t, p.Pid()) {
+		if strings.HasSuffix(held, path) {
+			t.Errorf("the monitor kept the file that the parser reads: %s", held)
+		}
+	}
 	p.Signal(t, sigTERM)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d", status)

@@ -37,20 +37,16 @@ var ErrNotStarted = errors.New("the parser is started by the program itself, not
 // Inherit returns the parser's end of the pair. It fails with [ErrNotStarted] unless
 // descriptor 3 is such a socket, made by the process that is our parent now.
 func Inherit() (*Conn, error) {
-	domain, err := unix.GetsockoptInt(controlFD, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	if err != nil || domain != unix.AF_UNIX {
-		return nil, ErrNotStarted
-	}
 	kind, err := unix.GetsockoptInt(controlFD, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil || kind != unix.SOCK_SEQPACKET {
 		return nil, ErrNotStarted
 	}
-	unix.CloseOnExec(controlFD)
 	c := &Conn{controlFD, true}
 	return c, c.checkPeer()
 }
 
-// checkPeer fails unless the socket pair was made by the process that is our parent now.
+// checkPeer fails unless the socket pair was made by the process that is our parent now. A socket
+// of another family than Unix has no peer process.
 func (c *Conn) checkPeer() error {
 	peer, err := unix.GetsockoptUcred(c.fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil || int(peer.Pid) != os.Getppid() {

@@ -22,17 +22,12 @@ func ReopenStdout() {
 	if st.Mode&unix.S_IFMT != unix.S_IFIFO && notTerminal != nil {
 		return
 	}
-	// O_NOCTTY: else a session leader without a controlling terminal would get it as such.
-	fd, err := unix.Open("/proc/self/fd/1", unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	// What is not open for reading never becomes the controlling terminal (tty_open in drivers/tty).
+	fd, err := unix.Open("/proc/self/fd/1", unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return
 	}
 	defer unix.Close(fd)
-	// Of a terminal that came from another mount of devpts, this can be another one.
-	var again unix.Stat_t
-	if err := unix.Fstat(fd, &again); err != nil || again.Dev != st.Dev || again.Ino != st.Ino {
-		return
-	}
 	// The parser inherits it.
 	_ = unix.Dup3(fd, unix.Stdout, 0)
 }

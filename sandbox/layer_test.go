@@ -55,6 +55,13 @@ var layers = []layer{
 		_, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
 		return err
 	}},
+	{"no_new_privs", 0, false, unix.EPERM, func() error {
+		set, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+		if err == nil && set == 1 {
+			return unix.EPERM
+		}
+		return err
+	}},
 	{"RLIMIT_NOFILE", 0, false, unix.EMFILE, func() error {
 		for range 20 {
 			if _, err := unix.Dup(0); err != nil {

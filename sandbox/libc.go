@@ -1,15 +1,6 @@
 package sandbox
 
-// #define _GNU_SOURCE
-// #include <pthread.h>
 // #include <signal.h>
-//
-// static int small_stacks(size_t size) {
-//	pthread_attr_t attr;
-//	pthread_attr_init(&attr);
-//	pthread_attr_setstacksize(&attr, size);
-//	return pthread_setattr_default_np(&attr);
-// }
 //
 // static void die_of_faults(void) {
 //	static const int faults[] = {
@@ -25,8 +16,3 @@ import "C"
 // that signal, which its parent reports. The runtime would continue in a handler, turn a
 // fault into a panic that can be recovered from, or print stacks and registers.
 func dieOfFaults() { C.die_of_faults() }
-
-// smallStacks gives threads that begin later a stack of 1 MiB. Without it a stack is as large
-// as RLIMIT_STACK of whoever has started the program, and a few would reach RLIMIT_AS. A Go
-// thread needs the stack for the runtime and for C.
-func smallStacks() { C.small_stacks(1 << 20) }

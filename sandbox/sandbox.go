@@ -135,13 +135,12 @@ func Drop() error {
 	return nil
 }
 
-// CheckNoCapability fails when the process has a capability, or could raise one.
+// CheckNoCapability fails when the process has a capability, or could raise one: the effective set
+// is a part of the permitted one (capabilities(7)).
 func CheckNoCapability() error {
 	set := cap.GetProc()
-	for _, flag := range []cap.Flag{cap.Permitted, cap.Effective} {
-		if d, err := set.Cf(cap.NewSet()); err != nil || d.Has(flag) {
-			return fmt.Errorf("the parser must not have a capability, but has %q", set)
-		}
+	if d, err := set.Cf(cap.NewSet()); err != nil || d.Has(cap.Permitted) {
+		return fmt.Errorf("the parser must not have a capability, but has %q", set)
 	}
 	return nil
 }
@@ -366,7 +365,6 @@ func restrict(layers *Layers, config landlock.Config, rules []landlock.Rule) err
 // process.
 func forceLazyInit() {
 	dieOfFaults()
-	smallStacks()
 	nameViolations()
 	// The first timer makes the netpoller, with an epoll instance and an eventfd. Without
 	// this one it would be the heap scavenger's, seconds after the first large collection.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -243,8 +244,16 @@ func TestLyingMonitor(t *testing.T) {
 			m.send(privsep.Message{Type: privsep.Hello})
 		}, 0, ""},
 
-		// No message, for the timeout of the handshake.
+		{"name for an interface that is not there", func(m *falseMonitor) {
+			m.work()
+			m.send(privsep.Message{Type: privsep.Name, Index: 1})
+		}, 1, malformed + "unexpected name"},
+
+		// Nothing, for as long as the handshake may take.
 		{"silence", func(*falseMonitor) {}, 1, "receive socket: no message in time"},
+		{"silence instead of start", func(m *falseMonitor) {
+			m.send(privsep.Message{Type: privsep.Socket}, packetSocket(m.t))
+		}, 1, "no message in time"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -289,20 +298,31 @@ func wrongKind(open func(*testing.T) int) func(*falseMonitor) {
 	}
 }
 
-// A parser that holds a capability does not run, even if its parent created the socket.
+// A parser that holds a capability does not run, even if its parent made the socket: as root, or as
+// another user who can execute a file that has the capability.
 func TestCapableParser(t *testing.T) {
 	testenv.Require(t, testenv.Root)
+	const nobody = 65534
 	o, err := cli.ParseOptions([]string{"lo"}, cli.Environment{})
 	testenv.Must(t, err)
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	testenv.Must(t, err)
-	defer unix.Close(fds[0])
-	theirs := os.NewFile(uintptr(fds[1]), "control")
-	defer theirs.Close()
-	cmd := exec.Command(testenv.Binary(t), o.ParserArgs()[1:]...)
-	cmd.ExtraFiles = []*os.File{theirs}
-	out, _ := cmd.CombinedOutput()
-	if status := cmd.ProcessState.ExitCode(); status != cli.ExitConfinement || !strings.HasPrefix(string(out), "maas-netmon: the parser must not have a capability") {
-		t.Errorf("exit status %d, %q", status, out)
+	for _, c := range []struct {
+		path string
+		as   *syscall.Credential
+	}{
+		{testenv.Binary(t), nil},
+		{testenv.CapableBinary(t, "cap_net_raw=p"), &syscall.Credential{Uid: nobody, Gid: nobody}},
+	} {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		testenv.Must(t, err)
+		theirs := os.NewFile(uintptr(fds[1]), "control")
+		cmd := exec.Command(c.path, o.ParserArgs()[1:]...)
+		cmd.ExtraFiles = []*os.File{theirs}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.as}
+		out, _ := cmd.CombinedOutput()
+		unix.Close(fds[0])
+		theirs.Close()
+		if status := cmd.ProcessState.ExitCode(); status != cli.ExitConfinement || !strings.HasPrefix(string(out), "maas-netmon: the parser must not have a capability") {
+			t.Errorf("exit status %d, %q", status, out)
+		}
 	}
 }
