@@ -230,9 +230,8 @@ func TestUserZero(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.Landlock)
 	t.Parallel()
 	a, b := testenv.RawPair(t)
-	p := testenv.Watch(t, a.Namespace, testenv.Options{
-		Shell: `exec setpriv --bounding-set -all,+net_raw "$0" "$@"`, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"},
-	}, a.Name)
+	alone := testenv.Options{Shell: `exec setpriv --bounding-set -all,+net_raw "$0" "$@"`, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}}
+	p := testenv.Watch(t, a.Namespace, alone, a.Name)
 	for name, pid := range map[string]int{"monitor": p.Pid(), "parser": p.Child(t)} {
 		for _, s := range testenv.Status(t, pid) {
 			if s["Uid"] != "0 0 0 0" || strings.Trim(s["CapPrm"]+s["CapEff"]+s["CapInh"]+s["CapAmb"], "0") != "" || s["NoNewPrivs"] != "1" || s["Seccomp"] != "2" {
@@ -244,6 +243,10 @@ func TestUserZero(t *testing.T) {
 		t.Error("it does not say so")
 	}
 	sendFence(t, p, b.Port(t)).Await(t)
+	status, stdout, stderr := testenv.Run(t, a.Namespace, alone, "--check", a.Name)
+	if status != 0 || !strings.Contains(stdout, "--  stays user 0, without a capability: ") || !strings.HasSuffix(stdout, "It would run.\n") {
+		t.Errorf("--check: exit status %d\n%s%s", status, stdout, stderr)
+	}
 }
 
 // The program ends with the process that started it, and not before.
@@ -344,6 +347,11 @@ func TestCapabilityHints(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	a, _ := testenv.RawPair(t)
 	path := testenv.CapableBinary(t, "cap_net_raw=p")
+	foreign := testenv.CapableBinary(t, "")
+	if out, err := exec.Command("/sbin/setcap", "-n", "100000", "cap_net_raw=p", foreign).CombinedOutput(); err != nil {
+		t.Fatalf("setcap: %v: %s", err, out)
+	}
+	const userns = `unshare -U --map-user=1000 --map-group=1000 "$0" "$@"`
 	const as = `setpriv --reuid 65534 --regid 65534 --clear-groups `
 	for _, c := range []struct{ name, path, shell, hint string }{
 		{"no capability on the file", testenv.CapableBinary(t, ""), `exec ` + as + `"$0" "$@"`, "sudo setcap cap_net_raw=p "},
@@ -351,6 +359,10 @@ func TestCapabilityHints(t *testing.T) {
 		{"bounding set", path, `exec ` + as + `--bounding-set -net_raw "$0" "$@"`, "CAP_NET_RAW is not in the bounding set"},
 		{"nosuid", path, `exec unshare -m sh -c 'mount --bind "$1" "$1" && mount -o remount,bind,nosuid "$1" && shift && exec ` + as + `"$0" "$@"' "$0" "${0%/*}" "$@"`, "is mounted nosuid"},
 		{"root without it", testenv.CapableBinary(t, ""), `exec setpriv --bounding-set -net_raw "$0" "$@"`, "CAP_NET_RAW is not in the bounding set"},
+		{"root without privileges", testenv.CapableBinary(t, ""), `exec setpriv --securebits +noroot "$0" "$@"`, "started as root without CAP_NET_RAW"},
+		{"another capability", testenv.CapableBinary(t, "cap_net_admin=p"), `exec ` + as + `"$0" "$@"`, "the file's capabilities are not those that are needed"},
+		{"file of another user namespace", foreign, `exec ` + userns, "a file's capability of another user namespace"},
+		{"file in a user namespace", path, `exec ` + userns, "the network namespace belongs to another one"},
 		{"user namespace", testenv.CapableBinary(t, ""), `exec unshare -r "$0" "$@"`, "the network namespace belongs to another one"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -42,7 +42,11 @@ func capabilityHint(missing bool) string {
 		exe = "/usr/sbin/maas-netmon"
 	}
 	const self = "/proc/self/exe"
-	if n, err := unix.Getxattr(self, "security.capability", nil); err != nil || n == 0 {
+	n, err := unix.Getxattr(self, "security.capability", nil)
+	if err == unix.EOVERFLOW {
+		return "a file's capability of another user namespace has no effect in this one"
+	}
+	if err != nil || n == 0 {
 		return "sudo setcap cap_net_raw=p " + exe
 	}
 	// The file has a capability that did not take effect.
@@ -54,8 +58,6 @@ func capabilityHint(missing bool) string {
 			"use AmbientCapabilities=CAP_NET_RAW in a systemd unit, or start it without no_new_privs"
 	case unix.Statfs(self, &fs) == nil && fs.Flags&unix.ST_NOSUID != 0:
 		return fmt.Sprintf("%s is on a file system that is mounted nosuid, where a file's capability has no effect: install it elsewhere", exe)
-	case privsep.InUserNamespace():
-		return "a file's capability of another user namespace has no effect in this one"
 	}
 	return "the file's capabilities are not those that are needed, or it is being traced: sudo setcap cap_net_raw=p " + exe
 }
