@@ -2,17 +2,22 @@ package main
 
 // Tests of the guards.
 const (
-	byPolicy     = "./sandbox ^(TestExportedFilters|TestModel|TestRules)$"
-	byPrivileges = "./sandbox ^TestPrivileges$"
-	byLayers     = "./sandbox ^TestLayers$"
-	byInspect    = "./sandbox ^(TestInspect|TestCheckStatus|TestInspectAnother|TestInspectProc)$"
-	byConfined   = "./sandbox ^TestConfined$"
-	byRound      = "./internal/monitor ^(TestSilence|TestAnswers|TestStoppedTogether|TestUnsent|FuzzConversation)$"
-	byFiles      = "./internal/monitor ^(TestSpareFiles|TestMetricsFileFails)$"
-	byMessages   = "./privsep ^(Test.*Receive.*|TestDecode.*|TestMessage.*|Fuzz.*)$"
-	byThief      = "./privsep ^(TestThief|TestNoWay)$"
-	bySnap       = "./integration ^(TestSnap|TestSnapStoppedParser|TestDieWithParent)$"
-	byStatus     = "./integration ^(TestConfinedAsStarted|TestStartedAsRoot|TestFileCapability)$"
+	byPolicy       = "./sandbox ^(TestExportedFilters|TestModel|TestRules)$"
+	byPrivileges   = "./sandbox ^TestPrivileges$"
+	byLayers       = "./sandbox ^TestLayers$"
+	byInspect      = "./sandbox ^(TestInspect|TestCheckStatus|TestInspectAnother|TestInspectProc)$"
+	byConfined     = "./sandbox ^TestConfined$"
+	byRound        = "./internal/monitor ^(TestSilence|TestAnswers|TestStoppedTogether|TestUnsent|FuzzConversation)$"
+	byFiles        = "./internal/monitor ^(TestSpareFiles|TestMetricsFileFails)$"
+	byMessages     = "./privsep ^(Test.*Receive.*|TestDecode.*|TestMessage.*|Fuzz.*)$"
+	byThief        = "./privsep ^(TestThief|TestNoWay)$"
+	byStart        = "./privsep ^(TestRuntimeVariables|TestOutOfMemory)$"
+	bySurroundings = "./integration ^TestImpossibleSurroundings$"
+	byInherit      = "./privsep ^(TestInheritByHand|TestLaunch)$"
+	byUser         = "./integration ^TestUser$"
+	byLyingMonitor = "./internal/parserproc ^TestLyingMonitor$"
+	bySnap         = "./integration ^(TestSnap|TestSnapStoppedParser|TestDieWithParent)$"
+	byStatus       = "./integration ^(TestConfinedAsStarted|TestStartedAsRoot|TestFileCapability)$"
 )
 
 // guards are the protective acts of the sandbox, of privsep, and of both processes: each
@@ -26,10 +31,59 @@ var guards = []guard{
 	{"parser keeps the other group", "privsep/preinit.c", "\tleave_group();\n\tneed_proc();", "\tneed_proc();", byThief},
 	{"stopped parser is not killed where pidfd_send_signal is refused", "privsep/start.go", "c.byPID = err == unix.EPERM ||", "c.byPID = err == unix.ENXIO ||", bySnap},
 	{"program outlives its starter", "privsep/privsep.go", "unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM)", "unix.PR_SET_PDEATHSIG, uintptr(0)", bySnap},
+	{"settings of the Go runtime", "privsep/preinit.c", "\tset_runtime(envp);\n", "\t(void)envp, (void)set_runtime;\n", "./integration ^TestStartedAnyhow$/^settings"},
+	{"GODEBUG", "privsep/preinit.c", `{"GODEBUG=", ""}, `, "", byStart},
+	{"GOGC", "privsep/preinit.c", `{"GOGC=", ""}, `, "", byStart},
+	{"GOMEMLIMIT", "privsep/preinit.c", `{"GOMEMLIMIT=", ""}, `, "", byStart},
+	{"GOMAXPROCS", "privsep/preinit.c", `{"GOMAXPROCS=", "GOMAXPROCS=1"}, `, "", byStart},
+	{"GOTRACEBACK", "privsep/preinit.c", `, {"GOTRACEBACK=", "GOTRACEBACK=none"}`, "", byStart},
+	{"dump of the Go runtime without memory", "privsep/preinit.c", "if (p == MAP_FAILED)", "if (0)", byStart},
+	{"dump of the Go runtime without threads", "privsep/preinit.c", "else if (err != EAGAIN || ++failures >= 20)", "else if (0)", "./integration ^TestFewThreads"},
+	{"stacks of the caller's size", "privsep/preinit.c", "\t\tpthread_setattr_default_np(&attr);\n", "", "./integration ^TestStartedAnyhow$/^large_stacks$"},
+	{"small stacks", "privsep/preinit.c", "\t\tsetrlimit(RLIMIT_STACK, &limit);\n", "\t\t(void)limit;\n", "./integration ^TestStartedAnyhow$/^small_stacks$"},
+	{"too little stack", "privsep/preinit.c", "need(RLIMIT_STACK, STACK,", "need(RLIMIT_STACK, 0,", bySurroundings},
+	{"too little address space", "privsep/preinit.c", "need(RLIMIT_AS, 2048 * MIB,", "need(RLIMIT_AS, 0,", bySurroundings},
+	{"too little data", "privsep/preinit.c", "need(RLIMIT_DATA, 256 * MIB,", "need(RLIMIT_DATA, 0,", bySurroundings},
+	{"too few processes", "privsep/preinit.c", "need(RLIMIT_NPROC, 32,", "need(RLIMIT_NPROC, 0,", bySurroundings},
+	{"no /proc", "privsep/preinit.c", "\tneed_proc();\n\tneed(", "\t(void)need_proc;\n\tneed(", bySurroundings},
+	{"/proc of another namespace", "privsep/preinit.c", " || atol(self) != getpid()", "", bySurroundings},
+	{"too few pending signals", "internal/monitor/monitor.go", "{unix.RLIMIT_SIGPENDING, 64,", "{unix.RLIMIT_SIGPENDING, 0,", bySurroundings},
+	{"too few descriptors", "internal/monitor/monitor.go", "const own = 20 //", "const own = 3 //", "./integration ^TestFewDescriptors$"},
+	{"environment of the caller", "internal/cli/environment.go", "\tos.Clearenv()\n", "", "./integration ^TestStartedAnyhow$/^a_time_zone"},
+	{"input opened as the controlling terminal", "internal/monitor/input.go", "unix.O_CLOEXEC|unix.O_NOCTTY|", "unix.O_CLOEXEC|", "./integration ^TestFileIsATerminal$"},
+	{"input open in the monitor", "internal/monitor/start.go", "return m.input.close()", "return nil", "./integration ^TestNamedPipe$"},
+	{"wait for the writer of a pipe", "internal/monitor/input.go", "|unix.O_NOCTTY|unix.O_NONBLOCK, 0)", "|unix.O_NOCTTY, 0)", "./integration ^TestNamedPipe$"},
 	{"parser with a capability", "internal/parserproc/run.go", "if capErr != nil {\n\t\treturn", "if false {\n\t\treturn", "./internal/parserproc ^TestCapableParser$"},
 	{"user 0 without Landlock", "internal/monitor/user.go", "!userZero || landlock > 0", "true", "./internal/monitor ^TestUserZeroNeedsLandlock$"},
 	{"kill of any process", "sandbox/rules.go", "eq(0, g.KillPID), ", "", byPolicy},
 	{"kill by any signal", "sandbox/rules.go", ", eq(1, int(unix.SIGKILL))", "", byPolicy},
+
+	{"socket of another kind", "privsep/conn.go", "err != nil || kind != unix.SOCK_SEQPACKET", "err != nil", byInherit},
+	{"socket of another process", "privsep/conn.go", "err != nil || int(peer.Pid) != os.Getppid()", "err != nil", byInherit},
+	{"environment of the parser", "privsep/start.go", `[]string{"GOTRACEBACK=none", "GOMAXPROCS=1"}`, "os.Environ()", byInherit},
+	{"the monitor's end in the parser", "privsep/conn.go", "unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|", "unix.SOCK_SEQPACKET|", byInherit},
+	{"a parser that does not read stops the monitor", "privsep/conn.go", "unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK", "unix.SOCK_CLOEXEC", "./privsep ^TestSendDoesNotBlock$"},
+	{"fs.suid_dumpable", "privsep/start.go", `case string(value) == "1\n":`, `case string(value) == "3\n":`, "./integration ^TestSuidDumpable$"},
+	{"root by another name", "internal/monitor/user.go", "case a.uid == 0:", "case a.uid == -1:", byUser},
+	{"root's group", "internal/monitor/user.go", "case a.gid == 0:", "case a.gid == -1:", byUser},
+	{"root by a number that is cut", "internal/monitor/user.go", "strconv.ParseUint(u.Uid, 10, 32)", "strconv.ParseUint(u.Uid, 10, 64)", byUser},
+	{"root's group by a number that is cut", "internal/monitor/user.go", "strconv.ParseUint(u.Gid, 10, 32)", "strconv.ParseUint(u.Gid, 10, 64)", byUser},
+	{"standard output that is closed", "internal/monitor/privileged.go", "err := cli.CheckStdout()", "err := error(nil)", "./integration ^TestStandardOutput$"},
+
+	// The handshake.
+	{"a monitor that waits for ever", "internal/monitor/start.go", "time.NewTimer(control.HandshakeTimeout)", "time.NewTimer(1000 * control.HandshakeTimeout)", "./integration ^TestLyingParser$/^silent$"},
+	{"another message than is due", "internal/monitor/start.go", "r.err == nil && r.Type != want", "false", "./integration ^TestLyingParser$/^(ready-first|pong-first|hello-twice)$"},
+	{"a parser that waits for ever", "internal/parserproc/run.go", "conn.ReceiveFD(control.HandshakeTimeout)", "conn.ReceiveFD(-1)", byLyingMonitor},
+	{"a parser that waits for ever for the start", "internal/parserproc/run.go", "conn.Receive(control.HandshakeTimeout)", "conn.Receive(-1)", byLyingMonitor},
+	{"any message with a descriptor", "internal/parserproc/run.go", "m.Type != privsep.Socket ||", "", byLyingMonitor},
+	{"sockets in any order", "internal/parserproc/run.go", " || int(m.Index) != len(sockets)", "", byLyingMonitor},
+	{"any message for a start", "internal/parserproc/run.go", "err == nil && m.Type != privsep.Start", "false", byLyingMonitor},
+	{"a question about no interface", "internal/parserproc/loop.go", "m.Type == privsep.Ping && int(m.Index) < len(p.names)", "m.Type == privsep.Ping", byLyingMonitor},
+	{"a name of no interface", "internal/parserproc/loop.go", "m.Type == privsep.Name && int(m.Index) < len(p.names)", "m.Type == privsep.Name", byLyingMonitor},
+	{"a signal to the group cuts the last lines off", "internal/parserproc/run.go", "unix.SIGINT, unix.SIGTERM, unix.SIGHUP", "unix.SIGHUP", "./integration ^TestSignals$"},
+	{"memory of the parser", "internal/parserproc/run.go", "256<<20 + 256*", "2<<30 + 256*", "./integration ^TestCheck$"},
+	{"a parser that is stopped keeps the program", "internal/monitor/loop.go", "m.deadline = time.After(stopLimit)", "m.deadline = time.After(time.Hour)", bySnap},
+	{"a parser that closes its socket and goes on", "internal/monitor/end.go", "time.AfterFunc(stopLimit, m.child.Kill)", "time.AfterFunc(time.Hour, m.child.Kill)", "./integration ^TestLyingParser$/^(close|shutdown)$"},
 
 	// Which calls, with which arguments.
 	{"mmap executable", "sandbox/rules.go", "bitsClear(2, unix.PROT_EXEC), bitsWithin(3, anonymous), eq(4, -1)", "bitsWithin(3, anonymous), eq(4, -1)", byPolicy},
@@ -90,6 +144,8 @@ var guards = []guard{
 	// Privileges.
 	{"capabilities stay permitted", "sandbox/sandbox.go", "\tif err := cap.NewSet().SetProc(); err != nil {\n\t\treturn fmt.Errorf(\"drop capabilities: %w\", err)\n\t}\n", "", byStatus},
 	{"no_new_privs", "sandbox/sandbox.go", "cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)", "0, error(nil)", byPrivileges},
+	{"no_new_privs of the monitor", "sandbox/sandbox.go", "cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)", "0, error(nil)", "./integration ^TestFileCapability$"},
+	{"no_new_privs of the parser", "sandbox/sandbox.go", "cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)", "0, error(nil)", byLayers},
 	{"bounding set and securebits", "sandbox/sandbox.go", "\tif setpcap {\n", "\tif false {\n", byPrivileges},
 	{"the effective set is not emptied", "sandbox/sandbox.go", "set.ClearFlag(cap.Effective)", "error(nil)", byPrivileges},
 	{"the capability stays raised", "sandbox/sandbox.go", "errors.Join(f(), ClearEffective())", "f()", byPrivileges},
@@ -138,6 +194,7 @@ var guards = []guard{
 	{"files are not locked", "internal/monitor/metrics.go", "\t\t_ = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)\n\t\t//", "\t\t//", byFiles},
 	{"any file with a dot is removed", "internal/monitor/metrics.go", ` || strings.Trim(numbers, "0123456789.") != ""`, "", byFiles},
 	{"a file of the same name is taken", "internal/monitor/metrics.go", "unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL |", "unix.O_WRONLY | unix.O_CREAT |", byFiles},
+	{"a pipe is taken for a spare file", "internal/monitor/metrics.go", "unix.O_NOFOLLOW|unix.O_NONBLOCK|", "unix.O_NOFOLLOW|", byFiles},
 	{"a symbolic link is taken for a spare file", "internal/monitor/metrics.go", "unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK", "unix.O_RDONLY|unix.O_NONBLOCK", byFiles},
 
 	// The monitor from its start to its end.
@@ -159,6 +216,8 @@ var guards = []guard{
 	{"messages of no type", "privsep/message.go", "t == 0 || t >= endType", "t >= endType", byMessages},
 	{"messages of unknown types", "privsep/message.go", "t == 0 || t >= endType", "t == 0", byMessages},
 	{"reserved bytes", "privsep/message.go", "[4]byte(b[4:8]) != [4]byte{}", "false", byMessages},
+	{"a descriptor too few", "privsep/conn.go", "err == nil && controlLen != len(control)", "false", byMessages},
+	{"an empty message is the end", "privsep/conn.go", "len(b) == 0 && c.ended()", "len(b) == 0", byMessages},
 	{"descriptors of the parser", "privsep/conn.go", "err == nil && flags&unix.MSG_CTRUNC != 0", "false", byMessages},
 }
 
@@ -167,6 +226,10 @@ var guards = []guard{
 //   - The second SetUndumpable in internal/monitor/privileged.go has an effect only where
 //     fs.suid_dumpable is 1, with which the program refuses to start a moment later.
 //   - CheckNoRoot in internal/monitor/privileged.go fails only if Become or Drop has a defect.
+//   - privsep.Child.Kill calls no kill(2) after wait4(2): that matters only if the number comes again.
+//   - The look at the link count in internal/monitor/metrics.go is for a process that removes the file
+//     between two system calls of this one.
+//   - privsep.EndWithParent looks for a parent that ends between two system calls of its child.
 //   - The second look at the peer in privsep.DieWithParent is for a monitor that dies between two
 //     system calls of the parser.
 //   - CLOSE_RANGE_CLOEXEC in privsep.CloseStray matters only if a descriptor cannot be closed, which
