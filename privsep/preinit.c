@@ -9,7 +9,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,9 +114,10 @@ static _Noreturn void fail(const char *what, int err, const char *hint) {
 
 int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
-// __wrap_pthread_create is pthread_create for the Go runtime, which tries 20 times.
+// __wrap_pthread_create is pthread_create for the Go runtime, which tries 20 times, in one thread
+// (_cgo_try_pthread_create in runtime/cgo).
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*f)(void *), void *arg) {
-	static atomic_int failures;
+	static _Thread_local int failures; // others may succeed at the same time
 	int err = __real_pthread_create(thread, attr, f, arg);
 	if (err == 0)
 		failures = 0;
