@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -169,7 +170,8 @@ func TestFewThreads(t *testing.T) {
 	}
 }
 
-// The same where a cgroup bounds processes and threads, as TasksMax= of a unit does.
+// The same where a cgroup bounds processes and threads, as TasksMax= of a unit does. Where there are
+// just enough of them, it can be at the end that one is missing.
 func TestFewThreadsInACgroup(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.CgroupPids)
 	a, _ := testenv.RawPair(t)
@@ -179,20 +181,24 @@ func TestFewThreadsInACgroup(t *testing.T) {
 		testenv.Must(t, limit.Set(n))
 		p := testenv.Start(t, a.Namespace, testenv.Options{Shell: limit.Shell()}, a.Name)
 		if _, ok := p.Log.Await(testenv.Contains("msg=watching")); ok {
-			started++
 			p.Signal(t, sigTERM)
-			if status := p.Exit(t); status != 0 {
-				t.Errorf("%d threads: exit status %d; log:\n%s", n, status, strings.Join(p.Log.WaitEnd(t), "\n"))
-			}
-			continue
 		}
-		refused++
-		status, got := p.Exit(t), p.Log.WaitEnd(t)
-		if status != 1 || len(got) != 2 || !strings.HasPrefix(got[0], "maas-netmon: ") || !strings.HasPrefix(got[1], "maas-netmon: hint: raise TasksMax=") {
+		status := p.Exit(t)
+		switch got := withoutLog(p.Log.WaitEnd(t)); {
+		case status == 0 && len(got) == 0:
+			started++
+		case status == 1 && len(got) == 2 && strings.HasPrefix(got[0], "maas-netmon: ") && strings.HasPrefix(got[1], "maas-netmon: hint: raise TasksMax="):
+			refused++
+		default:
 			t.Errorf("%d threads: exit status %d\n%s", n, status, strings.Join(got, "\n"))
 		}
 	}
 	if started == 0 || refused == 0 {
 		t.Errorf("%d started, %d refused", started, refused)
 	}
+}
+
+// withoutLog returns the lines that are not the log's.
+func withoutLog(lines []string) []string {
+	return slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, " level=") })
 }

@@ -122,7 +122,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 	if (err == 0)
 		failures = 0;
 	else if (err != EAGAIN || ++failures >= 20)
-		fail("no thread can be made", err, "raise TasksMax= of the systemd unit, pids.max of the cgroup, or ulimit -u");
+		fail("cannot create a thread", err, "raise TasksMax= of the systemd unit, pids.max of the cgroup, or ulimit -u");
 	return err;
 }
 
@@ -132,6 +132,6 @@ void *__real_mmap(void *, size_t, int, int, int, off_t);
 void *__wrap_mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset) {
 	void *p = __real_mmap(addr, length, prot, flags, fd, offset);
 	if (p == MAP_FAILED)
-		fail("no memory can be had", errno, "raise LimitAS= and LimitDATA= of the systemd unit, or ulimit -v and -d; see vm.overcommit_memory too");
+		fail("out of memory", errno, "raise LimitAS= and LimitDATA= of the systemd unit, or ulimit -v and -d; see vm.overcommit_memory too");
 	return p;
 }

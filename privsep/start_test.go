@@ -360,7 +360,7 @@ func TestOutOfMemory(t *testing.T) {
 		t.Skip("the race detector has memory of its own")
 	}
 	got := runChild(t, "hungry", func(*exec.Cmd) {})
-	const want = "maas-netmon: no memory can be had: Cannot allocate memory\nmaas-netmon: hint: raise LimitAS= and LimitDATA= "
+	const want = "maas-netmon: out of memory: Cannot allocate memory\nmaas-netmon: hint: raise LimitAS= and LimitDATA= "
 	if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "\nexit status 1") || strings.Count(got, "\n") != 2 {
 		t.Errorf("got %q", got)
 	}
