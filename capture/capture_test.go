@@ -66,6 +66,22 @@ func openMany(t testing.TB, hosts ...testenv.Host) (fds []int) {
 	return fds
 }
 
+// A packet of the other host.
+var (
+	arp      = testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}
+	arpFrame = arp.Bytes()
+)
+
+// newReader returns a reader of one socket, a port whose frames reach it, and what wakes it.
+func newReader(t testing.TB) (r *capture.Reader, port *testenv.Port, wake func()) {
+	t.Helper()
+	a, b := testenv.RawPair(t)
+	control, wake := testenv.Wake(t)
+	r, err := capture.NewReader([]int{open(t, a)}, control, -1)
+	testenv.Must(t, err)
+	return r, b.Port(t), wake
+}
+
 // read takes n frames out of the reader. A watchdog wakes it when they do not come.
 func read(t testing.TB, r *capture.Reader, stop func(), n int) []capture.Frame {
 	t.Helper()
@@ -88,12 +104,8 @@ func read(t testing.TB, r *capture.Reader, stop func(), n int) []capture.Frame {
 }
 
 func TestReader(t *testing.T) {
-	a, b := testenv.RawPair(t)
-	control, stop := testenv.Wake(t)
-	r, err := capture.NewReader([]int{open(t, a)}, control, -1)
-	testenv.Must(t, err)
-	port := b.Port(t)
-	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}
+	r, port, stop := newReader(t)
+	packet := arp
 	for _, c := range []struct {
 		name string
 		tags []testenv.Tag
@@ -136,16 +148,11 @@ func TestReader(t *testing.T) {
 // The ring holds what the package doc says, the rest is counted, and the reader goes on
 // after it, over the end of the ring and round again.
 func TestRingFull(t *testing.T) {
-	a, b := testenv.RawPair(t)
-	control, stop := testenv.Wake(t)
-	r, err := capture.NewReader([]int{open(t, a)}, control, -1)
-	testenv.Must(t, err)
-	port := b.Port(t)
-	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
+	r, port, stop := newReader(t)
 	for round := range 3 {
 		const more = 100
 		for range ringSlots + more {
-			testenv.Must(t, port.Send(packet))
+			testenv.Must(t, port.Send(arpFrame))
 		}
 		if got := len(read(t, r, stop, ringSlots)); got != ringSlots {
 			t.Errorf("round %d: %d frames, want %d", round, got, ringSlots)
@@ -170,9 +177,8 @@ func TestSources(t *testing.T) {
 	}
 	r, err := capture.NewReader(fds, control, -1)
 	testenv.Must(t, err)
-	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
 	for _, i := range []int{1, 2, 0, 0, 2} {
-		testenv.Must(t, ports[i].Send(packet))
+		testenv.Must(t, ports[i].Send(arpFrame))
 		if f := read(t, r, stop, 1)[0]; f.Source != i {
 			t.Errorf("source %d, want %d", f.Source, i)
 		}
@@ -200,11 +206,10 @@ func TestWhatWakes(t *testing.T) {
 		r, err := capture.NewReader([]int{open(t, a)}, control, pipe[1])
 		testenv.Must(t, err)
 		port := b.Port(t)
-		packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
 		gather := func() {
 			if frames > 0 {
 				for range frames {
-					testenv.Must(t, port.Send(packet))
+					testenv.Must(t, port.Send(arpFrame))
 				}
 				read(t, r, stop, frames)
 			}
@@ -240,12 +245,7 @@ func TestBurstOutOfTheQuiet(t *testing.T) {
 }
 
 func burstOutOfTheQuiet(t *testing.T) capture.Stats {
-	a, b := testenv.RawPair(t)
-	control, _ := testenv.Wake(t)
-	r, err := capture.NewReader([]int{open(t, a)}, control, -1)
-	testenv.Must(t, err)
-	port := b.Port(t)
-	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
+	r, port, _ := newReader(t)
 	wait := func(timeout time.Duration) {
 		_, err := r.Wait(false, timeout)
 		testenv.Must(t, err)
@@ -253,10 +253,10 @@ func burstOutOfTheQuiet(t *testing.T) capture.Stats {
 		for r.Next(&f) {
 		}
 	}
-	testenv.Must(t, port.Send(packet))
+	testenv.Must(t, port.Send(arpFrame))
 	wait(-1)
 	wait(20 * time.Millisecond) // nothing comes
-	testenv.Must(t, port.Send(packet))
+	testenv.Must(t, port.Send(arpFrame))
 	wait(-1)
 	const perMillisecond = 115 // a ring holds those of 89 ms
 	for sent := 0; sent < 5*ringSlots; {
@@ -264,7 +264,7 @@ func burstOutOfTheQuiet(t *testing.T) capture.Stats {
 		wait(-1)
 		n := int(time.Since(start)*perMillisecond/time.Millisecond) + 1
 		for range n {
-			testenv.Must(t, port.Send(packet))
+			testenv.Must(t, port.Send(arpFrame))
 		}
 		sent += n
 	}
@@ -285,11 +285,10 @@ func TestIdleSockets(t *testing.T) {
 	testenv.Must(t, err)
 	capture.UnmapAtEnd(t, r)
 	port := sender.Port(t)
-	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
 	from := make(map[int]int)
 	round := func() {
 		for range each {
-			testenv.Must(t, port.Send(packet))
+			testenv.Must(t, port.Send(arpFrame))
 		}
 		_, err := r.Wait(false, -1)
 		testenv.Must(t, err)
@@ -301,7 +300,7 @@ func TestIdleSockets(t *testing.T) {
 	for range 10 { // until the pauses are short
 		round()
 	}
-	testenv.Must(t, other.Port(t).Send(packet))
+	testenv.Must(t, other.Port(t).Send(arpFrame))
 	for deadline := time.Now().Add(testenv.Patience); len(from) < sockets && time.Now().Before(deadline); {
 		round()
 	}
@@ -320,9 +319,8 @@ func TestManySockets(t *testing.T) {
 	testenv.Must(t, err)
 	capture.UnmapAtEnd(t, r)
 	port := b.Port(t)
-	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
 	for range slots + 1 { // the last one is too much
-		testenv.Must(t, port.Send(packet))
+		testenv.Must(t, port.Send(arpFrame))
 	}
 	from := make(map[int]int)
 	for _, f := range read(t, r, stop, len(fds)*slots) {
@@ -349,16 +347,11 @@ func TestRingSlots(t *testing.T) {
 
 // Neither to wait nor to read allocates.
 func TestNoAllocation(t *testing.T) {
-	a, b := testenv.RawPair(t)
-	control, _ := testenv.Wake(t)
-	r, err := capture.NewReader([]int{open(t, a)}, control, -1)
-	testenv.Must(t, err)
-	port := b.Port(t)
-	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
+	r, port, _ := newReader(t)
 	var f capture.Frame
 	frames := 0
 	n := testing.AllocsPerRun(20, func() {
-		testenv.Must(t, port.Send(packet))
+		testenv.Must(t, port.Send(arpFrame))
 		for _, timeout := range []time.Duration{-1, 0, 12 * time.Millisecond} {
 			if _, err := r.Wait(false, timeout); err != nil {
 				t.Error(err)
@@ -375,12 +368,7 @@ func TestNoAllocation(t *testing.T) {
 
 // The hot path: a frame out of the ring, without a system call and without garbage.
 func BenchmarkNext(b *testing.B) {
-	host, peer := testenv.RawPair(b)
-	control, _ := testenv.Wake(b)
-	r, err := capture.NewReader([]int{open(b, host)}, control, -1)
-	testenv.Must(b, err)
-	port := peer.Port(b)
-	packet := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}.Bytes()
+	r, port, _ := newReader(b)
 	b.ReportAllocs()
 	var f capture.Frame
 	left := 0
@@ -388,7 +376,7 @@ func BenchmarkNext(b *testing.B) {
 		if left == 0 {
 			b.StopTimer()
 			for range ringSlots {
-				testenv.Must(b, port.Send(packet))
+				testenv.Must(b, port.Send(arpFrame))
 			}
 			_ = r.Next(&f) // the end of the last drain
 			left = ringSlots
