@@ -6,20 +6,34 @@ PREFIX  = /usr
 # Of the program's file. 0711 is best, see privsep/start.go; a snap's must be readable (doc/snap.md).
 MODE    = 0711
 UNITDIR = $(PREFIX)/lib/systemd/system
-VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
+# Named its directory, git reads a clone that belongs to another user. It does not write to the index,
+# as describe --dirty would.
+GIT     = git --no-optional-locks --git-dir=.git --work-tree=.
+VERSION = $(shell $(GIT) describe --tags --always 2>/dev/null)$(shell test -z "$$($(GIT) status --porcelain --untracked-files=no 2>/dev/null)" || echo -dirty)
 
 # A Go that is too old to fetch its own successor is replaced by one in build/.go: see
 # .ci/install-deps.
 GO = $(shell test -x build/.go/bin/go && echo $(CURDIR)/build/.go/bin/go || echo go)
+
+# Where mandoc, setcap and apparmor_parser may be, and an ordinary user does not look.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+# For every command of Go, those that list packages included: it would ask git for the state of the
+# checkout, and fail in a clone that is somebody else's.
+export GOFLAGS += -buildvcs=false
 
 # osusergo, netgo: no plug-ins of the C library's name service in a process that has
 # a privilege.
 TAGS       = osusergo,netgo
 # No path, no time and no state of the checkout is in the binary: the same source gives
 # the same bytes. Position-independent, with a relocation table that is read-only before main.
-BUILDFLAGS = -trimpath -buildvcs=false -buildmode=pie -tags $(TAGS) \
+BUILDFLAGS = -trimpath -buildmode=pie -tags $(TAGS) \
              -ldflags '-s -w -extldflags=-Wl,-z,relro,-z,now -X maas-netmon/internal/cli.version=$(VERSION)'
 SUDO       = $(shell test "$$(id -u)" = 0 || echo sudo)
+
+# What root has built, as by sudo make demo, is given to the owner of the clone.
+GIVE = @test "$$(id -u)" != 0 || for f in bin build/.go; do test ! -e $$f || chown -Rh --reference=Makefile $$f; done; \
+	test "$$(id -u)" != 0 || test ! -d build || chown --reference=Makefile build
 
 # Builds of the program whose sandbox differs: sandbox/rules_bench.go, sandbox/trap.go.
 TEST_TAGS = bench trap
@@ -41,6 +55,13 @@ BENCHTIME = 0.5s
 # Options of `make bench-peers`, such as -runs 7 -case idle,start.
 BENCHPEERS =
 
+# In build/: what make clean keeps.
+FETCHED = .go distros prometheus vm
+
+UNITS    = maas-netmon@.service maas-netmon.service
+DOCS     = CHANGELOG.md doc/output.md doc/event.schema.json doc/fleet.md doc/interfaces.md
+EXAMPLES = systemd/metrics.conf doc/alerts.yml doc/grafana.json
+
 # The suites of `make test-distros`: bookworm first, see .ci/distro.
 DISTROS = bookworm bullseye trixie sid
 
@@ -56,9 +77,9 @@ KERNELS = 5.10 6.1 6.12 newest
 RACE_PACKAGES = ./capture ./capture/packetsock ./cmd/... ./internal/app ./internal/cli ./internal/control ./internal/monitor ./internal/parserproc ./linkmon ./parser ./privsep ./report ./tracker
 
 .DEFAULT_GOAL = build
-.PHONY: help deps build static run demo test unit test-fleet check bench bench-peers fuzz mutate cover vuln sbom install \
+.PHONY: help deps build static run demo test unit test-fleet check bench bench-peers fuzz mutate cover vuln sbom install uninstall \
         lint deb reproducible test-vm test-kernels \
-        test-distros test-arm64 test-containers release-check clean FORCE
+        test-distros test-arm64 test-containers release-check clean distclean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -70,9 +91,10 @@ build: deps bin/maas-netmon ## build bin/maas-netmon
 
 bin/maas-netmon: FORCE
 	$(GO) build $(BUILDFLAGS) -o $@ ./cmd/maas-netmon
+	$(GIVE)
 
 static: deps ## build bin/maas-netmon-static, which needs no library of the machine it runs on
-	$(GO) build -trimpath -buildvcs=false -buildmode=pie -tags $(TAGS) \
+	$(GO) build -trimpath -buildmode=pie -tags $(TAGS) \
 		-ldflags '-s -w -linkmode=external "-extldflags=-static-pie -Wl,-z,relro,-z,now" -X maas-netmon/internal/cli.version=$(VERSION)' \
 		-o bin/maas-netmon-static ./cmd/maas-netmon
 
@@ -83,6 +105,7 @@ run: build ## watch an interface: make run IFACE=eth0
 
 demo: build ## see it work: hosts that talk ARP in private network namespaces
 	$(GO) build -o bin/demo ./internal/demo
+	$(GIVE)
 	bin/demo bin/maas-netmon
 
 test: build ## run all tests, as root or, in user namespaces, as anyone
@@ -134,16 +157,33 @@ cover: deps ## test coverage over all packages: build/cover.html and a total
 	$(GO) tool cover -html=build/cover.out -o build/cover.html
 	$(GO) tool cover -func=build/cover.out | tail -n 1
 
-install: bin/maas-netmon ## install into DESTDIR; without one, give the file its capability too
+install: ## install what make has built into DESTDIR; without one, make the unit's user and give the file its capability
+	@test -x bin/maas-netmon || { echo 'There is no bin/maas-netmon to install. Run make first, without sudo.' >&2; exit 1; }
 # Not readable, so that the parser need not be started from a copy: see privsep/start.go.
 	install -D -m $(MODE) bin/maas-netmon $(DESTDIR)$(PREFIX)/sbin/maas-netmon
 	install -D -m 0644 doc/maas-netmon.8 $(DESTDIR)$(PREFIX)/share/man/man8/maas-netmon.8
 	install -D -m 0644 completions/maas-netmon.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/maas-netmon
 	install -D -m 0644 completions/_maas-netmon $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_maas-netmon
 	install -D -m 0644 completions/maas-netmon.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/maas-netmon.fish
-	install -D -m 0644 systemd/maas-netmon@.service $(DESTDIR)$(UNITDIR)/maas-netmon@.service
-	install -D -m 0644 systemd/maas-netmon.service $(DESTDIR)$(UNITDIR)/maas-netmon.service
+	install -d $(DESTDIR)$(PREFIX)/share/doc/maas-netmon/examples $(DESTDIR)$(UNITDIR)
+	install -m 0644 $(DOCS) $(DESTDIR)$(PREFIX)/share/doc/maas-netmon
+	install -m 0644 $(EXAMPLES) $(DESTDIR)$(PREFIX)/share/doc/maas-netmon/examples
+	install -D -m 0644 systemd/maas-netmon.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/maas-netmon.conf
+	for unit in $(UNITS); do \
+		sed 's|/usr/sbin/|$(PREFIX)/sbin/|' systemd/$$unit >$(DESTDIR)$(UNITDIR)/$$unit && chmod 0644 $(DESTDIR)$(UNITDIR)/$$unit || exit; \
+	done
+	test -n "$(DESTDIR)" || ! command -v systemd-sysusers || systemd-sysusers $(PREFIX)/lib/sysusers.d/maas-netmon.conf
 	test -n "$(DESTDIR)" || setcap cap_net_raw=p $(PREFIX)/sbin/maas-netmon
+
+uninstall: ## remove what make install has installed, with the same variables; the user maas-netmon stays
+	test -n "$(DESTDIR)" || ! test -d /run/systemd/system || systemctl disable --now 'maas-netmon@*.service' maas-netmon.service
+	rm -f $(DESTDIR)$(PREFIX)/sbin/maas-netmon $(DESTDIR)$(PREFIX)/share/man/man8/maas-netmon.8 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/maas-netmon \
+		$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_maas-netmon \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/maas-netmon.fish \
+		$(DESTDIR)$(PREFIX)/lib/sysusers.d/maas-netmon.conf $(UNITS:%=$(DESTDIR)$(UNITDIR)/%)
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/maas-netmon
+	test -n "$(DESTDIR)" || ! test -d /run/systemd/system || systemctl daemon-reload
 
 lint: ## check what is not Go: scripts, manual page, unit, AppArmor profile
 	@.ci/install-deps lint
@@ -182,5 +222,9 @@ release-check: deb ## boot a Debian with systemd in qemu and see the package thr
 	@.ci/install-deps vm
 	vm/system build/maas-netmon_*.deb $(KERNEL)
 
-clean: ## remove what was built
+clean: ## remove what was built, and keep what was fetched: a Go, kernels, systems
+	rm -rf bin
+	test ! -d build || find build -mindepth 1 -maxdepth 1 $(FETCHED:%=! -name %) -exec rm -rf {} +
+
+distclean: ## remove that too
 	rm -rf bin build

@@ -30,6 +30,47 @@ expect 'the new one is active' await state "$unit" active
 expect 'AppArmor has denied nothing' eval '! dmesg | grep DENIED'
 expect 'stop' eval "systemctl stop $unit && test \"\$(systemctl show -P Result $unit)\" = success"
 
+# The status and the warnings, for an interface that is missing and for one that is there.
+status() { systemctl show -P StatusText "$1" | grep -e "$2"; }
+warnings() { journalctl -u "$1" -p warning -o cat; }
+expect 'an interface that is not there' systemctl start maas-netmon@vmissing
+expect 'the status says so' status maas-netmon@vmissing '^vmissing: absent; '
+expect 'and a warning' eval 'warnings maas-netmon@vmissing | grep "interface is not there"'
+warnings maas-netmon@vmissing >/tmp/warnings
+expect 'the only one' lines 1 /tmp/warnings
+systemctl stop maas-netmon@vmissing
+
+# The counters for Debian's node_exporter, as README.Debian has it.
+metrics=/var/lib/prometheus/node-exporter
+# scrape has the exporter's answer in /tmp/scraped.
+scrape() {
+	bash -c 'exec 3<>/dev/tcp/127.0.0.1/9100; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3; cat <&3' >/tmp/scraped
+}
+gunzip -c /usr/share/doc/maas-netmon/README.Debian.gz | sed -n '/prometheus-node-exporter, for all/,/restart/{/^      /p}' >/tmp/readme
+expect 'README.Debian has the commands' test "$(wc -l </tmp/readme)" = 4
+expect 'an instance without metrics' eval "systemctl start $unit && state $unit active"
+expect 'they work as written' sh -e /tmp/readme
+expect 'the instance is active' await state "$unit" active
+expect 'its file is there' await grep '^maas_netmon_interface_up{interface="va"} 1' "$metrics/$unit.prom"
+reads() { scrape && grep -q "^maas_netmon_interface_up{interface=\"$1\"} 1" /tmp/scraped && grep '^node_textfile_scrape_error 0' /tmp/scraped; }
+expect 'the exporter reads it' await_for 30 reads va
+systemctl start maas-netmon@vb
+expect 'a second instance' await grep '^maas_netmon_interface_up{interface="vb"} 1' "$metrics/maas-netmon@vb.prom"
+expect 'the exporter reads both without an error' await_for 30 eval 'reads va && reads vb'
+systemctl stop maas-netmon@vb
+main=$(main_pid "$unit")
+kill -KILL "$main"
+back() { test "$(main_pid "$unit")" != "$main" && grep '^maas_netmon_start' "$metrics/$unit.prom"; }
+gone() { test -z "$(ls -d "$metrics"/maas-netmon* /run/maas-netmon* 2>/dev/null)"; }
+expect 'after a kill the file is there again' await_for 30 back
+systemctl stop "$unit"
+expect 'no file is left after a stop' gone
+mv $metrics $metrics.away
+expect 'without the directory of the collector it watches' eval "systemctl start $unit && state $unit active"
+systemctl stop "$unit"
+mv $metrics.away $metrics
+expect 'AppArmor has denied nothing of that' eval '! dmesg | grep DENIED'
+
 # A name with a dash; all interfaces in one unit.
 ip link add br-int type veth peer name vbr
 expect 'a name with a dash' eval 'systemctl start maas-netmon@br-int && state maas-netmon@br-int active'
