@@ -10,13 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrTimeout is returned by Receive when nothing came in time.
+// ErrTimeout is returned by Receive if no message came in time.
 var ErrTimeout = errors.New("no message in time")
 
-// A Conn is one end of the socket pair between monitor and parser: SOCK_SEQPACKET
-// (unix(7)), so that a message arrives whole or not at all, non-blocking, so that a
-// peer that does not read cannot stop the other. One goroutine may send while another
-// receives.
+// A Conn is one end of the socket pair between monitor and parser. It is SOCK_SEQPACKET (unix(7)),
+// so that a message arrives complete or not at all, and non-blocking, so that a peer that does not
+// read cannot block the other. One goroutine may send while another one receives.
 type Conn struct {
 	fd     int
 	parser bool // the parser's end
@@ -34,8 +33,8 @@ func pair() (a, b *Conn, err error) {
 // ErrNotStarted is returned by Inherit when the process was not started by [Launch].
 var ErrNotStarted = errors.New("the parser is started by the program itself, not by hand")
 
-// Inherit returns the parser's end of the pair. It fails with [ErrNotStarted] unless
-// descriptor 3 is such a socket, made by the process that is our parent now.
+// Inherit returns the parser's end of the pair. It fails with [ErrNotStarted] unless descriptor 3
+// is such a socket, created by the present parent process.
 func Inherit() (*Conn, error) {
 	kind, err := unix.GetsockoptInt(controlFD, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil || kind != unix.SOCK_SEQPACKET {
@@ -45,8 +44,9 @@ func Inherit() (*Conn, error) {
 	return c, c.checkPeer()
 }
 
-// checkPeer fails unless the socket pair was made by the process that is our parent now. A socket
-// of another family than Unix has no peer process.
+// checkPeer fails unless the present parent process created the socket pair. After the death of the
+// parent, the process that adopts this one is the parent. A socket of another family than Unix has
+// no peer process.
 func (c *Conn) checkPeer() error {
 	peer, err := unix.GetsockoptUcred(c.fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil || int(peer.Pid) != os.Getppid() {
@@ -55,15 +55,15 @@ func (c *Conn) checkPeer() error {
 	return nil
 }
 
-// FD returns the descriptor, for poll(2) and for a list of what is allowed.
+// FD returns the descriptor, for poll(2) and for the sandbox's list of allowed descriptors.
 func (c *Conn) FD() int { return c.fd }
 
-// Send sends a message without blocking. A full buffer gives [unix.EAGAIN], a peer
-// that is gone [unix.EPIPE].
+// Send sends a message without blocking. It returns [unix.EAGAIN] if the buffer is full, and
+// [unix.EPIPE] if the peer is gone.
 func (c *Conn) Send(m Message) error {
 	_, err := unix.Write(c.fd, m.Encode())
 	if err == unix.ECONNRESET {
-		err = unix.EPIPE // told once, where the peer left something unread
+		err = unix.EPIPE // reported once if the peer left messages unread
 	}
 	if err != nil {
 		return fmt.Errorf("send %v: %w", m.Type, err)
@@ -71,9 +71,9 @@ func (c *Conn) Send(m Message) error {
 	return nil
 }
 
-// SendFD is Send for a message that carries a descriptor; the peer gets one of its own
-// for the same open file. It waits at most timeout for room: the buffer holds fewer messages
-// than there can be sockets.
+// SendFD sends a message with a descriptor; the peer receives its own descriptor of the same open
+// file. It waits at most timeout for room, because the buffer holds fewer messages than there can
+// be sockets.
 func (c *Conn) SendFD(m Message, fd int, timeout time.Duration) error {
 	err := c.wait(unix.POLLOUT, timeout)
 	if err == nil {
@@ -85,13 +85,13 @@ func (c *Conn) SendFD(m Message, fd int, timeout time.Duration) error {
 	return nil
 }
 
-// Receive waits at most timeout, or for ever when it is negative, for the next
-// message, which must not carry a descriptor. The peer's end gives [io.EOF], a
-// malformed message an error that wraps [ErrMessage], nothing in time [ErrTimeout].
+// Receive waits at most timeout for the next message, which must not carry a descriptor. A negative
+// timeout means no limit. Receive returns [io.EOF] if the peer has closed its end, an error that
+// wraps [ErrMessage] for a malformed message, and [ErrTimeout] if no message came in time.
 func (c *Conn) Receive(timeout time.Duration) (Message, error) {
 	for {
 		m, err := c.receive(timeout)
-		// Woken for nothing.
+		// Without a limit, ErrTimeout is a spurious wake-up.
 		if err != ErrTimeout || timeout >= 0 {
 			return m, err
 		}
@@ -103,24 +103,25 @@ func (c *Conn) receive(timeout time.Duration) (Message, error) {
 		return Message{}, err
 	}
 	if c.parser {
-		// The parser may not call recvmsg(2) once it reads frames. With read(2) the
-		// kernel discards a descriptor, and nobody is told: the monitor is trusted.
+		// The parser may not call recvmsg(2) while it reads frames. With read(2) the kernel
+		// discards a descriptor without notice. That is acceptable: the parser trusts the monitor.
 		var buf [MessageLen + 1]byte
 		n, err := unix.Read(c.fd, buf[:])
 		return c.decode(buf[:max(n, 0)], err)
 	}
-	// No room for control data: the kernel itself then discards descriptors that the
-	// peer may have sent, and says so with MSG_CTRUNC.
+	// No room for control data: the kernel then discards descriptors that the peer may have sent,
+	// and reports that as MSG_CTRUNC. So a compromised parser cannot pass a descriptor to the
+	// monitor.
 	return c.recvmsg(nil)
 }
 
-// ReceiveFD is Receive for a message that must carry exactly one descriptor, which
-// it returns close-on-exec.
+// ReceiveFD receives a message that must carry exactly one descriptor. It returns the descriptor,
+// with close-on-exec set.
 func (c *Conn) ReceiveFD(timeout time.Duration) (Message, int, error) {
 	if err := c.wait(unix.POLLIN, timeout); err != nil {
 		return Message{}, -1, err
 	}
-	control := make([]byte, unix.CmsgLen(4)) // room for one, not for two
+	control := make([]byte, unix.CmsgLen(4)) // room for one descriptor, not for two
 	m, err := c.recvmsg(control)
 	if err != nil {
 		return Message{}, -1, err
@@ -136,7 +137,7 @@ func (c *Conn) ReceiveFD(timeout time.Duration) (Message, int, error) {
 	return m, fds[0], nil
 }
 
-// recvmsg receives a message that is there. It fills control completely or not at all.
+// recvmsg receives a queued message. Control data that does not fill control exactly is an error.
 func (c *Conn) recvmsg(control []byte) (Message, error) {
 	var buf [MessageLen + 1]byte
 	n, controlLen, flags, _, err := unix.Recvmsg(c.fd, buf[:], control, unix.MSG_CMSG_CLOEXEC)
@@ -153,14 +154,14 @@ func (c *Conn) recvmsg(control []byte) (Message, error) {
 	return m, err
 }
 
-// decode makes a message of what a system call gave, or an error of its error. b has
-// room for one byte more than a message, so that a longer one is seen to be longer.
+// decode converts the result of a system call to a message or an error. The buffer of b is one byte
+// longer than a message, so that a longer message is detected.
 func (c *Conn) decode(b []byte, err error) (Message, error) {
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
 		return Message{}, ErrTimeout
 	case err == unix.ECONNRESET:
-		return Message{}, io.EOF // the peer went without reading all of ours
+		return Message{}, io.EOF // the peer closed its end with unread messages
 	case err != nil:
 		return Message{}, fmt.Errorf("receive: %w", err)
 	case len(b) == 0 && c.ended():
@@ -169,8 +170,8 @@ func (c *Conn) decode(b []byte, err error) (Message, error) {
 	return Decode(b)
 }
 
-// ended reports whether the peer will send nothing more. A message of no byte reads like
-// the end.
+// ended reports whether the peer has closed its end for writing. Without it, an empty message would
+// look like the end of file.
 func (c *Conn) ended() bool {
 	polls := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLRDHUP}}
 	n, err := unix.Ppoll(polls, &unix.Timespec{}, nil)
@@ -180,7 +181,7 @@ func (c *Conn) ended() bool {
 	return n > 0
 }
 
-// wait waits until there is something to receive. A negative timeout waits for ever.
+// wait waits until one of the events occurs. A negative timeout means no limit.
 func (c *Conn) wait(events int16, timeout time.Duration) error {
 	var deadline time.Time
 	if timeout >= 0 {
@@ -205,8 +206,8 @@ func (c *Conn) wait(events int16, timeout time.Duration) error {
 	}
 }
 
-// CloseWrite tells the peer that nothing more will come: its Receive gives [io.EOF]
-// when it has read what was sent before.
+// CloseWrite closes this end for writing: the peer's Receive returns [io.EOF] after all messages
+// that were sent before.
 func (c *Conn) CloseWrite() error {
 	return os.NewSyscallError("shutdown", unix.Shutdown(c.fd, unix.SHUT_WR))
 }

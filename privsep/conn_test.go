@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// soon is the timeout of a Receive that is to find something, or find nothing at once.
+// soon is the timeout of a Receive that should find a message, or find none at once.
 const (
 	soon = 5 * time.Second
 	now  = 0
@@ -94,7 +94,7 @@ func TestConnPassesOneDescriptor(t *testing.T) {
 	}
 }
 
-// openDescriptors returns how many descriptors the process has.
+// openDescriptors returns the number of open descriptors.
 func openDescriptors(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
@@ -124,7 +124,7 @@ func TestReceiveRefuses(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			monitor, parser := newPair(t)
 			for _, way := range []struct{ from, to *Conn }{{parser, monitor}, {monitor, parser}} {
-				// What a peer can do without our Send.
+				// A peer can send this without our Send.
 				if err := unix.SetsockoptInt(way.to.fd, unix.SOL_SOCKET, unix.SO_PASSCRED, btoi(c.name == "credentials")); err != nil {
 					t.Fatal(err)
 				}
@@ -133,7 +133,7 @@ func TestReceiveRefuses(t *testing.T) {
 					t.Fatal(err)
 				}
 				m, err := way.to.Receive(soon)
-				// The parser's end never gets control data.
+				// The parser's end never receives control data.
 				refused := !way.to.parser || c.control == nil
 				if errors.Is(err, ErrMessage) != refused || (m == Message{}) != refused {
 					t.Errorf("parser %v: got %+v, %v, want refused: %v", way.to.parser, m, err, refused)
@@ -172,7 +172,7 @@ func TestReceiveFDRefuses(t *testing.T) {
 	}
 }
 
-// A peer that does not read cannot make the other wait.
+// A peer that does not read cannot block the other.
 func TestSendDoesNotBlock(t *testing.T) {
 	a, b := newPair(t)
 	const most = 1 << 20

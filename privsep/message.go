@@ -6,21 +6,21 @@ import (
 	"fmt"
 )
 
-// A Type says what a message is for.
+// A Type is the purpose of a message.
 type Type uint8
 
-// The types of messages. Each travels in one direction only, and only a Socket
-// carries a descriptor.
+// The types of messages. Each is sent in one direction only, and only a Socket carries a
+// descriptor.
 const (
 	_       Type = iota
 	Hello        // parser to monitor, first: the parser is confined and waits
-	Socket       // monitor to parser: a descriptor, Index counts up from 0
-	Start        // monitor to parser: that was the last Socket, begin
-	Ready        // parser to monitor: everything is set up, work begins
-	Ping         // monitor to parser: counters of Index, please
+	Socket       // monitor to parser: a descriptor; Index counts up from 0
+	Start        // monitor to parser: all sockets are sent, begin
+	Ready        // parser to monitor: the setup is complete, reading begins
+	Ping         // monitor to parser: asks for the counters of Index
 	Pong         // parser to monitor: the answer, with the Index of the question
-	Stop         // monitor to parser: finish what is there, then go on answering until the end of file
-	End          // parser to monitor: what it reads has ended; it goes on answering until the end of file
+	Stop         // monitor to parser: handle the remaining frames, then answer until the end of file
+	End          // parser to monitor: the input has ended; the parser answers until the end of file
 	Name         // monitor to parser: from now on Index has another name, or none
 	Named        // parser to monitor: the answer
 	endType      // one past the last
@@ -38,23 +38,23 @@ func (t Type) String() string {
 // NumValues is the number of values in a message.
 const NumValues = 24
 
-// A Message is what the two processes say to each other: numbers, no text, always of
-// the same size. The meaning of Values is the caller's; unused ones are zero.
+// A Message is the unit of communication between the two processes: numbers, no text, always of the
+// same size. The caller defines the meaning of Values; unused ones are zero.
 type Message struct {
 	Type   Type
 	Index  uint16
 	Values [NumValues]uint64
 }
 
-// version is in each message. Both ends are the same executable, so another version
-// means that it was replaced while the program started, or an attack.
+// version is in each message. Both ends are the same executable, so another version means that the
+// file was replaced while the program started, or an attack.
 const version = 1
 
 // MessageLen is the size of an encoded message in bytes: version, type, index,
 // four bytes of zero, values; in the host's byte order.
 const MessageLen = 8 + 8*NumValues
 
-// ErrMessage is what every refusal of a message wraps.
+// ErrMessage is wrapped by each error that refuses a message.
 var ErrMessage = errors.New("malformed message")
 
 // Encode returns the bytes of m.
@@ -69,8 +69,8 @@ func (m *Message) Encode() []byte {
 	return b
 }
 
-// Decode reads a message. Anything but exactly what Encode gives for a message of
-// a known type is refused with an error that wraps [ErrMessage] and a zero Message.
+// Decode decodes a message. It accepts only the exact output of Encode for a message of a known
+// type. Otherwise it returns a zero Message and an error that wraps [ErrMessage].
 func Decode(b []byte) (Message, error) {
 	if len(b) != MessageLen {
 		return Message{}, fmt.Errorf("%w: %d bytes, want %d", ErrMessage, len(b), MessageLen)

@@ -1,6 +1,6 @@
-// This file runs before the Go runtime, in both processes: it looks at what cannot be seen
-// later, and refuses surroundings in which the runtime or a library would end with a dump of
-// its own instead of one line.
+// This file runs before the Go runtime, in both processes. It records state that is not visible
+// later, and refuses environments in which the runtime or a library would crash with a dump instead
+// of one line.
 
 #if !defined __linux__ || defined __ILP32__ || !(defined __x86_64__ || defined __aarch64__)
 #error "maas-netmon is for Linux on amd64 or arm64 only: doc/architecture.md, Architectures, tells why"
@@ -34,8 +34,8 @@ static void need(int resource, rlim_t least, rlim_t unit, const char *what, cons
 	}
 }
 
-// set_stacks gives each thread a stack of one size. glibc would take the caller's RLIMIT_STACK,
-// which may be more than all the memory that the process is allowed, or too little to run on.
+// set_stacks gives each thread a stack of the same size. glibc would use the caller's RLIMIT_STACK,
+// which may exceed the memory limit of the process, or be too small.
 static void set_stacks(void) {
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur < STACK) {
@@ -77,8 +77,8 @@ static void set_runtime(char **envp) {
 				*envp = (char *)variables[i].ours;
 }
 
-// leave_group gives up an effective group that is not the real one. The parser can be started
-// with such a group, see Launch. A set-group-ID bit on the program's file gives nothing.
+// leave_group drops an effective group that is not the real one. The parser can be started with
+// such a group, see Launch. So a set-group-ID bit on the program's file has no effect.
 static void leave_group(void) {
 	gid_t real = getgid();
 	if (getegid() != real && setresgid(real, real, real) != 0) {
@@ -107,7 +107,7 @@ static _Noreturn void fail(const char *what, int err, const char *hint) {
 	// Not dprintf, which calls lseek(2).
 	int n = snprintf(text, sizeof text, "maas-netmon: %s: %s\nmaas-netmon: hint: %s\n", what, strerror(err), hint);
 	if (write(STDERR_FILENO, text, n) < 0) {
-		// nobody hears it
+		// there is no place to report it
 	}
 	_exit(failure);
 }

@@ -1,16 +1,14 @@
-// Package privsep divides a program into two processes of different privilege: the
-// monitor, which opens what needs a privilege, and the parser, which reads untrusted
-// input.
+// Package privsep divides a program into two processes of different privilege: the monitor, which
+// performs the acts that need a privilege, and the parser, which reads untrusted input.
 //
-// It starts the parser ([Launch]) from the program's own executable, connects the
-// two by a socket pair ([Conn]), and passes messages of one fixed size and, one at
-// a time, descriptors. It can close what the program inherited ([CloseStray]) and
-// become another user ([Become]). It does not know the meaning of the descriptors and
-// numbers, and does not confine a process.
+// It starts the parser ([Launch]) from the program's own executable, connects the two by a socket
+// pair ([Conn]), and passes messages of one fixed size and, one at a time, descriptors. It can
+// close the descriptors that the program inherited ([CloseStray]) and become another user
+// ([Become]). It does not interpret the descriptors and numbers, and does not confine a process.
 //
 // Its C part, preinit.c, runs in both processes before the Go runtime starts. It sets the variables
-// that the runtime reads, and ends the process with a line of its own where the runtime would die of a
-// lack of threads or memory.
+// that the runtime reads, and ends the process with a line of its own where the runtime would die
+// of a lack of threads or memory.
 package privsep
 
 // #cgo LDFLAGS: -Wl,--wrap=pthread_create -Wl,--wrap=mmap
@@ -30,20 +28,19 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
-// controlFD is the parser's end of the socket pair, by agreement between [Launch]
-// and [Inherit].
+// controlFD is the number of the parser's end of the socket pair, used by [Launch] and [Inherit].
 const controlFD = 3
 
-// CloseStray closes every descriptor above standard error that the program was
-// started with, except keep, so that neither process holds one by accident: a confined
-// process could still read from it or write to it. keep is marked close-on-exec; a
-// number up to 2, or -1, keeps none. Call it first in main.
+// CloseStray closes every descriptor above standard error that the program was started with, except
+// keep, so that neither process has such a descriptor: even a confined process could still read
+// from it or write to it. keep is marked close-on-exec; a number up to 2, or -1, keeps none. Call
+// it first in main.
 //
-// The Go runtime's own two (its netpoller's epoll instance and eventfd, made early
-// when a standard stream does not block) stay, and with them an inherited
-// descriptor of these kinds, which leads nowhere.
+// The two descriptors of the Go runtime stay (its netpoller's epoll instance and eventfd, created
+// early if a standard stream is non-blocking). So does an inherited descriptor of these types; it
+// gives access to nothing else.
 func CloseStray(keep int) error {
-	// None must reach the parser, whatever fails below. The call is new in Linux 5.9 (ENOSYS
+	// None must reach the parser, even if a step below fails. The call is new in Linux 5.9 (ENOSYS
 	// before), the flag in 5.11 (EINVAL before).
 	if err := unix.CloseRange(controlFD, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil && err != unix.ENOSYS && err != unix.EINVAL {
 		return fmt.Errorf("mark descriptors close-on-exec: %w", err)
@@ -66,7 +63,7 @@ func CloseStray(keep int) error {
 			continue
 		}
 		if kind, _ := os.Readlink("/proc/self/fd/" + name); fd == keep || strings.HasPrefix(kind, "anon_inode:[event") {
-			unix.CloseOnExec(fd) // for kernels that did not do it above
+			unix.CloseOnExec(fd) // for kernels that refused the call above
 			continue
 		}
 		if err := unix.Close(fd); err != nil {
@@ -76,13 +73,13 @@ func CloseStray(keep int) error {
 	return nil
 }
 
-// Become changes every user and group of the process to uid and gid and drops the
-// supplementary groups, on all threads. It needs CAP_SETUID and CAP_SETGID permitted, and
-// keeps the permitted capabilities: dropping them is the caller's next step. An error may
-// leave the group changed, but not the user.
+// Become changes every user and group of the process to uid and gid and drops the supplementary
+// groups, on all threads. It needs CAP_SETUID and CAP_SETGID permitted, and keeps the permitted
+// capabilities: the caller has to drop them next. After an error the group may be changed, but not
+// the user.
 //
-// Where the new user may read the program's file, the former group remains as the saved
-// set-group-ID until [Launch], which needs it and gives it up.
+// If the new user may read the program's file, the former group remains as the saved set-group-ID
+// until [Launch], which needs it and then drops it.
 func Become(uid, gid int) error {
 	was := os.Getgid()
 	// Groups first: the new user may not change them.
@@ -98,8 +95,7 @@ func Become(uid, gid int) error {
 	return saveGroup(was)
 }
 
-// saveGroup makes a group the saved set-group-ID on all threads. It is no error where that is
-// refused.
+// saveGroup makes a group the saved set-group-ID on all threads. A refusal is not an error.
 func saveGroup(saved int) error {
 	set := cap.GetProc()
 	if err := set.SetFlag(cap.Effective, true, cap.SETGID); err != nil {
@@ -131,8 +127,7 @@ func dropSavedGroup() error {
 	return nil
 }
 
-// CheckNoRoot fails when the process can still become user 0, which means that it has kept a
-// privilege.
+// CheckNoRoot fails if the process can still become user 0, that is, if it has kept a privilege.
 func CheckNoRoot() error {
 	if err := syscall.Setresuid(-1, 0, -1); err == nil {
 		return errors.New("user 0 could be taken back")
@@ -141,17 +136,17 @@ func CheckNoRoot() error {
 }
 
 // InUserNamespace reports whether the process is in a user namespace other than the initial one, in
-// which user IDs are not those of the machine (user_namespaces(7)). Where that cannot be told,
-// because a security module hides the map, it is taken for the initial one.
+// which user IDs are not those of the machine (user_namespaces(7)). If a security module hides the
+// map, InUserNamespace assumes the initial one.
 func InUserNamespace() bool {
 	maps, err := os.ReadFile("/proc/self/uid_map")
 	return err == nil && strings.Join(strings.Fields(string(maps)), " ") != "0 0 4294967295"
 }
 
-// EndWithParent has the kernel send SIGTERM to the calling process when its parent ends. The
-// change of a user or a capability undoes that (PR_SET_PDEATHSIG(2const)), so call it after
-// every privilege is gone. The kernel means the thread of the parent that started this process.
-// It fails with [ErrParentEnded] if the parent has ended since this process started.
+// EndWithParent makes the kernel send SIGTERM to the calling process when its parent ends. A change
+// of the user or of capabilities undoes that (PR_SET_PDEATHSIG(2const)), so call it after all
+// privileges are dropped. In the kernel, the parent is the thread that started this process. It
+// fails with [ErrParentEnded] if the parent has ended since this process started.
 func EndWithParent() error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0); err != nil {
 		return fmt.Errorf("set parent-death signal: %w", err)

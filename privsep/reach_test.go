@@ -21,9 +21,9 @@ import (
 // nobody is the user and group that the tests of this file become.
 const nobody = 65534
 
-// launchAs is a monitor that was started as root: it becomes nobody, gives every capability up,
-// starts a parser that does nothing to protect itself, and prints how that was started. how is
-// "launch", or "plain", which is an exec without any protection.
+// launchAs is a monitor that was started as root: it becomes nobody, drops every capability, starts
+// a parser that does not protect itself, and prints the way in which it was started. how is
+// "launch", or "plain" for an exec without any protection.
 func launchAs(how string) error {
 	if err := Become(nobody, nobody); err != nil {
 		return err
@@ -61,7 +61,7 @@ func launchAs(how string) error {
 	}
 	_, _, saved := unix.Getresgid()
 	fmt.Printf("copy %d, parser's groups %v, monitor's saved group %d\n", hello.Values[0], hello.Values[1:4], saved)
-	_, _ = os.Stdin.Read(make([]byte, 1)) // until the test has looked
+	_, _ = os.Stdin.Read(make([]byte, 1)) // until the test has checked it
 	c.Kill()
 	_, err = c.Wait()
 	return err
@@ -86,13 +86,13 @@ func naked() error {
 	return err
 }
 
-// steal is a process of the same user and group: it tries to take the control socket, and to get
-// at the memory.
+// steal is a process of the same user and group: it tries to take the control socket, and to access
+// the memory.
 func steal(pid int) (stolen []string) {
 	done := make(chan bool)
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // a thread's credentials are its own, and end with it
+		runtime.LockOSThread() // credentials belong to the thread, and end with it
 		for _, call := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
 			if _, _, errno := unix.RawSyscall(call, nobody, nobody, nobody); errno != 0 {
 				panic(errno)
@@ -117,8 +117,8 @@ func steal(pid int) (stolen []string) {
 	return stolen
 }
 
-// withoutMemoryFiles returns a command that runs where no file in memory may be executed: in a
-// PID namespace of its own, which the setting belongs to.
+// withoutMemoryFiles returns a command that runs without permission to execute files in memory: in
+// its own PID namespace, to which the setting belongs.
 func withoutMemoryFiles(path, arg string) *exec.Cmd {
 	cmd := exec.Command("/bin/sh", "-c", `mount --make-rprivate / && mount -t proc proc /proc &&
 		echo 2 >/proc/sys/vm/memfd_noexec && exec "$0" "$1"`, path, arg)
@@ -126,9 +126,9 @@ func withoutMemoryFiles(path, arg string) *exec.Cmd {
 	return cmd
 }
 
-// A process of the same user takes nothing out of the parser, however it is started. The
-// parser here does nothing to protect itself, so the time in which it could be robbed is all of
-// its life. From one that is executed as any program is, everything is taken.
+// A process of the same user cannot take anything from the parser, for each way in which it is
+// started. The parser here does not protect itself, so it would be vulnerable during its whole
+// life. From a parser that is executed without protection, the process takes everything.
 func TestThief(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.PidFD)
 	exe, err := os.Executable()
@@ -181,7 +181,7 @@ func TestThief(t *testing.T) {
 	}
 }
 
-// Where no way is left, nothing is started: the file is readable, memory files may not be
+// If no way is possible, nothing is started: the file is readable, memory files may not be
 // executed, and there is no other group.
 func TestNoWay(t *testing.T) {
 	testenv.Require(t, testenv.Root)
@@ -194,7 +194,7 @@ func TestNoWay(t *testing.T) {
 	}
 }
 
-// noWay becomes nobody without a saved group, as if it had been started by that user.
+// noWay becomes nobody without a saved group, as if that user had started it.
 func noWay() error {
 	if err := errors.Join(Become(nobody, nobody), dropSavedGroup()); err != nil {
 		return err

@@ -24,18 +24,17 @@ type Child struct {
 	reaped bool
 }
 
-// Launch starts the program's own executable as the parser: with the given
-// argument list (args[0] included), an environment of two variables, an empty
-// standard input, this process's standard output and error, and its
-// end of the socket pair. Every other descriptor must be close-on-exec (see
-// [CloseStray]), and every privilege given up, except for the group that [Become] saved. Launch
-// gives that up too.
+// Launch starts the program's own executable as the parser: with the given argument list (args[0]
+// included), an environment of two variables, an empty standard input, this process's standard
+// output and error, and its end of the socket pair. Every other descriptor must be close-on-exec
+// (see [CloseStray]), and every privilege dropped, except for the group that [Become] saved. Launch
+// drops that too.
 //
-// No other process of the same user can look into the parser, from its first instruction on.
-// A program can make itself not dumpable only after it has started, and in the time before that
-// any process of the same user could take the control socket out of it (pidfd_getfd(2)), or
-// open its memory for writing and keep it open. So the kernel must start it not dumpable, in one
-// of three ways (PR_SET_DUMPABLE(2const); begin_new_exec and would_dump in fs/exec.c):
+// From its first instruction on, no other process of the same user can access the parser. A program
+// can make itself undumpable only after its start. Before that, any process of the same user could
+// take the control socket from it (pidfd_getfd(2)), or open its memory for writing and keep it
+// open. So Launch makes the kernel start the parser undumpable, in one of three ways
+// (PR_SET_DUMPABLE(2const); begin_new_exec and would_dump in fs/exec.c):
 //
 //   - Our user may not read the program's file: it is executed.
 //   - Otherwise a copy in memory that nobody may read is executed.
@@ -46,10 +45,10 @@ type Child struct {
 // If none is possible, Launch fails with [ErrReadable], and with fs.suid_dumpable=1, which
 // undoes all three, with [ErrDumpable].
 //
-// The parser asks for a signal when the thread that made it ends
-// (PR_SET_PDEATHSIG(2const) speaks of the thread): the calling goroutine must be
-// locked to a thread that lasts as long as the process, as main's is after
-// runtime.LockOSThread in an init function.
+// The parser requests a signal for the end of the thread that started it (for
+// PR_SET_PDEATHSIG(2const) that thread is the parent). So the calling goroutine must be locked to a
+// thread that lasts as long as the process, such as main after runtime.LockOSThread in an init
+// function.
 func Launch(args []string) (*Child, error) {
 	c, err := launch(args)
 	if _, ok := savedGroup(); ok {
@@ -82,10 +81,10 @@ func launch(args []string) (*Child, error) {
 	}
 	defer null.Close()
 	c := &Child{Conn: ours}
-	// Not os.StartProcess: it would make a non-blocking standard output, which
-	// others may share, blocking.
+	// Not os.StartProcess: it would clear O_NONBLOCK on standard output, also for other processes
+	// that share it.
 	c.pid, err = fork(args, &syscall.ProcAttr{
-		// Set before the parser's main could do it with debug.SetTraceback and runtime.GOMAXPROCS.
+		// In effect earlier than debug.SetTraceback and runtime.GOMAXPROCS in the parser's main.
 		Env:   []string{"GOTRACEBACK=none", "GOMAXPROCS=1"},
 		Files: []uintptr{null.Fd(), 1, 2, uintptr(theirs.fd)},
 		Sys:   &syscall.SysProcAttr{PidFD: &c.pidfd},
@@ -95,23 +94,23 @@ func launch(args []string) (*Child, error) {
 		return nil, fmt.Errorf("start parser: %w", err)
 	}
 	// A seccomp filter that does not know the call refuses it (snapd's does), and Linux before 5.1
-	// does not have it. Signal 0 only asks.
+	// does not have it. Signal 0 only tests that.
 	err = unix.PidfdSendSignal(c.pidfd, 0, nil, 0)
 	c.byPID = err == unix.EPERM || err == unix.ENOSYS
 	return c, nil
 }
 
-// ErrReadable is returned by [Launch] where the parser would be dumpable when it starts.
+// ErrReadable is returned by [Launch] if the parser would be dumpable at its start.
 var ErrReadable = errors.New("the program's file is readable, and no copy of it in memory may be executed")
 
-// self is the file that is running, even if another took its name.
+// self is the file of the running program, even if another file has taken its name.
 const self = "/proc/self/exe"
 
-// readable reports whether our user may read a file. It does not open the file: a security module
-// may refuse that, which makes no difference to the kernel's decision in an exec.
+// readable reports whether the user may read a file. It does not open the file, because a security
+// module could refuse that, and the kernel's decision at exec does not depend on security modules.
 func readable(path string) bool { return unix.Access(path, unix.R_OK) != unix.EACCES }
 
-// fork starts the parser not dumpable, in one of the ways that [Launch] names.
+// fork starts the parser undumpable, in one of the ways that [Launch] describes.
 func fork(args []string, attr *syscall.ProcAttr) (pid int, err error) {
 	if !readable(self) {
 		return syscall.ForkExec(self, args, attr)
@@ -151,7 +150,7 @@ func forkCopy(args []string, attr *syscall.ProcAttr) (pid int, err error) {
 		return 0, os.NewSyscallError("fchmod", err)
 	}
 	// A file that is open for writing cannot be executed, and this one cannot be opened for
-	// reading; O_PATH is neither. Its number must be none of those that the child gets.
+	// reading. O_PATH needs neither. Its number must differ from those that the child receives.
 	opened, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, os.NewSyscallError("open", err)
@@ -168,13 +167,13 @@ func forkCopy(args []string, attr *syscall.ProcAttr) (pid int, err error) {
 	return syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", ref), args, attr)
 }
 
-// ErrDumpable is returned by [Launch] where every new process is dumpable.
+// ErrDumpable is returned by [Launch] if fs.suid_dumpable=1: then every new process is dumpable.
 var ErrDumpable = errors.New("fs.suid_dumpable is 1: any process of the user could reach into the parser while it starts")
 
-// checkDumpable looks at the setting that [Launch] relies on: the kernel makes such a process as
-// dumpable as fs.suid_dumpable says (proc_sys_fs(5)); 0 and 2 keep other processes of its
-// user out. Where the administrator hides /proc/sys (systemd's ProcSubset=, or a
-// security module), the setting is unknown, and the program starts.
+// checkDumpable checks the setting that [Launch] relies on: the kernel sets dumpable of such a
+// process to fs.suid_dumpable (proc_sys_fs(5)); 0 and 2 keep out other processes of the user. If
+// /proc/sys is hidden (by systemd's ProcSubset=, or a security module), the setting is unknown, and
+// the program starts.
 func checkDumpable() error {
 	value, err := os.ReadFile("/proc/sys/fs/suid_dumpable")
 	switch {
@@ -197,14 +196,14 @@ func (c *Child) PidFD() int { return c.pidfd }
 // KilledByPID reports whether Kill uses kill(2), because pidfd_send_signal(2) is refused.
 func (c *Child) KilledByPID() bool { return c.byPID }
 
-// Kill ends the parser at once. It does nothing to one that has ended already. Safe for
+// Kill ends the parser at once. It has no effect on a parser that has ended already. Safe for
 // concurrent use.
 func (c *Child) Kill() {
 	if !c.byPID {
 		_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
 		return
 	}
-	// Until it is waited for, the process ID is no other process's.
+	// Until Wait has reaped the parser, no other process can have its process ID.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.reaped {
@@ -212,9 +211,10 @@ func (c *Child) Kill() {
 	}
 }
 
-// Wait waits for the end of the parser and returns how it ended.
+// Wait waits for the end of the parser and returns its status.
 func (c *Child) Wait() (unix.WaitStatus, error) {
-	// A pidfd becomes readable when its process has ended.
+	// A pidfd becomes readable when its process has ended. Poll it without the lock, so that Kill
+	// can be called meanwhile.
 	for {
 		n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(c.pidfd), Events: unix.POLLIN}}, nil, nil)
 		if err != nil && err != unix.EINTR {
@@ -237,7 +237,7 @@ func (c *Child) Wait() (unix.WaitStatus, error) {
 }
 
 // SetName sets the name of the process that ps(1) and pgrep(1) show: a process that was started
-// from /proc/self/exe would be called exe. name is cut to 15 bytes.
+// from /proc/self/exe would be called exe. The kernel truncates name to 15 bytes.
 func SetName(name string) error {
 	b, err := unix.BytePtrFromString(name)
 	if err != nil {
@@ -247,9 +247,8 @@ func SetName(name string) error {
 	return os.NewSyscallError("prctl", err)
 }
 
-// DieWithParent has the kernel kill the calling process when the thread that
-// started it ends (PR_SET_PDEATHSIG(2const)). It fails with [ErrNotStarted] when
-// the thread has ended already.
+// DieWithParent makes the kernel kill the calling process when the thread that started it ends
+// (PR_SET_PDEATHSIG(2const)). It fails with [ErrNotStarted] if that thread has ended already.
 func DieWithParent(c *Conn) error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("set parent-death signal: %w", err)

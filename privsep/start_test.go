@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childFlag makes the test binary play the parser, or something that is not one.
+// childFlag makes the test binary act as the parser, or as a process that is not a parser.
 const childFlag = "--privsep-test="
 
 func init() { runtime.LockOSThread() } // to the main thread, whose children are counted
@@ -27,14 +27,14 @@ func TestMain(m *testing.M) {
 			os.Exit(child(role))
 		}
 	}
-	// As CloseStray does first; its own test has it do the rest.
+	// The first step of CloseStray; its own test covers the rest.
 	if err := unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil && err != unix.ENOSYS && err != unix.EINVAL {
 		panic(err)
 	}
 	os.Exit(m.Run())
 }
 
-// child is the other process. It reports in Values, or on standard error by hand.
+// child is the other process. It reports in Values, or on standard error if started by hand.
 func child(role string) int {
 	switch role {
 	case "parser":
@@ -55,7 +55,7 @@ func child(role string) int {
 		if err := c.Send(m); err != nil {
 			return 14
 		}
-		// Until the monitor goes.
+		// Until the monitor ends.
 		if _, err := c.Receive(-1); err != nil {
 			return 0
 		}
@@ -82,7 +82,7 @@ func child(role string) int {
 			return 30
 		}
 		for _, d := range descriptors()[3:] {
-			// The netpoller's, made for the directory that CloseStray reads.
+			// The netpoller's descriptors, created for the directory that CloseStray reads.
 			if !strings.Contains(d, "anon_inode:[event") {
 				fmt.Println(d)
 			}
@@ -140,8 +140,8 @@ func child(role string) int {
 	return 99
 }
 
-// descriptors lists what is open, without opening anything, and without what the Go
-// runtime of a test binary has open: the files of its cgroup's CPU limit.
+// descriptors lists the open descriptors without opening any, except those of the Go runtime of a
+// test binary: the files of its cgroup's CPU limit.
 func descriptors() []string {
 	var found []string
 	for fd := range 128 {
@@ -164,7 +164,7 @@ func startParser(t *testing.T) *Child {
 }
 
 func TestLaunch(t *testing.T) {
-	// The descriptor must not get into the child, whatever its number.
+	// The child must not receive the descriptor, for any number.
 	r, _ := pipe(t)
 	if _, err := unix.FcntlInt(uintptr(r), unix.F_DUPFD_CLOEXEC, 40); err != nil {
 		t.Fatal(err)
@@ -191,7 +191,7 @@ func TestLaunch(t *testing.T) {
 	if status, err := c.Wait(); err != nil || !status.Exited() || status.ExitStatus() != 0 {
 		t.Errorf("ended with %v, %v, want exit status 0", status, err)
 	}
-	c.Kill() // of one that has ended does nothing
+	c.Kill() // no effect on a process that has ended
 }
 
 func TestKill(t *testing.T) {
@@ -306,7 +306,7 @@ func TestInheritByHand(t *testing.T) {
 			t.Errorf("%s: %s", c.name, got)
 		}
 	}
-	// A socket of the right kind whose maker is not the parent: through a shell.
+	// A socket of the right type whose creator is not the parent: started through a shell.
 	right := other(unix.SOCK_SEQPACKET)
 	defer right.Close()
 	exe, err := os.Executable()

@@ -1,10 +1,10 @@
-// This file runs before the Go runtime, which opens /dev/null for each standard stream that is
-// closed: later nobody could tell.
+// This file runs before the Go runtime, which opens /dev/null for each closed standard stream:
+// afterwards the difference is not visible.
 
 #include <fcntl.h>
 #include <unistd.h>
 
-// The flags of standard input and output as open(2) has them, -1 for one that is closed.
+// The flags of standard input and output as in open(2), or -1 if closed.
 int privsep_stream_flags[2];
 
 __attribute__((constructor)) static void note_streams(void) {

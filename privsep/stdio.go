@@ -12,14 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrAppArmor is what the errors of [CheckStdin] and [CheckStdout] wrap where AppArmor has taken the
-// file away, or may have.
+// ErrAppArmor is wrapped by the errors of [CheckStdin] and [CheckStdout] if AppArmor has, or may
+// have, removed the file.
 //
-// AppArmor looks at each exec for files that a process under a profile has opened and for which
-// the profile of the new program has no rule (match_file in security/apparmor/file.c). Older
-// kernels (6.1) put a null device of AppArmor in their place. On newer ones (6.12) such a file is
-// closed, and cannot be told from one that the caller has closed. What an unconfined process has
-// opened is passed on.
+// At each exec AppArmor removes open files that were opened by a process under a profile and for
+// which the profile of the new program has no rule (match_file in security/apparmor/file.c). Older
+// kernels (6.1) replace them with a null device of AppArmor. Newer kernels (6.12) close them, which
+// looks as if the caller had closed them. Files that an unconfined process opened stay.
 var ErrAppArmor = errors.New("AppArmor does not let this program have the file")
 
 // Replaced reports whether a descriptor that the program was started with refers to AppArmor's null
@@ -34,21 +33,21 @@ func Replaced(fd int) bool {
 type stream struct {
 	fd         int
 	name, verb string
-	wrong      int    // the access mode that does not do
+	wrong      int    // the access mode that is not sufficient
 	substitute uint64 // see CheckStdin
 }
 
-// CheckStdin fails if the program was started with its standard input closed, not open for
-// reading, or taken away by AppArmor.
+// CheckStdin fails if the program was started with its standard input closed, not open for reading,
+// or removed by AppArmor.
 func CheckStdin() error {
-	// For a program with a file capability glibc opens /dev/full, write-only, in the place of a
-	// closed standard input, and /dev/null, read-only, in that of a closed standard output
+	// For a program with a file capability, glibc replaces a closed standard input by /dev/full,
+	// opened write-only, and a closed standard output by /dev/null, opened read-only
 	// (csu/check_fds.c).
 	return stream{unix.Stdin, "standard input", "reading", unix.O_WRONLY, unix.Mkdev(1, 7)}.check()
 }
 
 // CheckStdout fails if the program was started with its standard output closed, not open for
-// writing, or taken away by AppArmor: every line would be lost.
+// writing, or removed by AppArmor: every line would be lost.
 func CheckStdout() error {
 	return stream{unix.Stdout, "standard output", "writing", unix.O_RDONLY, unix.Mkdev(1, 3)}.check()
 }
@@ -76,8 +75,8 @@ func (s stream) check() error {
 }
 
 // underAppArmor reports whether the process is under a profile of AppArmor. The call is new in
-// Linux 6.8; before, AppArmor closes no file. It needs no rule in the profile, unlike
-// /proc/self/attr/current.
+// Linux 6.8; earlier kernels do not close files for AppArmor. It needs no rule in the profile,
+// unlike /proc/self/attr/current.
 func underAppArmor() bool {
 	const (
 		attrCurrent  = 100 // include/uapi/linux/lsm.h
@@ -92,6 +91,6 @@ func underAppArmor() bool {
 	size := uint32(unsafe.Sizeof(answer))
 	_, _, errno := unix.Syscall6(unix.SYS_LSM_GET_SELF_ATTR, attrCurrent, uintptr(unsafe.Pointer(&answer)),
 		uintptr(unsafe.Pointer(&size)), singleModule, 0, 0)
-	// E2BIG: a longer label than there is room for.
+	// E2BIG: the label is longer than the buffer.
 	return errno == unix.E2BIG || errno == 0 && !strings.HasPrefix(unix.ByteSliceToString(answer.text[:]), "unconfined")
 }

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An abi is the system calls of one architecture as the kernel numbers them. The filters of both
-// architectures are tested on either: libseccomp compiles for any.
+// An abi has the numbers of the system calls of one architecture. The filters of both architectures
+// are tested on each: libseccomp compiles for any.
 type abi struct {
 	name    string // as GOARCH
 	arch    uint32 // as in struct seccomp_data
@@ -44,7 +44,7 @@ var abis = []*abi{amd64, arm64}
 // native is the architecture of the test, and of the filters that the kernel holds.
 var native = map[string]*abi{"amd64": amd64, "arm64": arm64}[runtime.GOARCH]
 
-// The numbers are those of x/sys, which has them from the kernel's headers.
+// The numbers equal those of x/sys, which come from the kernel's headers.
 func TestNumbers(t *testing.T) {
 	theirs := map[string]uint32{
 		"bind": unix.SYS_BIND, "brk": unix.SYS_BRK, "clock_gettime": unix.SYS_CLOCK_GETTIME,

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A call is what a filter decides on, laid out as the kernel's struct seccomp_data
+// A call is the input of a filter, in the layout of the kernel's struct seccomp_data
 // (include/uapi/linux/seccomp.h).
 type call struct {
 	nr   uint32
@@ -32,7 +32,7 @@ func (c *call) String() string {
 	return fmt.Sprintf("call %d (%#x) of architecture %#x with arguments %#x", c.nr, c.nr, c.arch, c.args)
 }
 
-// A program is a filter in classic BPF, and notes which ways were taken through it.
+// A program is a filter in classic BPF, and records the paths that were taken through it.
 type program struct {
 	code []unix.SockFilter
 	ran  []bool    // by instruction
@@ -43,9 +43,8 @@ func newProgram(code []unix.SockFilter) *program {
 	return &program{code, make([]bool, len(code)), make([][2]bool, len(code))}
 }
 
-// run decides on a call. It knows the instructions that libseccomp uses, which are
-// few of those that the kernel takes (seccomp_check_filter in kernel/seccomp.c), and
-// panics on another.
+// run decides on a call. It supports the instructions that libseccomp uses, few of those that the
+// kernel accepts (seccomp_check_filter in kernel/seccomp.c), and panics on others.
 func (p *program) run(c *call) uint32 {
 	var a uint32
 	for pc := 0; ; pc++ {
@@ -85,7 +84,7 @@ func (p *program) run(c *call) uint32 {
 	}
 }
 
-// unused lists the instructions, and the ways out of jumps, that no call has taken.
+// unused lists the instructions, and the branches of jumps, that no call has taken.
 func (p *program) unused() []string {
 	var unused []string
 	for pc, i := range p.code {
@@ -103,13 +102,13 @@ func (p *program) unused() []string {
 	return unused
 }
 
-// idle reports whether a jump can go one way only: libseccomp compares the half of an
-// argument that a rule does not look at too, under a mask of 0.
+// idle reports whether only one branch of a jump is possible: libseccomp also compares the half of
+// an argument that a rule ignores, with a mask of 0.
 func (p *program) idle(pc int) bool {
 	return pc > 0 && p.code[pc-1] == (unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K})
 }
 
-// decode reads instructions as the kernel lays them out (struct sock_filter).
+// decode reads instructions in the kernel's layout (struct sock_filter).
 func decode(b []byte) []unix.SockFilter {
 	var code []unix.SockFilter
 	for ; len(b) >= unix.SizeofSockFilter; b = b[unix.SizeofSockFilter:] {
@@ -120,7 +119,7 @@ func decode(b []byte) []unix.SockFilter {
 	return code
 }
 
-// export returns what the sandbox would load for a table on a machine of that architecture.
+// export returns the filter that the sandbox would load for a table on that architecture.
 func export(t *testing.T, a *abi, rules []rule) []unix.SockFilter {
 	t.Helper()
 	f, err := seccomp.NewFilter(violation)
@@ -156,7 +155,7 @@ func export(t *testing.T, a *abi, rules []rule) []unix.SockFilter {
 	return decode(b)
 }
 
-// The interpreter, on a filter that one can read.
+// The interpreter runs a simple filter correctly.
 func TestProgram(t *testing.T) {
 	const (
 		load = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS

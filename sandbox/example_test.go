@@ -9,7 +9,7 @@ import (
 	"maas-netmon/sandbox"
 )
 
-// Use a capability for one call and give it up. internal/example is a whole program.
+// Use a capability for one call and drop it. internal/example is a complete program.
 func ExampleWithCapability() {
 	if err := sandbox.ClearEffective(); err != nil {
 		log.Fatal(err)
@@ -19,7 +19,7 @@ func ExampleWithCapability() {
 		socket, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 		return err
 	})
-	// Whether that succeeded or not.
+	// Whether the call succeeded or not.
 	if err := sandbox.Drop(); err != nil {
 		log.Fatal(err)
 	}
@@ -29,13 +29,13 @@ func ExampleWithCapability() {
 	log.Println("opened, and cannot open another one:", socket)
 }
 
-// Confine the process that reads untrusted input, before it is given any.
+// Confine the process that reads untrusted input, before it receives any.
 func ExampleConfineParser() {
 	const control = 3 // a socket to the other process
 	confined, err := sandbox.ConfineParser(sandbox.ParserGrant{
 		Write:   []int{unix.Stdout, unix.Stderr, control},
 		Receive: []int{control},
-		Files:   1,         // will be received over control
+		Files:   1,         // received later over control
 		Memory:  256 << 20, // bytes by which the process may grow
 	})
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Inspection is what [Inspect] saw of a confined process, for a person to read.
+// An Inspection has the facts that [Inspect] found about a confined process, for display.
 type Inspection struct {
 	Threads      int
 	Uid, Gid     string // effective
@@ -23,17 +23,16 @@ type Inspection struct {
 	AddressSpace uint64 // bytes (RLIMIT_AS)
 }
 
-// maxLooks is how often Inspect starts again because threads have come or gone.
+// maxLooks is the largest number of attempts of Inspect if threads begin or end meanwhile.
 const maxLooks = 20
 
-// Inspect looks at a child of the calling process from outside, in /proc, and returns an
-// error that names the first layer that it finds missing on any of its threads. It
-// believes the kernel and nothing that the process reports.
+// Inspect inspects a child of the calling process from outside, in /proc, and returns an error that
+// names the first layer that is missing on any of its threads. It relies on the kernel, and on
+// nothing that the process reports.
 //
-// The caller must have given up its privileges, see [Drop]. Each answer is one that a
-// security module (AppArmor, SELinux, Yama, Landlock) cannot give in the kernel's place: a
-// module may refuse to let a file be read, which Inspect takes for a missing layer, but
-// has no influence on what the file contains or who owns it.
+// The caller must have dropped its privileges, see [Drop]. A security module (AppArmor, SELinux,
+// Yama, Landlock) cannot fake any of the answers: a module can refuse to let a file be read, which
+// Inspect treats as a missing layer, but it cannot change the contents of the file or its owner.
 //
 //   - /proc must be a proc file system. One that belongs to another PID namespace shows
 //     another process under the number: Tgid, Pid and PPid must fit.
@@ -79,7 +78,7 @@ func Inspect(pid int) (Inspection, error) {
 	return Inspection{}, fmt.Errorf("threads of process %d come and go", pid)
 }
 
-// threadsOf returns the numbers of the threads of a process.
+// threadsOf returns the thread IDs of a process.
 func threadsOf(pid int) ([]string, error) {
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {
@@ -92,7 +91,7 @@ func threadsOf(pid int) ([]string, error) {
 	return ids, nil
 }
 
-// inspectThreads looks at these threads. One that has ended gives an error that wraps
+// inspectThreads inspects these threads. If one has ended, it returns an error that wraps
 // [fs.ErrNotExist].
 func inspectThreads(pid int, threads []string, self status) (Inspection, error) {
 	var found Inspection
@@ -137,8 +136,8 @@ func readStatus(path string) (status, error) {
 	return s, err
 }
 
-// readProc reads a file of proc(5) line by line, after it has called look. Where the process
-// or thread has ended the error wraps [fs.ErrNotExist].
+// readProc reads a file of proc(5) line by line, after it has called look. If the process or thread
+// has ended, the error wraps [fs.ErrNotExist].
 func readProc(path string, look func(*os.File) error, each func(line string)) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -160,14 +159,14 @@ func readProc(path string, look func(*os.File) error, each func(line string)) er
 		each(lines.Text())
 	}
 	if err := lines.Err(); err != nil {
-		// A thread that ends while its file is read gives ESRCH.
+		// ESRCH: the thread ended while its file was read.
 		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	}
 	return nil
 }
 
-// check compares one thread with what a confined one of the caller's user looks like. A
-// field that is missing is as bad as one that is wrong.
+// check compares one thread with the state of a confined thread of the caller's user. A missing
+// field is an error, like a wrong one.
 func (s status) check(pid int, tid string, self status) error {
 	none := strings.Repeat("0", 16)
 	wants := []struct{ name, want string }{
@@ -186,7 +185,7 @@ func (s status) check(pid int, tid string, self status) error {
 		{"Seccomp", "2"}, // SECCOMP_MODE_FILTER
 		{"CapBnd", self.fields["CapBnd"]},
 	}
-	// In a container both processes start under a filter. One more must be there, where
+	// In a container both processes start under a filter. The child must have at least one more, if
 	// the kernel counts them (since Linux 5.9).
 	if inherited, ok := self.fields["Seccomp_filters"]; ok {
 		n, err := strconv.Atoi(inherited)
@@ -206,14 +205,14 @@ func (s status) check(pid int, tid string, self status) error {
 	return nil
 }
 
-// undumpable returns an error unless the kernel says that no other process of its user can
-// look into the process, or take a descriptor out of it (ptrace(2), "Ptrace access mode
-// checking"). Trying that would not tell: a security module may refuse the attempt of this
-// process and allow that of another one.
+// undumpable returns an error unless the kernel confirms that no other process of the same user can
+// access the process, or take a descriptor from it (ptrace(2), "Ptrace access mode checking"). An
+// attempt would not prove that: a security module may refuse the attempt of this process and allow
+// that of another one.
 //
-// Since Linux 6.16 the pidfd of a process tells (PIDFD_GET_INFO, fs/pidfs.c). Else the owner
-// of its files in /proc does, see dumpableByOwner. Where both cannot, an attempt is what is
-// left.
+// Since Linux 6.16 the pidfd of a process provides the answer (PIDFD_GET_INFO, fs/pidfs.c).
+// Otherwise the owner of its files in /proc does, see dumpableByOwner. If neither does, undumpable
+// makes an attempt.
 func (s status) undumpable(pid int) error {
 	mask := coredumpMask(pid)
 	dumpable, known := mask&pidfdCoredumpUser != 0, mask != 0
@@ -230,10 +229,10 @@ func (s status) undumpable(pid int) error {
 	return nil
 }
 
-// dumpableByOwner tells by the owner of its status file whether a process is dumpable, whose
-// effective IDs are these. The owner is the root of its user namespace instead of them when
-// it is not (proc_pid(5)). That is no evidence where they are this root, or 65534, which
-// also stands for a root that is not mapped (user_namespaces(7)).
+// dumpableByOwner determines from the owner of the status file whether a process with these
+// effective IDs is dumpable. The owner of an undumpable process's files is the root of its user
+// namespace (proc_pid(5)). That proves nothing if the IDs are this root, or 65534, which also
+// stands for an unmapped root (user_namespaces(7)).
 func (s status) dumpableByOwner(euid, egid uint32) (dumpable, known bool) {
 	const overflow = 65534
 	if s.uid != euid || s.gid != egid {
@@ -246,18 +245,18 @@ func (s status) dumpableByOwner(euid, egid uint32) (dumpable, known bool) {
 const (
 	pidfdGetInfo      = 0xc048ff0b // _IOWR(0xff, 11, 72 bytes)
 	pidfdInfoCoredump = 1 << 4
-	pidfdCoredumpUser = 1 << 2 // dumpable; the other bits stand for the other values
+	pidfdCoredumpUser = 1 << 2 // dumpable; the other bits have other values
 )
 
-// coredumpMask returns what the kernel would do with a core dump of a process, one of the
-// bits PIDFD_COREDUMP_*, or 0 where it does not tell.
+// coredumpMask returns the way in which the kernel would dump the core of a process, one of the
+// bits PIDFD_COREDUMP_*, or 0 if the kernel does not report it.
 func coredumpMask(pid int) uint32 {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return 0
 	}
 	defer unix.Close(fd)
-	// struct pidfd_info: masks, cgroup, 11 process and user numbers, exit code, core dump.
+	// struct pidfd_info: masks, cgroup, 11 process and user IDs, exit code, core dump.
 	info := struct {
 		mask, cgroup uint64
 		ids          [12]uint32
@@ -270,9 +269,9 @@ func coredumpMask(pid int) uint32 {
 	return info.coredump[0]
 }
 
-// checkLimits looks at the hard resource limits of a process and returns that of its address
-// space. prlimit(2) only compares users; a security module may hide /proc/PID/limits, as
-// AppArmor does in a snap.
+// checkLimits checks the hard resource limits of a process and returns that of its address space.
+// prlimit(2) needs only the same user; a security module may hide /proc/PID/limits, as AppArmor
+// does in a snap.
 func checkLimits(pid int) (addressSpace uint64, err error) {
 	for _, l := range []struct {
 		name     string

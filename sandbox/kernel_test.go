@@ -16,28 +16,28 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// What the kernel holds for each thread of the running program, both processes, is what
-// the tables say.
+// The filters in the kernel, for each thread of both processes of the running program, are those of
+// the tables.
 func TestFiltersInTheKernel(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.SeccompGet)
 	t.Parallel()
 	a, b := testenv.Pair(t)
-	// Behind a shell, so that the monitor is not our child.
+	// Through a shell, so that the monitor is not a child of the test.
 	p := testenv.Watch(t, a.Namespace, testenv.Options{Shell: `"$0" "$@"; exit $?`}, a.Name)
 	monitor := p.Child(t)
-	// A frame, so that the threads that come with work are there too.
+	// Send a frame, so that the threads that start with work exist too.
 	seen := p.Lines.Expect(testenv.IP("10.0.0.5"))
 	testenv.Must(t, b.Port(t).Send(testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.5", TargetIP: "10.0.0.9"}.Bytes()))
 	seen.Await(t)
 
 	checkFilters(t, monitor)
-	// It was stopped, and goes on.
+	// It was stopped, and continues.
 	seen = p.Lines.Expect(testenv.IP("10.0.0.6"))
 	testenv.Must(t, b.Port(t).Send(testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.6", TargetIP: "10.0.0.9"}.Bytes()))
 	seen.Await(t)
 }
 
-// The same of a program that reads a file: a pipe, so that it does not end.
+// The same for a program that reads a file: a pipe, so that it does not end.
 func TestFiltersInTheKernelForAFile(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.SeccompGet)
 	t.Parallel()
@@ -95,8 +95,8 @@ func checkFilters(t *testing.T, monitor int) {
 	}
 }
 
-// policiesOf returns the policies that are in force at the same time in a running process,
-// by what its descriptors are.
+// policiesOf returns the policies that are in force together in a running process, according to its
+// descriptors.
 func policiesOf(t *testing.T, name string, pid int) []model {
 	t.Helper()
 	fds := descriptorsOf(t, pid)
@@ -127,7 +127,7 @@ func policiesOf(t *testing.T, name string, pid int) []model {
 	return []model{p.policy()}
 }
 
-// descriptorsOf returns the descriptors of a process by their kind.
+// descriptorsOf returns the descriptors of a process by their type.
 func descriptorsOf(t *testing.T, pid int) map[string][]int {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", pid)

@@ -15,10 +15,10 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// A layer is one of those beneath seccomp, and something that it refuses.
+// A layer is one of the layers below seccomp, with an act that it refuses.
 type layer struct {
 	name     string
-	landlock int  // the ABI that it takes, 0 for another layer
+	landlock int  // the ABI that it needs, 0 for another layer
 	root     bool // only user 0 could do it without the layer
 	want     error
 	do       func() error
@@ -78,7 +78,7 @@ var layers = []layer{
 	{"RLIMIT_DATA, raised", 0, false, unix.EPERM, func() error {
 		return unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: 1 << 40, Max: 1 << 40})
 	}},
-	{"RLIMIT_AS", 0, false, unix.ENOMEM, func() error { // which RLIMIT_DATA does not count
+	{"RLIMIT_AS", 0, false, unix.ENOMEM, func() error { // not counted by RLIMIT_DATA
 		_, err := unix.Mmap(-1, 0, 1<<30, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 		return err
 	}},
@@ -88,7 +88,7 @@ var layers = []layer{
 	}},
 }
 
-// playLayer tries what a layer refuses, and says how it went; where the name ends in a star,
+// playLayer tries the act that a layer refuses, and prints the result; if the name ends in a star,
 // without any layer.
 func playLayer(name string) int {
 	name, free := strings.CutSuffix(name, "*")
@@ -133,8 +133,8 @@ func hasLandlock(t *testing.T, want int) bool {
 	return true
 }
 
-// Should the filter ever fail, the other layers refuse what they are there for. Each is
-// tried without seccomp, and without any, when it must not be refused like that.
+// If the filter failed, the other layers would still refuse their acts. Each act is tried without
+// seccomp, and without any layer, where it must not be refused in that way.
 func TestLayers(t *testing.T) {
 	for _, l := range layers {
 		t.Run(l.name, func(t *testing.T) {

@@ -2,8 +2,8 @@
 
 #include <malloc.h>
 
-// Keeps glibc's malloc to one arena. For its ninth it opens a file, to learn how many it may
-// have, which takes new threads and seconds to minutes; to give memory of any but the
-// first back to the kernel, another one. A thread makes its arena when it first needs
-// memory.
+// Limits glibc's malloc to one arena. For its ninth arena malloc opens a file, to determine the
+// largest number of arenas; that happens only seconds to minutes later, with new threads. To return
+// memory of any arena but the first to the kernel, it opens another file. A thread creates its
+// arena when it first needs memory.
 __attribute__((constructor)) static void one_arena(void) { mallopt(M_ARENA_MAX, 1); }

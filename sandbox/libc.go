@@ -11,8 +11,8 @@ package sandbox
 // }
 import "C"
 
-// dieOfFaults gives the signals of a fault their default action instead of the Go
-// runtime's handler: a confined process whose memory is corrupted must end at once, by
-// that signal, which its parent reports. The runtime would continue in a handler, turn a
-// fault into a panic that can be recovered from, or print stacks and registers.
+// dieOfFaults restores the default action for the signals of a fault, instead of the Go runtime's
+// handler: a confined process whose memory is corrupted must end at once, by that signal, which its
+// parent reports. The runtime would continue in a handler, convert the fault to a panic that can be
+// recovered, or print stacks and registers.
 func dieOfFaults() { C.die_of_faults() }

@@ -8,12 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the kernel holds is checked here against the policy of the documents
-// (policy_test.go), without rules.go and without libseccomp, of which one states and the
-// other compiles it: neither a rule that is too wide nor a defect of libseccomp's optimizer
-// may weaken the sandbox unseen.
+// These tests compare the filters in the kernel with the policy of the documents (policy_test.go),
+// without rules.go, which states the policy, and without libseccomp, which compiles it. So neither
+// a rule that is too wide nor a defect of libseccomp's optimizer can weaken the sandbox unnoticed.
 
-// killed and enosys are the verdicts besides [unix.SECCOMP_RET_ALLOW].
+// killed and enosys are the verdicts other than [unix.SECCOMP_RET_ALLOW].
 const (
 	killed = unix.SECCOMP_RET_KILL_PROCESS
 	enosys = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
@@ -30,7 +29,7 @@ const x32 = 0x40000000
 // A model is the policy of one process.
 type model []permit
 
-// verdict is what the kernel is to do with a call, where its architecture is a.
+// verdict returns the expected verdict on a call on architecture a.
 func (m model) verdict(a *abi, c *call) uint32 {
 	if c.arch != a.arch {
 		return killed
@@ -46,8 +45,8 @@ func (m model) verdict(a *abi, c *call) uint32 {
 	return killed
 }
 
-// strictest returns what the kernel does where two filters decide: of two actions,
-// the lower as a signed number (seccomp_run_filters in kernel/seccomp.c).
+// strictest returns the kernel's verdict if two filters decide: the lower action as a signed number
+// (seccomp_run_filters in kernel/seccomp.c).
 func strictest(a, b uint32) uint32 {
 	if int32(a&unix.SECCOMP_RET_ACTION_FULL) < int32(b&unix.SECCOMP_RET_ACTION_FULL) {
 		return a
@@ -55,14 +54,14 @@ func strictest(a, b uint32) uint32 {
 	return b
 }
 
-// A subject is the filters that a process has, and the policies that they are to mean.
+// A subject has the filters of a process, and the policies that they should implement.
 type subject struct {
 	abi      *abi
 	programs []*program
 	models   []model
 }
 
-// decide returns what the filters do with a call, and what the policies want.
+// decide returns the verdict of the filters on a call, and that of the policies.
 func (s *subject) decide(c *call) (got, want uint32) {
 	got, want = unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_ALLOW
 	for _, p := range s.programs {
@@ -74,8 +73,8 @@ func (s *subject) decide(c *call) (got, want uint32) {
 	return got, want
 }
 
-// calls generates calls that are close to what a policy allows: most of them an example's,
-// with arguments that differ from it in one or two, by a little.
+// calls generates calls that are close to allowed ones: most are an example with a small change in
+// one or two arguments.
 type calls struct {
 	*rand.Rand
 	arch     uint32
@@ -101,7 +100,7 @@ func newCalls(seed uint64, a *abi, models []model) *calls {
 	return g
 }
 
-// next makes a call. An argument of which the example has 0 may not matter.
+// next returns a call. An argument that is 0 in the example may not matter.
 func (g *calls) next(c *call) {
 	i := g.IntN(len(g.examples))
 	*c = call{nr: g.numbers[i], arch: g.arch, ip: g.Uint64(), args: g.examples[i]}
@@ -132,7 +131,7 @@ func (g *calls) next(c *call) {
 	}
 }
 
-// value is one that the policy might be about.
+// value returns a value that may occur in the policy.
 func (g *calls) value() uint64 {
 	v := g.values[g.IntN(len(g.values))]
 	if g.IntN(2) == 0 {
@@ -141,7 +140,7 @@ func (g *calls) value() uint64 {
 	return v
 }
 
-// near returns a number that is easily taken for v.
+// near returns a number that is easily confused with v.
 func (g *calls) near(v uint64) uint64 {
 	switch g.IntN(12) {
 	case 0:
@@ -170,9 +169,8 @@ func (g *calls) near(v uint64) uint64 {
 	return v ^ 1<<g.IntN(64)
 }
 
-// compare has the filters and the policies decide on calls until they differ: n random
-// ones, and the numbers 0 to 1023 of each architecture. It returns the
-// difference, or "".
+// compare lets the filters and the policies decide on calls until they differ: n random calls, and
+// the numbers 0 to 1023 of each architecture. It returns the difference, or "".
 func (s *subject) compare(seed uint64, n int) string {
 	g := newCalls(seed, s.abi, s.models)
 	var c call
@@ -203,11 +201,11 @@ func (s *subject) compare(seed uint64, n int) string {
 	return ""
 }
 
-// random is how many random calls each comparison makes.
+// random is the number of random calls per comparison.
 const random = 500_000
 
-// check fails the test where the filters and the policies differ, or when the calls did
-// not go every way through the filters.
+// check fails the test if the filters and the policies differ, or if the calls did not take every
+// path through the filters.
 func (s *subject) check(t *testing.T) {
 	t.Helper()
 	seed := rand.Uint64()
@@ -221,7 +219,7 @@ func (s *subject) check(t *testing.T) {
 	}
 }
 
-// The policy is about each call: an example is allowed, and not for another architecture.
+// The policy covers each call: an example is allowed, but not for another architecture.
 func TestModel(t *testing.T) {
 	for _, table := range tables(t, 2) {
 		for _, a := range abis {
@@ -251,7 +249,7 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// What libseccomp makes of a table is the policy, for each architecture.
+// libseccomp compiles each table to the policy, for each architecture.
 func TestExportedFilters(t *testing.T) {
 	for _, table := range tables(t, 2) {
 		for _, a := range abis {
@@ -264,8 +262,8 @@ func TestExportedFilters(t *testing.T) {
 	}
 }
 
-// The comparison sees a filter that is wrong in a single place: each instruction is broken
-// in each way that it can be.
+// The comparison detects a filter with a single wrong instruction: each instruction is changed in
+// each possible way.
 func TestComparisonSeesWrongFilters(t *testing.T) {
 	for _, table := range tables(t, 2) {
 		t.Run(table.name, func(t *testing.T) {
@@ -291,9 +289,9 @@ func TestComparisonSeesWrongFilters(t *testing.T) {
 	}
 }
 
-// noConsequence reports whether an instruction can be wrong and the filter right: one about
-// the half of an argument that a rule does not look at, and the two that look for
-// x32, whose numbers are in no table anyway.
+// noConsequence reports whether a filter is correct in spite of a wrong instruction: one about the
+// half of an argument that a rule ignores, and the two that detect x32, whose numbers are in no
+// table.
 func noConsequence(p *program, pc int) bool {
 	for i := pc; i < pc+3 && i < len(p.code); i++ {
 		if p.idle(i) { // load, mask, jump
@@ -304,7 +302,7 @@ func noConsequence(p *program, pc int) bool {
 	return isX32(pc) || pc > 0 && isX32(pc-1)
 }
 
-// wrongs returns other instructions that libseccomp might have put in the place of one.
+// wrongs returns other instructions that libseccomp might have generated instead of one.
 func wrongs(i unix.SockFilter) []unix.SockFilter {
 	k := func(k uint32) unix.SockFilter { return unix.SockFilter{Code: i.Code, Jt: i.Jt, Jf: i.Jf, K: k} }
 	switch i.Code & 7 {

@@ -14,9 +14,9 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// monitorLayers are acts that a layer of the monitor refuses, tried without seccomp. Each is tried
-// without the layers, too, where it must be possible. The working directory is that of the metrics
-// file; beside it is a directory named other.
+// monitorLayers are acts that a layer of the monitor refuses, tried without seccomp. Each is also
+// tried without the layers, where it must succeed. The working directory is that of the metrics
+// file; next to it is a directory named other.
 var monitorLayers = []layer{
 	{"monitor: Landlock, a file", 1, false, unix.EACCES, func() error {
 		_, err := unix.Open("/etc/passwd", unix.O_RDONLY, 0)
@@ -38,7 +38,7 @@ var monitorLayers = []layer{
 		_, err := unix.Open("file", unix.O_WRONLY, 0)
 		return err
 	}},
-	// The parser is older than the domain, and has to be killed.
+	// The parser is older than the domain, and the monitor must be able to kill it.
 	{"monitor: Landlock, a signal", 6, false, nil, func() error { return unix.Kill(os.Getppid(), 0) }},
 	{"monitor: MDWE", 0, false, unix.EACCES, func() error {
 		b, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON)
@@ -56,7 +56,7 @@ var monitorLayers = []layer{
 	}},
 }
 
-// confineMonitorLayers has the calling process under the layers of the monitor but seccomp.
+// confineMonitorLayers confines the calling process by the layers of the monitor except seccomp.
 func confineMonitorLayers() error {
 	dir, err := unix.Open(".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -66,7 +66,7 @@ func confineMonitorLayers() error {
 	return err
 }
 
-// Should the filter of the monitor ever fail, the other layers refuse what they are there for.
+// If the filter of the monitor failed, the other layers would still refuse their acts.
 func TestMonitorLayers(t *testing.T) {
 	for _, l := range monitorLayers {
 		t.Run(l.name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestMonitorLayers(t *testing.T) {
 	}
 }
 
-// privileges are what a test about them prints.
+// privileges is the output of a test about privileges.
 func printPrivileges(what string) {
 	set := cap.GetProc()
 	bits, err := unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
@@ -107,7 +107,7 @@ func printPrivileges(what string) {
 		what, permitted, effective, bound, ambient, bits, noNewPrivs, err))
 }
 
-// playPrivileges goes through what the monitor does with its privileges, as root.
+// playPrivileges performs the monitor's steps with its privileges, as root.
 func playPrivileges() int {
 	inherit := cap.GetProc()
 	if errors.Join(inherit.SetFlag(cap.Inheritable, true, cap.NET_RAW), inherit.SetProc(), cap.SetAmbient(true, cap.NET_RAW)) != nil {
@@ -128,8 +128,8 @@ func playPrivileges() int {
 	return 0
 }
 
-// A capability is effective for the one call, and gone for good after Drop, with all that could bring
-// it back.
+// A capability is effective for the one call, and permanently dropped after Drop, with everything
+// that could restore it.
 func TestPrivileges(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	out, err := command(t, "privileges").Output()
@@ -146,7 +146,7 @@ func TestPrivileges(t *testing.T) {
 	}
 }
 
-// Limits that are not those of a confined process are refused.
+// Limits that differ from those of a confined process are refused.
 func TestCheckLimits(t *testing.T) {
 	if _, err := checkLimits(os.Getpid()); err == nil {
 		t.Error("the limits of the test pass for those of a confined process")

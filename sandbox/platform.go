@@ -1,7 +1,7 @@
 //go:build !linux || !(amd64 || arm64)
 
-// This file does not compile: the build stops here where the sandbox was never tried. "Architectures"
-// in doc/architecture.md has the reasons.
+// This file does not compile: the build stops here on platforms for which the sandbox was never
+// tested. "Architectures" in doc/architecture.md has the reasons.
 
 package sandbox
 

@@ -10,9 +10,9 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// The package compiles on no architecture and no system but those that it was tried on, and the
-// compiler's message tells which they are. The file is compiled alone: what else the package needs
-// has no cross compiler here.
+// The package compiles only on the architectures and systems on which it was tested, and the
+// compiler's message names them. The file is compiled alone, because there is no cross compiler for
+// the rest of the package here.
 func TestPlatforms(t *testing.T) {
 	program, err := exec.LookPath("go")
 	if err != nil {

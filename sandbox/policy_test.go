@@ -12,20 +12,20 @@ import (
 )
 
 // This is the policy of doc/system-calls.md, written a second time, by call and argument, and
-// without rules.go. What rules.go and libseccomp make of it must mean the same, so a rule that is
-// looser or tighter than the document fails a test.
+// independently of rules.go. The filters from rules.go and libseccomp must implement the same
+// policy, so a rule that is looser or tighter than the document fails a test.
 
-// args are the arguments of a system call, as the kernel gets them.
+// args are the arguments of a system call, as the kernel receives them.
 type args = [6]uint64
 
-// A permit is one call that a process may make, when ok is true of the arguments.
+// A permit is a call that a process may make if ok is true for the arguments.
 type permit struct {
 	call     string
 	ok       func(args) bool
-	examples []args // of each alternative, so that a test finds the way through a filter
+	examples []args // one per alternative, so that a test takes every path through a filter
 }
 
-// A confined is a process that the sandbox has confined. It has some of these descriptors.
+// A confined describes a confined process and its descriptors.
 type confined struct {
 	process string // parser, reader (the parser that reads frames) or monitor
 	pid     int
@@ -40,10 +40,10 @@ type confined struct {
 
 	directory int // of --metrics-file, 0 for none
 	child     int // the pidfd of the parser
-	killPID   int // where kill(2) is used instead
+	killPID   int // if kill(2) is used instead
 }
 
-// policy returns what the process may do. Whatever it does not list kills the process.
+// policy returns the calls that the process may make. Any other call kills the process.
 func (p *confined) policy() []permit {
 	list := []permit{
 		always("nanosleep"), always("sched_yield"), always("clock_gettime"), always("clock_nanosleep"),
@@ -54,13 +54,13 @@ func (p *confined) policy() []permit {
 
 		{"tgkill", func(a args) bool { return a[0] == uint64(p.pid) }, []args{{uint64(p.pid)}}},
 		{"mprotect", func(a args) bool { return a[2]&unix.PROT_EXEC == 0 }, []args{{}}},
-		// Of the process itself, and private. glibc passes -1 as a long, the Go runtime as an int.
+		// Private mappings without a file. glibc passes -1 as a long, the Go runtime as an int.
 		{"mmap", func(a args) bool {
 			const flags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED | unix.MAP_NORESERVE |
 				unix.MAP_STACK | unix.MAP_DROPPABLE
 			return a[2]&unix.PROT_EXEC == 0 && a[3]&^flags == 0 && (a[4] == math.MaxUint64 || a[4] == math.MaxUint32)
 		}, []args{{3: unix.MAP_PRIVATE, 4: math.MaxUint64}, {3: unix.MAP_PRIVATE, 4: math.MaxUint32}}},
-		// pthread_create(3), and no process.
+		// pthread_create(3): a thread, not a process.
 		{"clone", func(a args) bool {
 			return a[0] == unix.CLONE_VM|unix.CLONE_FS|unix.CLONE_FILES|unix.CLONE_SIGHAND|unix.CLONE_THREAD|
 				unix.CLONE_SYSVSEM|unix.CLONE_SETTLS|unix.CLONE_PARENT_SETTID|unix.CLONE_CHILD_CLEARTID
@@ -121,8 +121,8 @@ func (p *confined) policy() []permit {
 	return list
 }
 
-// fd is a descriptor as a filter must see it: a number with high bits set, which the kernel
-// would cut off, is none.
+// fd returns a descriptor as a filter must treat it: a number with bits set in the upper half,
+// which the kernel ignores, is not a descriptor.
 func fd(a uint64) int {
 	if a > math.MaxInt32 {
 		return -1
@@ -130,12 +130,12 @@ func fd(a uint64) int {
 	return int(a)
 }
 
-// always is a call that is allowed with any arguments.
+// always permits a call with any arguments.
 func always(call string) permit {
 	return permit{call, func(args) bool { return true }, []args{{}}}
 }
 
-// oneOf is a call of which argument i has one of these values.
+// oneOf permits a call if argument i has one of these values.
 func oneOf(call string, i int, values ...uint64) permit {
 	p := permit{call, func(a args) bool { return slices.Contains(values, a[i]) }, nil}
 	for _, v := range values {
@@ -146,11 +146,11 @@ func oneOf(call string, i int, values ...uint64) permit {
 	return p
 }
 
-// on is a call on one of these descriptors.
+// on permits a call on one of these descriptors.
 func on(call string, fds []int) permit { return onSocket(call, fds, args{}) }
 
-// onSocket is a call on one of these descriptors of which the arguments with these numbers
-// have the values that they have in a.
+// onSocket permits a call on one of these descriptors if the arguments with these numbers equal
+// those in a.
 func onSocket(call string, fds []int, a args, fixed ...int) permit {
 	p := permit{call, func(got args) bool {
 		for _, i := range fixed {
@@ -167,7 +167,7 @@ func onSocket(call string, fds []int, a args, fixed ...int) permit {
 	return p
 }
 
-// A subject's process and the page of the documents agree about which calls there are.
+// The policy of each process has the same calls as doc/system-calls.md.
 func TestPolicyIsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../doc/system-calls.md")
 	if err != nil {

@@ -8,19 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A rule allows one system call when all its conditions hold. Several rules for one
-// call are alternatives. why names the part of the Go runtime, of glibc or of
-// this program that needs the call. A rule without a reason is removed.
+// A rule allows one system call if all its conditions are true. Several rules for one call are
+// alternatives. why names the part of the Go runtime, of glibc or of this program that needs the
+// call. Each rule must have a reason.
 type rule struct {
 	call string
 	why  string
 	args []arg
 }
 
-// arg is the condition that argument number i of a call, under mask, equals value. It
-// compares all 64 bits of the argument. The kernel ignores the upper half of a
-// descriptor, so a condition on a descriptor has every bit in its mask: a number with
-// high bits set does not match.
+// arg is the condition that argument number i of a call, under mask, equals value. It compares all
+// 64 bits of the argument. The kernel ignores the upper half of a descriptor, so a condition on a
+// descriptor has every bit in its mask: a number with bits set in the upper half does not match.
 type arg struct {
 	i           uint
 	mask, value uint64
@@ -34,8 +33,7 @@ func bitsWithin(i uint, allowed uint64) arg { return arg{i, ^allowed, 0} }
 
 func allow(call, why string, args ...arg) rule { return rule{call, why, args} }
 
-// allowEach returns one rule for each value of argument i, under the same further
-// conditions.
+// allowEach returns one rule for each value of argument i, with the same further conditions.
 func allowEach(call, why string, i uint, values []int, more ...arg) []rule {
 	var rules []rule
 	for _, v := range values {
@@ -44,11 +42,10 @@ func allowEach(call, why string, i uint, values []int, more ...arg) []rule {
 	return rules
 }
 
-// allowWithin returns rules for the values of argument i that lie in a span, under the
-// same further conditions. libseccomp takes one comparison per argument and rule, so the
-// span is divided into blocks, as an address range is divided into prefixes: a block has
-// a power of two as its size and a multiple of its size as its start. n values need
-// at most 2*log2(n) rules.
+// allowWithin returns rules for the values of argument i in a span, with the same further
+// conditions. libseccomp supports one comparison per argument and rule, so the span is divided into
+// blocks, like an address range into prefixes: the size of a block is a power of two, and its start
+// a multiple of its size. n values need at most 2*log2(n) rules.
 func allowWithin(call, why string, i uint, s span, more ...arg) []rule {
 	var rules []rule
 	for s.first < s.end {
@@ -62,7 +59,7 @@ func allowWithin(call, why string, i uint, s span, more ...arg) []rule {
 	return rules
 }
 
-// A span is the numbers from first to end, without end.
+// A span contains the numbers from first up to, but not including, end.
 type span struct{ first, end uint64 }
 
 // spans returns the spans of consecutive numbers in fds, in ascending order.
@@ -79,7 +76,7 @@ func spans(fds []int) []span {
 	return found
 }
 
-// allowFDs is allowWithin for descriptors, which are consecutive numbers but for a few.
+// allowFDs is allowWithin for descriptors, whose numbers are mostly consecutive.
 func allowFDs(call, why string, i uint, fds []int, more ...arg) []rule {
 	var rules []rule
 	for _, s := range spans(fds) {
@@ -88,7 +85,7 @@ func allowFDs(call, why string, i uint, fds []int, more ...arg) []rule {
 	return rules
 }
 
-// clone's flags as glibc's pthread_create gives them (sysdeps/unix/sysv/linux/createthread):
+// The flags of clone in glibc's pthread_create (sysdeps/unix/sysv/linux/createthread): they create
 // a thread of this process and nothing else.
 const threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND |
 	unix.CLONE_THREAD | unix.CLONE_SYSVSEM | unix.CLONE_SETTLS |
@@ -106,7 +103,7 @@ const (
 	futexClockRealtime = 256 // FUTEX_CLOCK_REALTIME
 )
 
-// futexOps are the operations that locks need, none with priority inheritance.
+// futexOps are the operations that locks need, without priority inheritance.
 var futexOps = []int{
 	futexWait, futexWake, futexRequeue, futexWakeOp, futexWaitBitset, futexWakeBitset,
 	futexWait | futexPrivate, futexWake | futexPrivate, futexRequeue | futexPrivate,
@@ -120,15 +117,15 @@ const (
 	madvGuardRemove  = 103
 )
 
-// advice is what Go's heap gives, and for guards of thread stacks glibc since 2.42.
+// advice has the values that Go's heap uses, and glibc since 2.42 for guards of thread stacks.
 var advice = []int{
 	unix.MADV_DONTNEED, unix.MADV_FREE, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE, unix.MADV_COLLAPSE,
 	madvGuardInstall, madvGuardRemove,
 }
 
-// runtimeRules are what any Go program with cgo needs to run, collect garbage and
-// make threads on Linux, with everything lazy already done by forceLazyInit. eventfds
-// are the netpoller's. CONTRIBUTING.md tells how to find a call that is missing.
+// runtimeRules are the rules that any Go program with cgo needs to run, collect garbage and create
+// threads on Linux, after forceLazyInit. eventfds are those of the netpoller. CONTRIBUTING.md
+// describes how to find a missing call.
 func runtimeRules(eventfds []int) []rule {
 	anonymous := uint64(unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED |
 		unix.MAP_NORESERVE | unix.MAP_STACK | unix.MAP_DROPPABLE)
@@ -169,8 +166,8 @@ func runtimeRules(eventfds []int) []rule {
 	return append(rules, allowEach("madvise", "runtime, glibc: memory", 2, advice)...)
 }
 
-// readerRules is everything that the parser can ask of the kernel from the first frame
-// on. sockets are the packet sockets and files the inputs that it reads.
+// readerRules has all calls of the parser from the first frame on. sockets are the packet sockets
+// and files the inputs that it reads.
 func readerRules(g ParserGrant, eventfds, sockets, files []int) []rule {
 	rules := append(runtimeRules(eventfds),
 		allow("ppoll", "sleeps until there are frames"))
@@ -183,22 +180,22 @@ func readerRules(g ParserGrant, eventfds, sockets, files []int) []rule {
 		eq(1, unix.SOL_SOCKET), eq(2, unix.SO_ERROR))...)
 }
 
-// parserRules is what the parser is first confined to: readerRules, and the calls that
-// receive the sockets and files, which will have these numbers, map the sockets' rings,
-// and load the filter of readerRules.
+// parserRules is the first table of the parser: readerRules, and the calls that receive the sockets
+// and files, which will have these numbers, map the sockets' rings, and load the filter of
+// readerRules.
 func parserRules(g ParserGrant, eventfds, sockets, files []int) []rule {
 	rules := readerRules(g, eventfds, sockets, files)
 	rules = append(rules, allowEach("recvmsg", "descriptors from the monitor", 0, g.Receive)...)
 	rules = append(rules, allowFDs("mmap", "a socket's ring, once", 4, sockets,
 		eq(2, unix.PROT_READ|unix.PROT_WRITE), eq(3, unix.MAP_SHARED), eq(5, 0))...)
-	// libseccomp asks for TSYNC_ESRCH where the kernel has it: a thread that could not
-	// follow is then an error of its own.
+	// libseccomp uses TSYNC_ESRCH if the kernel has it: a thread that cannot be synchronized is
+	// then a separate error.
 	tsync := []int{unix.SECCOMP_FILTER_FLAG_TSYNC, unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH}
 	return append(rules, allowEach("seccomp", "readerRules", 1, tsync, eq(0, unix.SECCOMP_SET_MODE_FILTER))...)
 }
 
-// monitorRules is the same for the monitor once the parser runs: binding sockets again,
-// netlink from the kernel, numbers from the parser.
+// monitorRules is the table of the monitor while the parser runs: binding sockets again, netlink
+// from the kernel, messages from the parser.
 func monitorRules(g MonitorGrant, eventfds []int) []rule {
 	rules := runtimeRules(eventfds)
 	rules = append(rules, allowEach("write", "log, the parser, the service manager", 0, g.Write)...)
@@ -209,7 +206,7 @@ func monitorRules(g MonitorGrant, eventfds []int) []rule {
 	rules = append(rules, allowEach("pwrite64", "metrics file", 0, g.Rewrite)...)
 	rules = append(rules, allowEach("ftruncate", "metrics file", 0, g.Rewrite)...)
 	if g.Directory != 0 {
-		// A filter cannot read the names; Landlock keeps them in the directory.
+		// A filter cannot read the names; Landlock restricts them to the directory.
 		rules = append(rules,
 			allow("renameat2", "metrics file", eq(0, g.Directory), eq(2, g.Directory), eq(4, unix.RENAME_EXCHANGE)),
 			allow("unlinkat", "metrics file", eq(0, g.Directory), eq(2, 0)))

@@ -2,7 +2,7 @@
 
 package sandbox
 
-// benchRules are what the Go runtime's CPU profile needs. Only a build for measurements
+// benchRules are the rules that the Go runtime's CPU profile needs. Only a build for measurements
 // has them.
 var benchRules = []rule{
 	allow("timer_create", "a new thread's profile timer"),

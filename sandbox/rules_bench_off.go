@@ -2,6 +2,5 @@
 
 package sandbox
 
-// benchRules are for a build with the tag bench (rules_bench.go). The program that is shipped
-// has none.
+// benchRules are for a build with the tag bench (rules_bench.go). The shipped program has none.
 var benchRules []rule

@@ -13,12 +13,12 @@ import (
 
 var testGrant = ParserGrant{Write: []int{1, 2, 3}, Receive: []int{3}}
 
-// A table is one of those in rules.go, and what it is to mean.
+// A table is one of those in rules.go, with its intended policy.
 type table struct {
 	name   string
 	rules  []rule
 	policy model
-	calls  int // as doc/architecture.md promises
+	calls  int // the number in doc/architecture.md
 }
 
 // tables returns the tables for a number of interfaces.
@@ -54,7 +54,7 @@ func tables(t testing.TB, interfaces int) []table {
 	}
 }
 
-// killsByPID is the table of a monitor that ends the parser by kill(2).
+// killsByPID returns the table of a monitor that ends the parser by kill(2).
 const killsByPID = "monitor that kills by process ID"
 
 // documented returns the numbers of system calls in doc/architecture.md, in its order.
@@ -80,7 +80,7 @@ func documented(t testing.TB) []int {
 	return numbers
 }
 
-// The tables have as many system calls as the documents say, and each rule has its reason.
+// The tables have as many system calls as the documents state, and each rule has a reason.
 func TestRules(t *testing.T) {
 	for _, table := range tables(t, 2) {
 		calls := map[string]bool{"clone3": true} // ENOSYS, see compile
@@ -106,8 +106,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// To read an input takes nothing that packet sockets do not: the one call is there anyway,
-// and none on sockets is.
+// Reading an input needs no call that packet sockets do not need, and none on sockets.
 func TestFileRules(t *testing.T) {
 	calls := func(rules []rule) map[string]bool {
 		found := map[string]bool{}
@@ -163,8 +162,8 @@ func TestCompile(t *testing.T) {
 	}
 }
 
-// The size of a filter does not depend on the number of interfaces: 1,024 descriptors that
-// follow each other are a few blocks. The kernel takes 4,096 instructions (BPF_MAXINSNS).
+// The size of a filter hardly depends on the number of interfaces: 1,024 consecutive descriptors
+// are a few blocks. The kernel accepts 4,096 instructions (BPF_MAXINSNS).
 func TestFilterSizes(t *testing.T) {
 	const most = 1024
 	one, many := tables(t, 1), tables(t, most)
@@ -208,7 +207,7 @@ func TestSpans(t *testing.T) {
 	}
 }
 
-// What the compilation of the filter adds to the start.
+// The time that compiling the filter adds to the start.
 func BenchmarkCompile(b *testing.B) {
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {

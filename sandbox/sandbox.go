@@ -1,20 +1,18 @@
-// Package sandbox defines what a confined process is, and confines the caller.
+// Package sandbox confines the calling process, and inspects a confined one.
 //
-// Two kinds of process use it. The monitor starts with CAP_NET_RAW: it raises the
-// capability with [WithCapability] for the one call that needs it, gives up every
-// privilege with [Drop], checks the parser with [Inspect], and confines itself with
-// [ConfineMonitor]. The parser starts without a privilege and calls [ConfineParser]
-// before it is given anything to read.
+// Two kinds of process use it. The monitor starts with CAP_NET_RAW: it raises the capability with
+// [WithCapability] for the one call that needs it, drops every privilege with [Drop], checks the
+// parser with [Inspect], and confines itself with [ConfineMonitor]. The parser starts without a
+// privilege and calls [ConfineParser] before it receives any input.
 //
-// Every layer holds for all threads, later ones included. Capabilities,
-// no_new_privs and seccomp are attributes of a thread on Linux, so a plain
-// system call would leave the other threads of the Go runtime as they are: the
-// first two go through libcap's psx, which runs the call on each thread, and
-// seccomp through SECCOMP_FILTER_FLAG_TSYNC. Dumpable and memory-deny-write-execute
-// belong to the address space, resource limits to the process.
+// Every layer applies to all threads, including later ones. Capabilities, no_new_privs and seccomp
+// are attributes of a thread on Linux, so a plain system call would not change the other threads of
+// the Go runtime. The first two are set through libcap's psx, which runs the call on each thread,
+// and seccomp with SECCOMP_FILTER_FLAG_TSYNC. Dumpable and memory-deny-write-execute belong to the
+// address space, resource limits to the process.
 //
-// The package does not know what is being protected or how the processes talk.
-// Nothing here is safe for concurrent use.
+// The package is independent of the program that it protects, and of the communication between its
+// processes. Nothing here is safe for concurrent use.
 package sandbox
 
 import (
@@ -32,38 +30,37 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
-// Layers tells which of the layers that a kernel may lack are in force. The others
-// (empty capabilities, no_new_privs, not dumpable, seccomp) are never optional.
+// Layers lists the optional layers, which a kernel may lack, that are in force. The others (empty
+// capabilities, no_new_privs, not dumpable, seccomp) are mandatory.
 type Layers struct {
 	MDWE     bool // PR_SET_MDWE, since Linux 6.3
 	Landlock int  // the ABI that is enforced, 0 for none; since Linux 5.13
 }
 
-// A ParserGrant names what a confined parser may still use. Each descriptor is allowed by
-// its number and everything else is refused, so a number that is not listed stays
-// out of reach whatever it refers to later.
+// A ParserGrant lists the resources that a confined parser may still use. Each descriptor is
+// allowed by its number and everything else is refused, so a number that is not listed cannot be
+// used, whatever file it refers to later.
 type ParserGrant struct {
 	// Write lists the descriptors that may be written. It must not name a packet
 	// socket: write(2) on one sends a frame.
 	Write []int
-	// Receive lists the sockets that may be received from, with recvmsg(2) until
-	// [Confined.Tighten] and with read(2) from then on too.
+	// Receive lists the sockets from which the process may receive: with recvmsg(2) only until
+	// [Confined.Tighten], with read(2) afterwards too.
 	Receive []int
-	// Sockets is the number of packet sockets that the process will be passed, Files the
-	// number of files that follow them, which it may read. It can hold no other
-	// descriptors than these and those that it has.
+	// Sockets is the number of packet sockets that the process will receive, Files the number of
+	// files that follow them, which it may read. It cannot have other descriptors than these and
+	// its present ones.
 	Sockets, Files int
-	// Memory is the number of bytes by which the process may grow: its heap, the stacks of
-	// threads and the rings of sockets.
+	// Memory is the number of bytes by which the process may grow, including its heap, the stacks
+	// of threads and the rings of sockets.
 	Memory uint64
 }
 
-// A MonitorGrant names what a confined monitor may still use, like [ParserGrant].
+// A MonitorGrant lists the resources that a confined monitor may still use, like [ParserGrant].
 type MonitorGrant struct {
-	// Write lists the descriptors that may be written with write(2), Receive the sockets
-	// that may be received from with recvmsg(2), Send those that may be sent to with
-	// sendmsg(2), and Bind those that may be bound again with bind(2)
-	// and asked with getsockname(2) what they are bound to.
+	// Write lists the descriptors that may be written with write(2), Receive the sockets that may
+	// be received from with recvmsg(2), Send those that may be sent to with sendmsg(2), and Bind
+	// those that may be bound again with bind(2) and whose address may be read with getsockname(2).
 	Write, Receive, Send, Bind []int
 	// Rewrite lists files whose content may be replaced, Directory the one directory,
 	// open with O_PATH, in which two files may exchange their names and a file be
@@ -72,15 +69,15 @@ type MonitorGrant struct {
 	Directory int
 	// Child is the pidfd of the process that may be signalled.
 	Child int
-	// KillPID is its process ID where it is killed by kill(2) instead, 0 otherwise.
+	// KillPID is its process ID if it is killed by kill(2) instead, otherwise 0.
 	KillPID int
 }
 
 // ErrNoCapability is returned by WithCapability when the permitted set lacks the capability.
 var ErrNoCapability = errors.New("capability not permitted")
 
-// ClearEffective empties the effective capability set on all threads and keeps the permitted
-// one: from here on a privilege is used only inside [WithCapability].
+// ClearEffective empties the effective capability set on all threads and keeps the permitted one:
+// from then on a privilege is effective only inside [WithCapability].
 func ClearEffective() error {
 	set := cap.GetProc()
 	if err := set.ClearFlag(cap.Effective); err != nil {
@@ -92,8 +89,8 @@ func ClearEffective() error {
 	return nil
 }
 
-// WithCapability runs f with the capability v in the effective set, and with nothing else in
-// it. It returns [ErrNoCapability] without calling f when v is not permitted.
+// WithCapability runs f with only the capability v in the effective set. It returns
+// [ErrNoCapability] without calling f if v is not permitted.
 func WithCapability(v cap.Value, f func() error) error {
 	set := cap.GetProc()
 	if ok, err := set.GetFlag(cap.Permitted, v); err != nil || !ok {
@@ -108,27 +105,26 @@ func WithCapability(v cap.Value, f func() error) error {
 	return errors.Join(f(), ClearEffective())
 }
 
-// Drop gives up every capability and sets no_new_privs, on all threads, permanently.
-// With CAP_SETPCAP (started as root) it also empties the bounding and ambient
-// sets and locks the securebits, so that user 0 has no special rights
-// any more (capabilities(7)).
+// Drop drops every capability and sets no_new_privs, on all threads, permanently. With CAP_SETPCAP
+// (started as root) it also empties the bounding and ambient sets and locks the securebits, so that
+// user 0 has no special rights afterwards (capabilities(7)).
 func Drop() error {
 	setpcap, err := cap.GetProc().GetFlag(cap.Permitted, cap.SETPCAP)
 	if err != nil {
 		return err
 	}
 	if setpcap {
-		// A security module may refuse the use of a capability that is permitted, as AppArmor does
-		// in a snap. no_new_privs, below, is enough to gain nothing.
+		// A security module may refuse the use of a permitted capability, as AppArmor does in a
+		// snap. no_new_privs, below, is sufficient: the process cannot gain a privilege.
 		if err := cap.ModeNoPriv.Set(); err != nil && !errors.Is(err, unix.EPERM) {
 			return fmt.Errorf("drop bounding set: %w", err)
 		}
 	}
-	// The ambient set goes with the permitted one (capabilities(7)).
+	// This clears the ambient set too (capabilities(7)).
 	if err := cap.NewSet().SetProc(); err != nil {
 		return fmt.Errorf("drop capabilities: %w", err)
 	}
-	// Without it the exec of a file that has a capability would give it back.
+	// Without it, the exec of a file with a capability would restore the capability.
 	if _, err := cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)
 	}
@@ -145,9 +141,9 @@ func CheckNoCapability() error {
 	return nil
 }
 
-// SetUndumpable makes the process not dumpable: another process of the same user can then
-// neither take a descriptor out of it (pidfd_getfd(2)), nor trace it, nor read its
-// memory (PR_SET_DUMPABLE(2const)). An exec undoes it.
+// SetUndumpable makes the process not dumpable: another process of the same user can then neither
+// take a descriptor from it (pidfd_getfd(2)), nor trace it, nor read its memory
+// (PR_SET_DUMPABLE(2const)). An exec undoes it.
 func SetUndumpable() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("set not dumpable: %w", err)
@@ -161,13 +157,11 @@ type Confined struct {
 	first, reader []rule // tables of the two filters
 }
 
-// ConfineParser confines the calling process, which needs no privilege for it, and gives
-// up: capabilities, files, sockets, new programs, other processes, executable
-// memory, and every system call that is not in the table in rules.go. The process can
-// still be passed packet sockets and files, map the sockets, and then call
-// [Confined.Tighten].
-// ConfineParser must be called before the process is given anything. An error leaves the
-// process half confined: it must end.
+// ConfineParser confines the calling process, and needs no privilege. Afterwards the process has no
+// access to capabilities, files, new sockets, new programs, other processes, executable memory, and
+// every system call that is not in the table in rules.go. It can still receive packet sockets and
+// files, map the sockets, and then call [Confined.Tighten]. Call ConfineParser before the process
+// receives any input. After an error the process is only partly confined: it must end.
 func ConfineParser(g ParserGrant) (*Confined, error) {
 	c, err := confineWithoutSeccomp(g)
 	if err != nil {
@@ -176,13 +170,13 @@ func ConfineParser(g ParserGrant) (*Confined, error) {
 	return c, load(c.first)
 }
 
-// confineWithoutSeccomp is ConfineParser without its last layer. Seccomp decides before
-// the other layers, so a test can see these at work only without it.
+// confineWithoutSeccomp is ConfineParser without its last layer. Seccomp decides before the other
+// layers, so a test can observe them only without it.
 func confineWithoutSeccomp(g ParserGrant) (*Confined, error) {
 	c := &Confined{}
 	forceLazyInit()
 
-	// First, so that no other process can reach in from here on.
+	// First, so that no other process can access this one from here on.
 	if err := SetUndumpable(); err != nil {
 		return nil, err
 	}
@@ -208,24 +202,23 @@ func confineWithoutSeccomp(g ParserGrant) (*Confined, error) {
 	if err := restrict(&c.Layers, landlock.V11, nil); err != nil {
 		return nil, err
 	}
-	// Landlock has needed two for a moment.
+	// Landlock needs two descriptors temporarily, so this limit comes after it.
 	if err := limit("RLIMIT_NOFILE", unix.RLIMIT_NOFILE, uint64(len(descriptors)+len(passed))); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// Tighten gives up what only the hand-over needed: receiving a descriptor, mapping one,
-// and loading a filter. From here on the process can make only the system calls that a
-// frame, a line and the Go runtime need.
+// Tighten loads the second filter, without the calls that only the hand-over needed: receiving
+// descriptors, mapping them, and loading a filter. Afterwards the process can make only the system
+// calls that are needed to read frames, to write lines, and by the Go runtime.
 func (c *Confined) Tighten() error { return load(c.reader) }
 
-// limitMemory limits the memory of the process to what it has and growth. RLIMIT_DATA
-// alone is no bound: it does not count a mapping that has been written and is read-only now.
-// RLIMIT_AS counts each mapping whatever it is used for. It includes more than 1 GiB of
-// address space that the Go runtime reserves and hardly uses, so RLIMIT_DATA, which does
-// not include that, is the first to stop a defect. Page tables are in neither: a mapping
-// of one page can take three more (mmap(2), "vm.max_map_count").
+// limitMemory limits the memory of the process to its present size plus growth. RLIMIT_DATA alone
+// is not a bound: it does not count a mapping that was written and then made read-only. RLIMIT_AS
+// counts every mapping. It includes more than 1 GiB of address space that the Go runtime reserves
+// and hardly uses, so RLIMIT_DATA, which does not include that, is reached first. Neither includes
+// page tables: a mapping of one page can take three more (mmap(2), "vm.max_map_count").
 func limitMemory(growth uint64) error {
 	text, err := os.ReadFile("/proc/self/statm") // in pages, proc_pid_statm(5)
 	if err != nil {
@@ -241,8 +234,8 @@ func limitMemory(growth uint64) error {
 		limit("RLIMIT_DATA", unix.RLIMIT_DATA, data*page+growth))
 }
 
-// limit sets both limits of a resource (getrlimit(2)), or leaves a lower one that the
-// administrator has set.
+// limit sets both limits of a resource (getrlimit(2)), but keeps a lower limit of the
+// administrator.
 func limit(name string, resource int, value uint64) error {
 	var now unix.Rlimit
 	if err := unix.Getrlimit(resource, &now); err != nil {
@@ -255,8 +248,8 @@ func limit(name string, resource int, value uint64) error {
 	return nil
 }
 
-// ConfineMonitor confines the calling process for the rest of its life like
-// [ConfineParser] does, by its own table. The privileges must be gone already (see [Drop]).
+// ConfineMonitor permanently confines the calling process like [ConfineParser], with its own table.
+// All privileges must be dropped before (see [Drop]).
 func ConfineMonitor(g MonitorGrant) (Layers, error) {
 	layers, rules, err := confineMonitorWithoutSeccomp(g)
 	if err != nil {
@@ -266,7 +259,7 @@ func ConfineMonitor(g MonitorGrant) (Layers, error) {
 }
 
 // confineMonitorWithoutSeccomp is ConfineMonitor without its last layer. It returns the table for
-// it.
+// that layer.
 func confineMonitorWithoutSeccomp(g MonitorGrant) (layers Layers, table []rule, err error) {
 	forceLazyInit()
 	if err := SetUndumpable(); err != nil {
@@ -276,9 +269,9 @@ func confineMonitorWithoutSeccomp(g MonitorGrant) (layers Layers, table []rule, 
 	if err != nil {
 		return layers, nil, err
 	}
-	// The child was started before the Landlock domain exists and is outside of it. If
-	// signals were scoped, the monitor could not kill it. seccomp names the one process
-	// that may be signalled.
+	// The child was started before the Landlock domain exists and is outside of it. If Landlock
+	// scoped signals, the monitor could not kill the child. seccomp allows signals only to the
+	// child instead.
 	config := landlock.V11
 	config.Scoped &^= ll.ScopeSignal
 	var rules []landlock.Rule
@@ -290,8 +283,8 @@ func confineMonitorWithoutSeccomp(g MonitorGrant) (layers Layers, table []rule, 
 	return layers, monitorRules(g, eventfds(descriptors)), err
 }
 
-// openDescriptors returns the target of each link in /proc/self/fd by its number: what
-// the process has open.
+// openDescriptors returns the open descriptors of the process, with the target of each link in
+// /proc/self/fd.
 func openDescriptors() (map[int]string, error) {
 	const dir = "/proc/self/fd"
 	entries, err := os.ReadDir(dir)
@@ -304,7 +297,7 @@ func openDescriptors() (map[int]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list descriptors: %w", err)
 		}
-		// The descriptor that the directory itself was read by is gone by now.
+		// Skip the descriptor of the directory itself, which is closed already.
 		if kind, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
 			found[fd] = kind
 		}
@@ -312,8 +305,8 @@ func openDescriptors() (map[int]string, error) {
 	return found, nil
 }
 
-// eventfds returns the descriptors that are an eventfd: the Go runtime has one to wake
-// its netpoller, under a number that is not known in advance.
+// eventfds returns the descriptors that are eventfds. The Go runtime has one to wake its netpoller,
+// and its number is not known in advance.
 func eventfds(open map[int]string) []int {
 	var found []int
 	for fd, kind := range open {
@@ -324,8 +317,8 @@ func eventfds(open map[int]string) []int {
 	return found
 }
 
-// unused returns the numbers that the next n descriptors will have: the kernel takes the
-// lowest that is free (open(2)).
+// unused returns the numbers that the next n descriptors will have: the kernel uses the lowest free
+// number (open(2)).
 func unused(open map[int]string, n int) []int {
 	var found []int
 	for fd := 0; len(found) < n; fd++ {
@@ -336,7 +329,7 @@ func unused(open map[int]string, n int) []int {
 	return found
 }
 
-// restrict applies the layers that a kernel may lack, as far as this one has them.
+// restrict applies the optional layers that this kernel has.
 func restrict(layers *Layers, config landlock.Config, rules []landlock.Rule) error {
 	// Memory cannot become executable later (PR_SET_MDWE(2const)).
 	switch err := unix.Prctl(unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0); err {
@@ -347,10 +340,10 @@ func restrict(layers *Layers, config landlock.Config, rules []landlock.Rule) err
 		return fmt.Errorf("set memory-deny-write-execute: %w", err)
 	}
 
-	// Every right in config that the kernel knows is denied, except for what the rules
-	// allow; the parser has no rules. (Before ABI 8 go-landlock adds one of its own: to
-	// list /proc/PID/task, which psx reads while it applies the domain to each thread.)
-	// Descriptors that are open already are not affected.
+	// Every right in config that the kernel supports is denied, except for those that the rules
+	// allow; the parser has no rules. (Before ABI 8, go-landlock adds a rule: to list
+	// /proc/PID/task, which psx reads while it applies the domain to each thread.) Descriptors that
+	// are already open are not affected.
 	if err := config.BestEffort().Restrict(rules...); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
@@ -360,18 +353,17 @@ func restrict(layers *Layers, config landlock.Config, rules []landlock.Rule) err
 	return nil
 }
 
-// forceLazyInit has the Go runtime and glibc do now what they would otherwise do later
-// with a system call that a confined process must not make, and has faults end the
-// process.
+// forceLazyInit triggers the lazy initialization of the Go runtime and glibc, which would later
+// need system calls that a confined process must not make. It also makes faults end the process.
 func forceLazyInit() {
 	dieOfFaults()
 	nameViolations()
-	// The first timer makes the netpoller, with an epoll instance and an eventfd. Without
-	// this one it would be the heap scavenger's, seconds after the first large collection.
+	// The first timer creates the netpoller, with an epoll instance and an eventfd. Otherwise that
+	// would be the heap scavenger's timer, seconds after the first large collection.
 	time.AfterFunc(time.Hour, func() {}).Stop()
 	// time.Now().Zone() loads the zone from /etc/localtime.
 	_, _ = time.Now().Zone()
-	// Naming the number switches off the runtime's updater, which reads cgroup
-	// files and asks for the affinity mask from time to time.
+	// Setting the number disables the runtime's updater, which periodically reads cgroup files and
+	// the affinity mask.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 }

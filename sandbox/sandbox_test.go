@@ -21,7 +21,7 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// roleFlag makes the test binary play a process that is confined, or claims to be.
+// roleFlag makes the test binary act as a process that is confined, or claims to be.
 const roleFlag = "--sandbox-test="
 
 func TestMain(m *testing.M) {
@@ -34,11 +34,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// done is what a confined process says after it did what it was told to. Only with
-// it is an exit status of 0 a success.
+// done is the output of a confined process after it has completed its act. An exit status of 0 is a
+// success only with it.
 const done = "done"
 
-// play is the other process.
+// play runs the other process.
 func play(role string) int {
 	if name, ok := strings.CutPrefix(role, "act "); ok {
 		return playAct(name)
@@ -62,11 +62,11 @@ func play(role string) int {
 	return 99
 }
 
-// testMemory is what a confined process of the tests may grow by.
+// testMemory is the number of bytes by which a confined process of the tests may grow.
 const testMemory = 256 << 20
 
-// confine is what the real parser calls before it says hello, with standard output and
-// error to write.
+// confine confines the process like the real parser before it sends Hello, with standard output and
+// error writable.
 func confine() *Confined {
 	c, err := ConfineParser(ParserGrant{Write: []int{1, 2}, Memory: testMemory})
 	if err != nil {
@@ -76,13 +76,13 @@ func confine() *Confined {
 	return c
 }
 
-// say writes a word to standard output without an os.File, like the real parser.
+// say writes a text to standard output without an os.File, like the real parser.
 func say(word string) { _, _ = unix.Write(1, []byte(word)) }
 
-// An act is something that a confined process tries.
+// An act is an operation that a confined process tries.
 type act struct {
 	name string
-	// want is the signal that kills the process, or 0 when the act must be possible.
+	// want is the signal that kills the process, or 0 if the act must succeed.
 	want syscall.Signal
 	do   func()
 }
@@ -101,7 +101,7 @@ var acts = []act{
 		}
 	}},
 	{"threads", 0, func() {
-		// Each holds a thread of its own, and takes it along when it ends.
+		// Each goroutine is locked to its own thread, which ends with it.
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
@@ -154,8 +154,8 @@ var acts = []act{
 	{"setsockopt", syscall.SIGSYS, func() { _ = unix.SetsockoptInt(0, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) }},
 }
 
-// playAct confines the process and tries an act, from the main thread or, where the
-// name ends in a star, from a thread that was made afterwards.
+// playAct confines the process and tries an act, from the main thread or, if the name ends in a
+// star, from a thread that was created afterwards.
 func playAct(name string) int {
 	name, fresh := strings.CutSuffix(name, "*")
 	for _, a := range acts {
@@ -183,9 +183,9 @@ func playAct(name string) int {
 	return 99
 }
 
-// playManySockets confines a process that is to be passed 1,024 sockets, receives them, and
-// uses the first and the last, with the first filter and with the second. There is room for
-// no further descriptor.
+// playManySockets confines a process that expects 1,024 sockets, receives them, and uses the first
+// and the last, under the first filter and under the second. There is no room for another
+// descriptor.
 func playManySockets() int {
 	const most, batch = 1024, 128
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET, 0)
@@ -238,8 +238,8 @@ func playManySockets() int {
 	return 0
 }
 
-// A filter for 1,024 sockets loads, the numbers that it has are those that the sockets get,
-// and RLIMIT_NOFILE has room for exactly so many.
+// A filter for 1,024 sockets loads, its numbers are those of the received sockets, and
+// RLIMIT_NOFILE allows exactly that many.
 func TestManySockets(t *testing.T) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -264,7 +264,7 @@ func command(t *testing.T, role string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe, roleFlag+role)
-	cmd.Env = []string{"GODEBUG=containermaxprocs=0,updatemaxprocs=0"} // as the program says in its main package
+	cmd.Env = []string{"GODEBUG=containermaxprocs=0,updatemaxprocs=0"} // as in package main
 	return cmd
 }
 
@@ -296,28 +296,28 @@ func TestConfined(t *testing.T) {
 	}
 }
 
-// A lie is a process that says that it is confined and lacks something.
+// A lie is a process that claims to be confined but lacks a layer.
 type lie struct {
 	name string
-	want string // what Inspect must name; "" for a process that does not lie
+	want string // the layer that Inspect must name; "" for a process that does not lie
 	do   func() error
 }
 
 var lies = []lie{
 	{"confined", "", func() error { confine(); return nil }},
 	{"nothing", "NoNewPrivs", func() error { return errors.Join(SetUndumpable(), cap.NewSet().SetProc()) }},
-	{"capabilities", "CapPrm", func() error { // in a user namespace that gives it all
+	{"capabilities", "CapPrm", func() error { // in a user namespace where it has all
 		return errors.Join(SetUndumpable(), unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 	}},
 	{"no seccomp", "Seccomp", func() error { return errors.Join(SetUndumpable(), Drop()) }},
-	// /proc/PID/status, which is the main thread's, is as it should be.
+	// /proc/PID/status, which describes the main thread, is correct.
 	{"seccomp on the main thread alone", "Seccomp", func() error {
 		return errors.Join(SetUndumpable(), Drop(), filterThisThread())
 	}},
 	{"no_new_privs on the main thread alone", "NoNewPrivs", func() error {
 		var bounds error
 		for v := cap.Value(0); v < cap.MaxBits() && os.Getuid() == 0; v++ {
-			bounds = errors.Join(bounds, cap.DropBound(v)) // as Drop does
+			bounds = errors.Join(bounds, cap.DropBound(v)) // like Drop
 		}
 		return errors.Join(SetUndumpable(), bounds, cap.NewSet().SetProc(), unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), filterThisThread())
 	}},
@@ -329,8 +329,7 @@ var lies = []lie{
 	{"no limit of locked memory", "RLIMIT_MEMLOCK", func() error { return limitedBut(unix.RLIMIT_MEMLOCK) }},
 	{"no limit of data", "RLIMIT_DATA", func() error { return limitedBut(unix.RLIMIT_DATA) }},
 	{"no limit of address space", "RLIMIT_AS", func() error { return limitedBut(unix.RLIMIT_AS) }},
-	// The files of a thread that has ended belong to root, as those of a process that is not
-	// dumpable do.
+	// The files of a thread that has ended belong to root, like those of an undumpable process.
 	{"main thread has ended", "State", func() error {
 		confine()
 		say(done)
@@ -341,7 +340,8 @@ var lies = []lie{
 
 const noCoreLimit = "no limit of core dumps"
 
-// limitedBut confines the process but for one limit, as far as the machine has none itself.
+// limitedBut confines the process except for one limit, if the machine does not set that limit
+// itself.
 func limitedBut(but int) error {
 	errs := []error{SetUndumpable()}
 	for resource, value := range map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_MEMLOCK: 0, unix.RLIMIT_DATA: 4 << 30, unix.RLIMIT_AS: 4 << 30} {
@@ -365,7 +365,7 @@ func filterThisThread() error {
 	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0)
 }
 
-// playLie lies, says so, and waits to be looked at and killed.
+// playLie sets up a lie, reports that, and waits to be inspected and killed.
 func playLie(name string) int {
 	for _, l := range lies {
 		if l.name != name {
@@ -383,8 +383,8 @@ func playLie(name string) int {
 	return 99
 }
 
-// playInspector starts a liar, gives its own privileges up as the monitor does, and prints
-// what it finds.
+// playInspector starts a liar, drops its own privileges like the monitor, and prints the result of
+// Inspect.
 func playInspector(name string) int {
 	var l lie
 	for _, l = range lies {
@@ -465,16 +465,15 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// A process that is not the caller's child may be another one under the same number.
+// A process that is not the caller's child is refused: it may be another process with the same ID.
 func TestInspectAnother(t *testing.T) {
 	if _, err := Inspect(os.Getppid()); err == nil || !strings.Contains(err.Error(), "PPid") {
 		t.Errorf("the parent passes for the child: %v", err)
 	}
 }
 
-// The owner of the files of a process in /proc shows whether it is dumpable, before Linux 6.16
-// too: of two processes of one user, the one that executes a file that the user cannot read is
-// not.
+// The owner of a process's files in /proc shows whether it is dumpable, also before Linux 6.16: of
+// two processes of one user, the one that executes a file that the user cannot read is undumpable.
 func TestDumpableByOwner(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	const uid = 1
@@ -513,7 +512,7 @@ func TestDumpableByOwner(t *testing.T) {
 	}
 }
 
-// A file of another file system says nothing of a process.
+// A file of another file system is not accepted as /proc.
 func TestInspectProc(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "status")
 	testenv.Must(t, os.WriteFile(path, []byte("Seccomp: 2\n"), 0o600))
@@ -523,13 +522,13 @@ func TestInspectProc(t *testing.T) {
 }
 
 func TestInspectNobody(t *testing.T) {
-	// A process that is not there, the number being above any pid_max.
+	// A process that does not exist: the ID is above any pid_max.
 	if _, err := Inspect(1 << 30); err == nil {
 		t.Error("a process that does not exist passes for confined")
 	}
 }
 
-// A field that the kernel does not show is as bad as a wrong one.
+// A missing field is refused like a wrong one.
 func TestCheckStatus(t *testing.T) {
 	good := func() status {
 		return status{fields: map[string]string{
@@ -563,7 +562,7 @@ func TestCheckStatus(t *testing.T) {
 			t.Errorf("without %s it passes", name)
 		}
 	}
-	// Where the caller has no such field (before Linux 5.9), none is asked for.
+	// If the caller has no such field (before Linux 5.9), none is required.
 	delete(self.fields, "Seccomp_filters")
 	s := good()
 	delete(s.fields, "Seccomp_filters")

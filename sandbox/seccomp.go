@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// compile makes a libseccomp filter of a table. A call that the table does not allow, or
-// that uses the entry of another architecture (int 0x80, x32), kills the process.
+// compile compiles a table to a libseccomp filter. A call that the table does not allow, or that
+// uses the entry point of another architecture (int 0x80, x32), kills the process.
 func compile(rules []rule) (*seccomp.ScmpFilter, error) {
 	f, err := seccomp.NewFilter(violation)
 	if err != nil {
@@ -19,7 +19,8 @@ func compile(rules []rule) (*seccomp.ScmpFilter, error) {
 
 // fill adds a table to a filter that kills the process by default.
 func fill(f *seccomp.ScmpFilter, rules []rule) error {
-	// Drop has set it on all threads, and a confined process may not call prctl(2) for it.
+	// Drop has set no_new_privs on all threads, and a confined process may not call prctl(2) for
+	// it.
 	if err := f.SetNoNewPrivsBit(false); err != nil {
 		return fmt.Errorf("seccomp: %w", err)
 	}
@@ -31,8 +32,8 @@ func fill(f *seccomp.ScmpFilter, rules []rule) error {
 			return err
 		}
 	}
-	// clone3 has its flags in memory, which a filter cannot read. ENOSYS makes glibc
-	// fall back to clone.
+	// clone3 passes its flags in memory, which a filter cannot read. ENOSYS makes glibc fall back
+	// to clone.
 	clone3 := allow("clone3", "glibc: a thread")
 	return add(f, clone3, seccomp.ActErrno.SetReturnCode(int16(unix.ENOSYS)))
 }
@@ -57,9 +58,8 @@ func add(f *seccomp.ScmpFilter, r rule, action seccomp.ScmpAction) error {
 	return nil
 }
 
-// load puts a table in force on all threads, in addition to the filters in force:
-// libseccomp-golang asks for SECCOMP_FILTER_FLAG_TSYNC. [Inspect] verifies that it took
-// effect.
+// load puts a table in force on all threads, in addition to the filters in force: libseccomp-golang
+// uses SECCOMP_FILTER_FLAG_TSYNC. [Inspect] verifies that it took effect.
 func load(rules []rule) error {
 	f, err := compile(rules)
 	if err != nil {

@@ -1,8 +1,8 @@
 //go:build trap
 
-// This file is only in the build that finds out which system call a new Go or C library needs:
+// This file is only part of the build that finds the system call that a new Go or C library needs:
 // see CONTRIBUTING.md. The call is refused here too, and the process ends; but a compromised
-// process could replace the handler and go on.
+// process could replace the handler and continue.
 
 package sandbox
 
@@ -31,8 +31,8 @@ import "C"
 
 import seccomp "github.com/seccomp/libseccomp-golang"
 
-// violation has the kernel send SIGSYS to the process itself (seccomp(2)).
+// violation makes the kernel send SIGSYS to the process (seccomp(2)).
 const violation = seccomp.ActTrap
 
-// nameViolations has the process print which call it was, and end.
+// nameViolations makes the process print the name of the call, and end.
 func nameViolations() { C.name_violations() }
