@@ -50,7 +50,7 @@ func Check(o cli.Options) error {
 	if _, size := m.poolUse(); size > 0 {
 		fmt.Printf("ok  --match: %d of %d packet sockets will be in use\n", min(matching, size), size)
 	}
-	m.checking, m.userZero = true, p.userZero
+	m.userZero = p.userZero
 	if err := m.run(o); err != nil {
 		return err
 	}
@@ -131,16 +131,16 @@ func printPrepared(p prepared) {
 
 // printLayers prints the layers of both processes' confinement.
 func (m *monitor) printLayers() {
-	s := m.inspection
+	s := m.confinement.inspection
 	fmt.Printf("ok  parser: process %d, user %s, group %s, each of %d threads looked at from outside\n",
 		m.child.Pid(), s.Uid, s.Gid, s.Threads)
 	fmt.Printf("ok  parser: no capability; no_new_privs; bounding set %s\n", s.Bounding)
 	fmt.Printf("ok  parser: not dumpable\n")
 	fmt.Printf("ok  parser: at most %d MiB of address space\n", s.AddressSpace>>20)
 	fmt.Printf("ok  parser: seccomp, %s when looked at, one more before the first frame\n", count(s.Filters, "filter"))
-	printOptional("parser", m.parser)
+	printOptional("parser", m.confinement.parser)
 	fmt.Printf("ok  monitor: no capability; no_new_privs; not dumpable; seccomp\n")
-	printOptional("monitor", m.self)
+	printOptional("monitor", m.confinement.self)
 }
 
 // count returns a number with its noun. n is empty if the kernel does not report the number.

@@ -71,7 +71,7 @@ func (m *monitor) handleCounters(c control.Counters) error {
 		m.logCounters()
 	}
 	if m.metrics != nil {
-		m.metrics.write(metrics(m.ifaces, m.maxBindings, m.watch))
+		m.metrics.write(metrics(m.ifaces, m.options))
 	}
 	m.confirm()
 	switch m.phase {

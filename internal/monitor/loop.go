@@ -34,8 +34,8 @@ func (m *monitor) loop() error {
 		defer progress.Stop()
 		defer m.input.clear()
 	}
-	if m.statsInterval > 0 || m.metrics != nil {
-		stats = time.NewTicker(cmp.Or(m.statsInterval, cli.DefaultMetricsInterval))
+	if m.options.StatsInterval > 0 || m.metrics != nil {
+		stats = time.NewTicker(cmp.Or(m.options.StatsInterval, cli.DefaultMetricsInterval))
 		defer stats.Stop()
 	}
 	m.clock.Reset(m.heartbeat)
@@ -78,22 +78,22 @@ func (m *monitor) serve(progress, stats <-chan time.Time) error {
 	case <-progress:
 		return m.startRound(false)
 	case <-stats:
-		return m.startRound(m.statsInterval > 0)
-	case <-m.usr1:
-		if wait := time.Until(m.logged.Add(usr1Interval)); wait <= 0 {
+		return m.startRound(m.options.StatsInterval > 0)
+	case <-m.usr1.signals:
+		if wait := time.Until(m.usr1.logged.Add(usr1Interval)); wait <= 0 {
 			return m.logSoon()
-		} else if m.logLater == nil {
-			m.logLater = time.After(wait)
+		} else if m.usr1.later == nil {
+			m.usr1.later = time.After(wait)
 		}
 		return nil
-	case <-m.logLater:
+	case <-m.usr1.later:
 		return m.logSoon()
 	}
 }
 
 // logSoon starts the round for SIGUSR1. The counters are logged at its end.
 func (m *monitor) logSoon() error {
-	m.logged, m.logLater = time.Now(), nil
+	m.usr1.logged, m.usr1.later = time.Now(), nil
 	return m.startRound(true)
 }
 
@@ -125,7 +125,7 @@ func (m *monitor) finish() error {
 func (m *monitor) drain() error {
 	select {
 	case r := <-m.messages:
-		if errors.Is(r.err, io.EOF) && !m.checking && slog.Default().Enabled(context.Background(), slog.LevelInfo) {
+		if errors.Is(r.err, io.EOF) && !m.options.Check && slog.Default().Enabled(context.Background(), slog.LevelInfo) {
 			m.logCounters()
 		}
 		return m.handleMessage(r)

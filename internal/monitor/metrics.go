@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -190,12 +191,12 @@ func (f *metricsFile) remove(keep bool) {
 var started = time.Now()
 
 // metrics returns the counters, the state of each interface and the constants in Prometheus's text
-// format. watch has the interfaces and patterns of the command line. As a label it distinguishes
+// format. The label watch has the interfaces and patterns of the command line. It distinguishes
 // several processes on one host: two files must not contain the same series.
-func metrics(ifaces []*iface, maxBindings int, watch string) string {
+func metrics(ifaces []*iface, o cli.Options) string {
 	var b strings.Builder
 	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
-	watch = escape.Replace(watch)
+	watch := escape.Replace(cmp.Or(o.Input, strings.Join(slices.Concat(o.Interfaces, o.Match), " ")))
 	family := func(name, kind, help string) {
 		fmt.Fprintf(&b, "# HELP maas_netmon_%s %s\n# TYPE maas_netmon_%s %s\n", name, help, name, kind)
 	}
@@ -235,7 +236,7 @@ func metrics(ifaces []*iface, maxBindings int, watch string) string {
 		value      uint64
 	}{
 		{"table_bindings", "Bindings that the table of the process holds, of all its interfaces.", bindings},
-		{"max_bindings", "Bindings that the table of the process holds at most.", uint64(maxBindings)},
+		{"max_bindings", "Bindings that the table of the process holds at most.", uint64(o.MaxBindings)},
 		{"start_time_seconds", "When the process started, in seconds since 1970.", uint64(started.Unix())},
 	} {
 		family(p.name, "gauge", p.help)

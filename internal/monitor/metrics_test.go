@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"maas-netmon/capture/packetsock"
+	"maas-netmon/internal/cli"
 	"maas-netmon/internal/control"
 	"maas-netmon/internal/testenv"
 )
@@ -117,7 +118,7 @@ func TestMetricsText(t *testing.T) {
 		}
 		ifaces = append(ifaces, f)
 	}
-	got := metrics(ifaces, 1000, `eth0 a"b\c`)
+	got := metrics(ifaces, cli.Options{MaxBindings: 1000, Interfaces: []string{"eth0"}, Match: []string{`a"b\c`}})
 	got = regexp.MustCompile(`(start_time_seconds\{.*\}) \d+`).ReplaceAllString(got, "$1 1795228118")
 	got = regexp.MustCompile(`version="[^"]*",goversion="[^"]*"`).ReplaceAllString(got, `version="0.2.0",goversion="go1.26"`)
 	const golden = "testdata/metrics.prom"

@@ -23,15 +23,12 @@
 package monitor
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -93,10 +90,9 @@ func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 		// The program works without a service manager.
 		slog.Warn("no notifications to the service manager", "err", err)
 	}
-	watch := cmp.Or(o.Input, strings.Join(slices.Concat(o.Interfaces, o.Match), " "))
 	var file *metricsFile
 	if o.MetricsFile != "" {
-		file = startMetrics(o.MetricsFile, metrics(ifaces, o.MaxBindings, watch))
+		file = startMetrics(o.MetricsFile, metrics(ifaces, o))
 	}
 	if file != nil {
 		defer file.remove(o.Input != "") // the counters of a file stay valid
@@ -104,8 +100,7 @@ func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 	o.Zone, o.Journal = env.Zone, env.Journal
 	o.Colour = o.Format == cli.FormatText && !env.NoColour && isTerminal(unix.Stdout)
 	m := newMonitor(ifaces, p.links, manager, signals)
-	m.metrics, m.statsInterval, m.hooks, m.userZero = file, o.StatsInterval, hooks, p.userZero
-	m.maxBindings, m.watch = o.MaxBindings, watch
+	m.metrics, m.hooks, m.userZero = file, hooks, p.userZero
 	return m.run(o)
 }
 
@@ -217,32 +212,37 @@ type monitor struct {
 	inputEnded bool             // the parser has read all of the input
 	deadline   <-chan time.Time // for the parser's end, while it is draining
 
+	options     cli.Options
 	child       parserProcess
 	links       *links       // nil for a file
 	input       *input       // nil for interfaces
 	manager     *manager     // nil without one
 	metrics     *metricsFile // nil without one
-	maxBindings int
-	watch       string // the interfaces and patterns of the command line, for the metrics
-	checking    bool   // the option --check
-	userZero    bool   // user 0 of the machine, see isUserZero
+	userZero    bool         // user 0 of the machine, see isUserZero
+	confinement confinement
 	hooks       Hooks
 
-	signals  <-chan os.Signal
-	usr1     chan os.Signal // SIGUSR1: log the counters
+	signals  <-chan os.Signal // that end the program
+	usr1     usr1
 	messages chan received
 	clock    *time.Timer // of the round
 	changes  chan changed
 
 	heartbeat     time.Duration
-	statsInterval time.Duration // between two logs of the counters, 0 for none
-	evicted       lossLog       // bindings, over all interfaces
-	pool          pool          // of sockets for --match
-	statusChanged bool          // a change was logged, and the service manager's status is old
+	evicted       lossLog // bindings, over all interfaces
+	pool          pool    // of sockets for --match
+	statusChanged bool    // a change was logged, and the service manager's status is old
+}
 
-	logged   time.Time        // when the counters were logged for SIGUSR1
-	logLater <-chan time.Time // fires when they are to be logged again; nil for never
+// usr1 is SIGUSR1, which has the counters logged.
+type usr1 struct {
+	signals chan os.Signal
+	logged  time.Time        // when they were logged for it
+	later   <-chan time.Time // fires when they are to be logged again; nil for never
+}
 
+// A confinement is what is in force.
+type confinement struct {
 	parser, self sandbox.Layers     // the optional layers of either process
 	inspection   sandbox.Inspection // of the parser
 }
@@ -278,16 +278,17 @@ func newMonitor(ifaces []*iface, links *links, manager *manager, signals <-chan 
 	m := &monitor{
 		ifaces: ifaces, links: links, manager: manager, signals: signals,
 		messages: make(chan received), clock: time.NewTimer(time.Hour), changes: make(chan changed),
-		usr1:      make(chan os.Signal, 1),
+		usr1:      usr1{signals: make(chan os.Signal, 1)},
 		heartbeat: heartbeatOf(manager),
 	}
-	signal.Notify(m.usr1, unix.SIGUSR1)
+	signal.Notify(m.usr1.signals, unix.SIGUSR1)
 	return m
 }
 
 // run starts the parser, brings both processes up and supervises them to the end. It returns the
 // program's error. With --check it prints the layers of the confinement and ends.
 func (m *monitor) run(o cli.Options) error {
+	m.options = o
 	m.pool.patterns = o.Match
 	for range o.Match { // so that a pattern without an interface is reported
 		m.pool.matches = append(m.pool.matches, linkState{now: up, reported: up})
@@ -299,7 +300,7 @@ func (m *monitor) run(o cli.Options) error {
 	err := m.bringUp()
 	switch {
 	case err != nil:
-	case m.checking:
+	case o.Check:
 		m.printLayers()
 		err = m.finish()
 	default:

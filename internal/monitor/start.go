@@ -40,9 +40,9 @@ func (m *monitor) bringUp() error {
 	if err != nil {
 		return err
 	}
-	m.parser = control.LayersOf(hello)
+	m.confinement.parser = control.LayersOf(hello)
 	// The parser's own message proves nothing. Ask the kernel.
-	m.inspection, err = sandbox.Inspect(m.child.Pid())
+	m.confinement.inspection, err = sandbox.Inspect(m.child.Pid())
 	if err != nil {
 		f := &cli.Failure{Status: cli.ExitConfinement, Err: fmt.Errorf("the parser is not confined: %w", err)}
 		if errors.Is(err, fs.ErrNotExist) {
@@ -53,10 +53,10 @@ func (m *monitor) bringUp() error {
 	if err := m.handOver(); err != nil {
 		return err
 	}
-	if m.self, err = m.confine(); err != nil {
+	if m.confinement.self, err = m.confine(); err != nil {
 		return cli.Unconfined(err)
 	}
-	if err := checkUserZero(m.userZero, min(m.parser.Landlock, m.self.Landlock)); err != nil {
+	if err := checkUserZero(m.userZero, min(m.confinement.parser.Landlock, m.confinement.self.Landlock)); err != nil {
 		return err
 	}
 	// From here on frames reach the rings.
@@ -161,7 +161,7 @@ func (m *monitor) confine() (sandbox.Layers, error) {
 		}
 		g.Receive, g.Send = append(g.Receive, subscription, lister), []int{lister}
 	}
-	if m.checking {
+	if m.options.Check {
 		g.Write = append(g.Write, unix.Stdout)
 	}
 	if m.metrics != nil {
@@ -186,7 +186,7 @@ func (m *monitor) confine() (sandbox.Layers, error) {
 
 // announce reports that both processes are confined and the parser reads.
 func (m *monitor) announce() {
-	attrs := []any{"parser", m.child.Pid(), "landlock", m.parser.Landlock, "mdwe", m.parser.MDWE}
+	attrs := []any{"parser", m.child.Pid(), "landlock", m.confinement.parser.Landlock, "mdwe", m.confinement.parser.MDWE}
 	if m.input != nil {
 		slog.Info("reading", append([]any{"file", m.ifaces[0].name}, attrs...)...)
 	} else {
@@ -196,10 +196,10 @@ func (m *monitor) announce() {
 		slog.Info("watching", append([]any{"interfaces", m.names()}, attrs...)...)
 	}
 	// A kernel has a layer for both processes or for none, so one message is enough.
-	if m.parser.Landlock == 0 {
+	if m.confinement.parser.Landlock == 0 {
 		slog.Info("this kernel has no Landlock")
 	}
-	if !m.parser.MDWE {
+	if !m.confinement.parser.MDWE {
 		slog.Info("this kernel has no PR_SET_MDWE")
 	}
 	m.manager.notify("READY=1", m.status())

@@ -203,7 +203,7 @@ var guards = []guard{
 	{"all capabilities for one call", "internal/monitor/privileged.go", "\tif err := sandbox.ClearEffective(); err != nil {\n\t\treturn p, cli.Unconfined(err)\n\t}\n", "", "./integration ^TestOneCapabilityForOneCall$"},
 	{"the privileges stay", "internal/monitor/privileged.go", "dropErr := sandbox.Drop()", "dropErr := error(nil)", byStatus},
 	{"stray descriptors stay", "internal/monitor/privileged.go", "err := privsep.CloseStray(cli.InputFD(o.Input))", "err := error(nil)", "./integration ^TestDescriptors$"},
-	{"the parser's word is enough", "internal/monitor/start.go", "m.inspection, err = sandbox.Inspect(m.child.Pid())", "m.inspection, err = sandbox.Inspection{}, nil", "./integration ^TestLyingParser$/^(unconfined|hidden|dumpable)$"},
+	{"the parser's word is enough", "internal/monitor/start.go", "m.confinement.inspection, err = sandbox.Inspect(m.child.Pid())", "m.confinement.inspection, err = sandbox.Inspection{}, nil", "./integration ^TestLyingParser$/^(unconfined|hidden|dumpable)$"},
 	{"the parser outlives the monitor", "privsep/start.go", "unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)", "error(nil)", "./integration ^TestMonitorOfALiarDies$"},
 	{"the parser is not killed in the end", "internal/monitor/end.go", "\t\tm.child.Kill()\n\t}\n", "\t}\n", "./internal/monitor ^TestParserIsKilled$"},
 	{"any message at any time", "internal/monitor/loop.go", "return unexpected(r.Message)\n}\n\n// follow", "return nil\n}\n\n// follow", byRound},
