@@ -130,7 +130,9 @@ func (m *monitor) bindSockets() error {
 			continue
 		}
 		if f.bound == 0 {
-			slog.Warn("interface is not there, waiting for it", "interface", f.name)
+			if !m.options.Check { // which has said so
+				slog.Warn("interface is not there, waiting for it", "interface", f.name)
+			}
 			continue
 		}
 		if err := f.socket.Bind(f.bound); errors.Is(err, unix.ENODEV) {
