@@ -19,6 +19,9 @@ func TestLineLimit(t *testing.T) {
 			for l.allows(1) {
 				l.take(1)
 				times = append(times, now)
+				if n := len(times); n > most && now-times[n-most-1] < time.Second {
+					t.Fatalf("limit %d: %d lines within %v", most, most+1, now-times[n-most-1])
+				}
 			}
 			next := l.next()
 			if next <= now || next > now+time.Second+slotLen {
@@ -31,11 +34,6 @@ func TestLineLimit(t *testing.T) {
 			now = next
 			if r.IntN(10) == 0 {
 				now += time.Duration(r.Int64N(int64(3 * time.Second)))
-			}
-		}
-		for i := range times[:len(times)-most] {
-			if d := times[i+most] - times[i]; d < time.Second {
-				t.Fatalf("limit %d: %d lines within %v", most, most+1, d)
 			}
 		}
 		if len(times) < most*75 {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/testenv"
 )
 
 // newTestOutput returns an output that writes to a pipe, and the pipe's other end.
@@ -155,5 +157,21 @@ func TestFlushBroken(t *testing.T) {
 	o.buf = append(o.buf, "line\n"...)
 	if err := o.flush(); !errors.Is(err, unix.EPIPE) {
 		t.Errorf("got %v, want EPIPE", err)
+	}
+}
+
+// A write that finds no room is no error: another process that has the same pipe open can have
+// filled it after isWritable.
+func TestFlushNoRoom(t *testing.T) {
+	r, w := testenv.FullPipe(t)
+	defer r.Close()
+	if err := unix.SetNonblock(int(w.Fd()), true); err != nil {
+		t.Fatal(err)
+	}
+	o := newOutput(int(w.Fd()))
+	o.chunk = 0 // does not ask
+	o.buf = append(o.buf, "line\n"...)
+	if err := o.flush(); err != nil || !o.full || string(o.buf) != "line\n" {
+		t.Errorf("%v, full %t, %q is left", err, o.full, o.buf)
 	}
 }
