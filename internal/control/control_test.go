@@ -1,6 +1,7 @@
 package control
 
 import (
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -54,6 +55,28 @@ func TestNameMessage(t *testing.T) {
 		m := NameMessage(7, name)
 		if got := NameOf(m); got != name || m.Index != 7 || m.Type != privsep.Name {
 			t.Errorf("%q: %q in %+v", name, got, m)
+		}
+	}
+}
+
+// The manual page has each counter, with its names and the text of its metric.
+func TestManualPage(t *testing.T) {
+	page, err := os.ReadFile("../../doc/maas-netmon.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n.Sh COUNTERS\n")
+	section, _, _ = strings.Cut(section, "\n.El")
+	for _, c := range Table {
+		if c.Metric == "" {
+			continue
+		}
+		names := []string{c.Metric}
+		if c.Name != "" {
+			names = []string{c.Name, c.Metric}
+		}
+		if want := ".It Li " + strings.Join(names, " , ") + "\n" + c.Help; !strings.Contains(section, want+"\n") && !strings.HasSuffix(section, want) {
+			t.Errorf("doc/maas-netmon.8, COUNTERS, lacks\n%s", want)
 		}
 	}
 }

@@ -45,6 +45,9 @@ const (
 	// of a user namespace may not.
 	Tcpdump Feature = "tcpdump"
 
+	// Jq: jq(1) is installed.
+	Jq Feature = "jq"
+
 	// Journald: systemd-journald(8) and its tools are installed, and cgroups of version 2 can be
 	// mounted.
 	Journald Feature = "journald"
@@ -123,6 +126,9 @@ func probe(f Feature) error {
 		return ns.IP("tuntap", "add", "dev", "tun0", "mode", "tun")
 	case Tcpdump:
 		return probeTcpdump()
+	case Jq:
+		_, err := exec.LookPath("jq")
+		return err
 	case Journald:
 		return probeJournald()
 	case VLAN:
