@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UnmapAtEnd unmaps the rings of a reader with the test. Until then the kernel keeps the sockets, and
-// it closes those of a process that ends one after the other.
+// UnmapAtEnd unmaps the rings of a reader with the test. Until then the kernel keeps the sockets,
+// and it closes those of a process that ends one after the other.
 func UnmapAtEnd(t *testing.T, r *Reader) {
 	t.Cleanup(func() {
 		for _, g := range r.rings {

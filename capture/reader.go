@@ -1,5 +1,5 @@
-// This file runs in the parser, the confined process: every byte that it looks
-// at in a slot behind the kernel's header was chosen by a stranger.
+// This file runs in the parser, the confined process. An attacker can choose every byte of a slot
+// after the kernel's header.
 
 package capture
 
@@ -263,8 +263,8 @@ func (g *ring) frame(f *Frame) bool {
 // Stats returns the counters of the socket with that index.
 func (r *Reader) Stats(source int) (Stats, error) {
 	g := &r.rings[source]
-	// The kernel counts dropped frames as packets too, and starts anew with
-	// each reading (packet(7), PACKET_STATISTICS).
+	// The kernel counts dropped frames as packets too, and each read resets its counters
+	// (packet(7), PACKET_STATISTICS).
 	s, err := unix.GetsockoptTpacketStats(g.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {
 		return Stats{}, fmt.Errorf("read packet statistics: %w", err)

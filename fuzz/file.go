@@ -192,8 +192,8 @@ func referenceNG(b []byte) (frames []fileFrame, ok, usual bool) {
 	return frames, order != nil && (readable || !other), usual
 }
 
-// options sets what the options say of the interface's times. It reports false for options that do not
-// fit, and false in usual for times that readers do not agree about.
+// options sets what the options say of the interface's times. It reports false for options that do
+// not fit, and false in usual for times that readers do not agree about.
 func (i *ngInterface) options(b []byte, order binary.ByteOrder, usual *bool) bool {
 	options, ok := ngOptions(b, order)
 	seen := map[uint16]bool{}

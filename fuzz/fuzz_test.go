@@ -279,9 +279,9 @@ func FuzzFrameToLine(f *testing.F) {
 	})
 }
 
-// FuzzReport: each event is one line of valid UTF-8, a JSON object with the keys of
-// the schema in their order and as it has them, and reads back as the event that it was. As text it is
-// one line too, and no name makes a terminal do anything.
+// FuzzReport: each event is one line of valid UTF-8, a JSON object with the keys of the schema in
+// their order and as it has them, and reads back as the event that it was. As text it is one line
+// too, and no name makes a terminal do anything.
 func FuzzReport(f *testing.F) {
 	addSeeds(f, "FuzzReport")
 	schema, err := reporttest.Load("../doc/event.schema.json")

@@ -17,13 +17,13 @@ import (
 	"maas-netmon/capture/pcapfile"
 )
 
-// FuzzFileLikePcapgo: pcapfile and pcapgo, which have no author in common, find the same frames in an
-// input, as far as both read it: captured bytes, length on the wire, link type and second. Where one of
-// them reads to the end of the input and the other does not, the reason is one of those below. Where
-// they read times differently, the reference says that the times are not usual ones:
+// FuzzFileLikePcapgo: pcapfile and pcapgo, which have no author in common, find the same frames in
+// an input, as far as both read it: captured bytes, length on the wire, link type and second. Where
+// one of them reads to the end of the input and the other does not, the reason is one of those
+// below. Where they read times differently, the reference says that the times are not usual ones:
 //
-//   - A sub-second field of a second or more: pcapgo adds it to the second, and overflows. The second is
-//     the record's own.
+//   - A sub-second field of a second or more: pcapgo adds it to the second, and overflows. The
+//     second is the record's own.
 //   - if_tsresol 0, whole seconds: pcapgo takes it for microseconds.
 //   - if_tsresol of 10^-20 and smaller: pcapgo overflows. Of 2^-30 and smaller: its nanoseconds
 //     can exceed a second.

@@ -142,8 +142,8 @@ func TestOtherLinkTypes(t *testing.T) {
 	}
 }
 
-// With -v, a packet of a cooked capture has no destination, one with two tags has both, and one that is
-// not for IPv4 over Ethernet is printed, without an event.
+// With -v, a packet of a cooked capture has no destination, one with two tags has both, and one
+// that is not for IPv4 over Ethernet is printed, without an event.
 func TestVerboseFile(t *testing.T) {
 	sll := func(frame []byte) []byte {
 		return slices.Concat([]byte{0, 1, 0, 1, 0, 6}, frame[6:12], []byte{0, 0}, frame[12:])
@@ -228,8 +228,8 @@ func TestBadFile(t *testing.T) {
 	}
 }
 
-// The time of an event is the record's own second, whatever its sub-second field holds: 597 seconds are
-// no refresh interval. Nothing wraps before 1970 or after 2106.
+// The time of an event is the record's own second, whatever its sub-second field holds: 597 seconds
+// are no refresh interval. Nothing wraps before 1970 or after 2106.
 func TestTimeOfAFile(t *testing.T) {
 	fraction := littlePcap.Record(fileSeconds+597, arpFrames[0], 60)
 	littlePcap.Order.PutUint32(fraction[4:], 3_999_999)

@@ -68,7 +68,8 @@ func untagged(event, ip string, mac testenv.MAC) want {
 	return want{event: event, ip: ip, mac: mac.String(), vid: -1, inner: -1}
 }
 
-// wants turns lines into wants, and checks them against the schema, and their time, which is the kernel's.
+// wants turns lines into wants, and checks them against the schema, and their time, which is the
+// kernel's.
 func wants(t *testing.T, lines []testenv.Line) []want {
 	t.Helper()
 	schema, err := reporttest.Load("../doc/event.schema.json")

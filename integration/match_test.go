@@ -149,8 +149,8 @@ func TestMatchPoolExhausted(t *testing.T) {
 	full.Await(t)
 }
 
-// Alternative names are names, also after the interface was created again, and the line has the name
-// that the user gave.
+// Alternative names are names, also after the interface was created again, and the line has the
+// name that the user gave.
 func TestAlternativeName(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("n", 127)
@@ -205,8 +205,8 @@ func TestManySIGUSR1(t *testing.T) {
 	}
 }
 
-// The parser knows the name of an interface before the socket is bound: a frame that comes while the
-// parser does not read its messages is not reported without one.
+// The parser knows the name of an interface before the socket is bound: a frame that comes while
+// the parser does not read its messages is not reported without one.
 func TestMatchNameFirst(t *testing.T) {
 	t.Parallel()
 	ns := testenv.Net(t)

@@ -79,8 +79,8 @@ func statusOf(interfaces string) func(string) bool {
 	}
 }
 
-// An interface of which nothing can be received is in the status, with the reason, from the start and
-// as soon as that changes, and it is warned of.
+// An interface of which nothing can be received is in the status, with the reason, from the start
+// and as soon as that changes, and it is warned of.
 func TestStatusOfInterfaces(t *testing.T) {
 	t.Parallel()
 	ns := testenv.Net(t)

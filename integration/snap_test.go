@@ -24,8 +24,8 @@ const snapDaemon = 584788
 const snapFlag = "--like-a-snap"
 
 // snapConfine surrounds itself with what is left to root in MAAS's snap, and becomes the program:
-// the file is readable and on a read-only file system; of other users only snap_daemon may be become;
-// the calls that are missing in snapd's list of system calls fail with EPERM; so does what
+// the file is readable and on a read-only file system; of other users only snap_daemon may be
+// become; the calls that are missing in snapd's list of system calls fail with EPERM; so does what
 // AppArmor denies there: the use of CAP_SETPCAP, and to execute a file in memory.
 func snapConfine(args []string) error {
 	runtime.LockOSThread()
@@ -66,8 +66,8 @@ func snapConfine(args []string) error {
 	return unix.Exec(program, append([]string{"maas-netmon"}, args[1:]...), os.Environ())
 }
 
-// refuseLikeSnapd loads the filter. snapd has a list of what is allowed; here is what it lacks of the
-// calls that a program like ours could think of.
+// refuseLikeSnapd loads the filter. snapd has a list of what is allowed; here is what it lacks of
+// the calls that a program like ours could think of.
 func refuseLikeSnapd() error {
 	filter, err := seccomp.NewFilter(seccomp.ActAllow)
 	if err != nil {
@@ -96,8 +96,8 @@ func refuseLikeSnapd() error {
 	if err := refuse("setgroups", eperm, seccomp.ScmpCondition{Argument: 0, Op: seccomp.CompareNotEqual, Operand1: 0}); err != nil {
 		return err
 	}
-	// Of users and groups only root and snap_daemon. A filter compares an argument once, so here are
-	// some others.
+	// Of users and groups only root and snap_daemon. A filter compares an argument once, so here
+	// are some others.
 	for call, n := range map[string]uint{"setuid": 1, "setgid": 1, "setresuid": 3, "setresgid": 3} {
 		for i := range n {
 			for _, other := range []uint64{1, 33, 999, 65534} {
@@ -164,7 +164,8 @@ func TestSnap(t *testing.T) {
 	}
 }
 
-// A parser that is stopped cannot keep the program from ending, although pidfd_send_signal is refused.
+// A parser that is stopped cannot keep the program from ending, although pidfd_send_signal is
+// refused.
 func TestSnapStoppedParser(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	t.Parallel()
@@ -288,8 +289,8 @@ func TestDieWithParent(t *testing.T) {
 	}
 }
 
-// What the part of doc/snap.md installs has the modes that snapd wants: everybody may read and execute
-// the command and each directory on the way to it.
+// What the part of doc/snap.md installs has the modes that snapd wants: everybody may read and
+// execute the command and each directory on the way to it.
 func TestSnapModes(t *testing.T) {
 	page, err := os.ReadFile("../doc/snap.md")
 	testenv.Must(t, err)

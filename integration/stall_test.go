@@ -170,8 +170,8 @@ func TestFewThreads(t *testing.T) {
 	}
 }
 
-// The same where a cgroup bounds processes and threads, as TasksMax= of a unit does. Where there are
-// just enough of them, it can be at the end that one is missing.
+// The same where a cgroup bounds processes and threads, as TasksMax= of a unit does. Where there
+// are just enough of them, it can be at the end that one is missing.
 func TestFewThreadsInACgroup(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.CgroupPids)
 	a, _ := testenv.RawPair(t)

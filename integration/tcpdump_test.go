@@ -54,8 +54,8 @@ func TestLikeTcpdump(t *testing.T) {
 	}
 }
 
-// What `tcpdump -i any` captures is read, in both of its forms. libpcap puts the tag that the kernel has
-// stripped back into the first form only.
+// What `tcpdump -i any` captures is read, in both of its forms. libpcap puts the tag that the
+// kernel has stripped back into the first form only.
 func TestTcpdumpAny(t *testing.T) {
 	testenv.Require(t, testenv.Tcpdump)
 	t.Parallel()

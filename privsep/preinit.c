@@ -62,8 +62,8 @@ static void need_proc(void) {
 	}
 }
 
-// set_runtime keeps whoever starts the program from changing the Go runtime, which reads its
-// variables before main. The two that the program needs itself get its own values. The pointers
+// set_runtime makes the Go runtime independent of the caller's environment, which it reads before
+// main. The two that the program needs itself get its own values. The pointers
 // are replaced, not removed: the runtime finds the auxiliary vector behind the last one.
 static void set_runtime(char **envp) {
 	static const struct {

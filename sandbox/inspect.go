@@ -43,7 +43,7 @@ const maxLooks = 20
 //   - TracerPid is 0 for a tracer in an outer PID namespace, which has power over the
 //     caller too.
 //   - Uid, Gid, Groups show 65534 for an ID that has no mapping in the caller's user
-//     namespace. Such an ID is not the caller's, and cannot be had without a privilege.
+//     namespace. Such an ID is not the caller's, and it takes a privilege to get it.
 //   - CapInh, CapPrm, CapEff, CapBnd and CapAmb are relative to the process's user
 //     namespace. Empty sets are empty in every namespace.
 //   - Seccomp and Seccomp_filters (since Linux 5.9) count filters and do not tell what

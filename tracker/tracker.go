@@ -70,13 +70,13 @@
 //
 // # Memory
 //
-// A binding takes 63 bytes, whether it waits or not, and no pointer is among them, so the
-// garbage collector does not scan the table. The table has address space for its bound from the
-// start, or for a million bindings if its bound is higher. The kernel gives it memory as the
-// number of bindings grows, never beyond the bound; the table never shrinks. Beyond a million
-// bindings it doubles. An observation takes constant time on average, whatever the number of
-// bindings, and all but those that double the table take constant time in the worst case. The place of a binding follows from a hash with a random
-// secret, so nobody can choose addresses that collide.
+// A binding takes 63 bytes, whether it waits or not, and no pointer is among them, so the garbage
+// collector does not scan the table. The table has address space for its bound from the start, or
+// for a million bindings if its bound is higher. The kernel gives it memory as the number of
+// bindings grows, never beyond the bound; the table never shrinks. Beyond a million bindings it
+// doubles. An observation takes constant time on average, whatever the number of bindings, and all
+// but those that double the table take constant time in the worst case. The place of a binding
+// follows from a hash with a random secret, so nobody can choose addresses that collide.
 package tracker
 
 import (

@@ -1,6 +1,7 @@
-// Package packetsock opens packet sockets (packet(7)) and binds them to interfaces, for the monitor,
-// the process that has CAP_NET_RAW for a moment. [Open] needs it, for the one socket(2) call, and
-// nothing after that does. What comes out of the sockets is read elsewhere: package capture.
+// Package packetsock opens packet sockets (packet(7)) and binds them to interfaces, for the
+// monitor, the process that has CAP_NET_RAW for a moment. [Open] needs it, for the one socket(2)
+// call, and nothing after that does. What comes out of the sockets is read elsewhere: package
+// capture.
 package packetsock
 
 import (

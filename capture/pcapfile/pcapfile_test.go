@@ -628,7 +628,7 @@ func TestGzipByteByByte(t *testing.T) {
 	defer r.Close()
 	control, stop := testenv.Wake(t)
 	f := pcapfile.NewFile(int(r.Fd()), control, -1)
-	stop() // so that no Wait is for ever
+	stop() // so that each Wait ends
 	var got []record
 	var frame capture.Frame
 	for i, b := range content.Bytes() {

@@ -197,8 +197,8 @@ func hosts(file string) (map[string]int, error) {
 	return found, nil
 }
 
-// fill sends as many new addresses, at once, and returns how many of the hosts are named in the events, and
-// how many of these more than once.
+// fill sends as many new addresses, at once, and returns how many of the hosts are named in the
+// events, and how many of these more than once.
 func (l *lab) fill(r *run, n int) (d load, named, twice int, err error) {
 	if d, err = l.drive(r, 0, n, n, 0); err != nil {
 		return

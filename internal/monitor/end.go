@@ -32,8 +32,8 @@ func (m *monitor) end(cause error) error {
 	timer := time.AfterFunc(stopLimit, m.child.Kill)
 	status, err := m.child.Wait()
 	late := !timer.Stop()
-	// Close them in parallel: the exit of the process would close them one after the other, each after
-	// a delay in the kernel.
+	// Close them in parallel: the exit of the process would close them one after the other, each
+	// after a delay in the kernel.
 	_ = packetsock.Close(sockets(m.ifaces))
 	switch {
 	case err != nil:

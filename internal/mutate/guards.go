@@ -71,10 +71,10 @@ var guards = []guard{
 	{"standard output that is closed", "internal/monitor/privileged.go", "err := cli.CheckStdout()", "err := error(nil)", "./integration ^TestStandardOutput$"},
 
 	// The handshake.
-	{"a monitor that waits for ever", "internal/monitor/start.go", "time.NewTimer(control.HandshakeTimeout)", "time.NewTimer(1000 * control.HandshakeTimeout)", "./integration ^TestLyingParser$/^silent$"},
+	{"a monitor that waits without end", "internal/monitor/start.go", "time.NewTimer(control.HandshakeTimeout)", "time.NewTimer(1000 * control.HandshakeTimeout)", "./integration ^TestLyingParser$/^silent$"},
 	{"another message than is due", "internal/monitor/start.go", "r.err == nil && r.Type != want", "false", "./integration ^TestLyingParser$/^(ready-first|pong-first|hello-twice)$"},
-	{"a parser that waits for ever", "internal/parserproc/run.go", "conn.ReceiveFD(control.HandshakeTimeout)", "conn.ReceiveFD(-1)", byLyingMonitor},
-	{"a parser that waits for ever for the start", "internal/parserproc/run.go", "conn.Receive(control.HandshakeTimeout)", "conn.Receive(-1)", byLyingMonitor},
+	{"a parser that waits without end", "internal/parserproc/run.go", "conn.ReceiveFD(control.HandshakeTimeout)", "conn.ReceiveFD(-1)", byLyingMonitor},
+	{"a parser that waits without end for the start", "internal/parserproc/run.go", "conn.Receive(control.HandshakeTimeout)", "conn.Receive(-1)", byLyingMonitor},
 	{"any message with a descriptor", "internal/parserproc/run.go", "m.Type != privsep.Socket ||", "", byLyingMonitor},
 	{"sockets in any order", "internal/parserproc/run.go", " || int(m.Index) != len(sockets)", "", byLyingMonitor},
 	{"any message for a start", "internal/parserproc/run.go", "err == nil && m.Type != privsep.Start", "false", byLyingMonitor},
@@ -226,11 +226,12 @@ var guards = []guard{
 //   - The second SetUndumpable in internal/monitor/privileged.go has an effect only where
 //     fs.suid_dumpable is 1, with which the program refuses to start a moment later.
 //   - CheckNoRoot in internal/monitor/privileged.go fails only if Become or Drop has a defect.
-//   - privsep.Child.Kill calls no kill(2) after wait4(2): that matters only if the number comes again.
-//   - The look at the link count in internal/monitor/metrics.go is for a process that removes the file
-//     between two system calls of this one.
+//   - privsep.Child.Kill calls no kill(2) after wait4(2): that matters only if the number comes
+//     again.
+//   - The look at the link count in internal/monitor/metrics.go is for a process that removes the
+//     file between two system calls of this one.
 //   - privsep.EndWithParent looks for a parent that ends between two system calls of its child.
 //   - The second look at the peer in privsep.DieWithParent is for a monitor that dies between two
 //     system calls of the parser.
-//   - CLOSE_RANGE_CLOEXEC in privsep.CloseStray matters only if a descriptor cannot be closed, which
-//     is an error, too.
+//   - CLOSE_RANGE_CLOEXEC in privsep.CloseStray matters only if a descriptor cannot be closed,
+//     which is an error, too.

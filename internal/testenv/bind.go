@@ -36,8 +36,8 @@ func (b Bind) Continue() error {
 	return err
 }
 
-// holdBinds has each bind(2) of the calling thread, and of what it starts, wait for whoever
-// reads from the descriptor that is returned (seccomp_unotify(2)).
+// holdBinds makes each bind(2) of the calling thread, and of the processes that it starts, wait for
+// the reader of the returned descriptor (seccomp_unotify(2)).
 func holdBinds() (listener int, err error) {
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the number of the call

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FullPipe returns the ends of a pipe that takes nothing more until it is read from. Whoever
-// writes to it waits.
+// FullPipe returns the ends of a pipe that takes nothing more until it is read from. A write to
+// it waits.
 func FullPipe(t testing.TB) (r, w *os.File) {
 	t.Helper()
 	var fds [2]int

@@ -14,8 +14,8 @@ import (
 
 // SeccompFilters returns, for each thread of a process, the seccomp filters that the
 // kernel holds for it, the newest first. It needs [SeccompGet]. Each thread is
-// stopped for a moment, and must not be of a child of the test: whoever waits for the
-// child's end would be told of the stop.
+// stopped for a moment, and must not be of a child of the test: a wait for the child's
+// end would return when it is stopped.
 func SeccompFilters(t testing.TB, pid int) map[int][][]unix.SockFilter {
 	t.Helper()
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))

@@ -256,8 +256,8 @@ func Main(m *testing.M) int {
 			return status
 		}
 	}
-	// Under nohup(1) the programs that the tests start would ignore SIGHUP as well. A signal that is
-	// caught has its default action again after an exec, and still does not end the tests.
+	// Under nohup(1) the programs that the tests start would ignore SIGHUP as well. A signal that
+	// is caught has its default action again after an exec, and still does not end the tests.
 	if signal.Ignored(unix.SIGHUP) {
 		signal.Notify(make(chan os.Signal, 1), unix.SIGHUP)
 	}
@@ -265,7 +265,7 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
-// Reexec runs the program anew as user 0 of a user namespace of its own and returns its
+// Reexec runs the program again as user 0 of a user namespace of its own and returns its
 // exit status.
 func Reexec() (int, error) {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)

@@ -1,8 +1,8 @@
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
 
-// Liar is maas-netmon with a parser in the hands of an attacker, for integration's tests. The monitor
-// is as shipped, and so are the stages of the parser's start; after one of them the parser
+// Liar is maas-netmon with a parser in the hands of an attacker, for integration's tests. The
+// monitor is as shipped, and so are the stages of the parser's start; after one of them the parser
 // lies. The name of the interface says how.
 package main
 
