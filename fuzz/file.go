@@ -10,21 +10,21 @@ import (
 	"maas-netmon/capture/capturetest"
 )
 
-// fileFrame is what is read of a frame of a pcap or pcapng input.
+// fileFrame has the parts of a frame from a pcap or pcapng input that the targets compare.
 type fileFrame struct {
 	seconds int64
 	length  int
 	data    string
 }
 
-// newFileFrame cuts the data as pcapfile.File does.
+// newFileFrame truncates the data like pcapfile.File.
 func newFileFrame(seconds int64, length uint32, data []byte) fileFrame {
 	return fileFrame{seconds, int(length), string(data[:min(len(data), capture.Snaplen)])}
 }
 
-// referenceFile reads an input that is there as a whole, in few steps and with no regard to
-// memory. It reports whether the input is well-formed to its end; if not, the frames
-// are those before it lost its way. The times are usual if no reader has to think about them.
+// referenceFile reads a complete input, in simple steps and without a limit on memory. It reports
+// whether the input is well-formed to its end; if not, the frames are those before the first error.
+// usual is true if all readers agree about the times.
 func referenceFile(b []byte) (frames []fileFrame, ok, usual bool) {
 	if len(b) < 4 {
 		return nil, false, false
@@ -51,8 +51,8 @@ const (
 	linkSLL2     = 276
 )
 
-// referenceEthernet returns the Ethernet frame that a frame of some link type is or stands for, and
-// whether there is one. What is too short for its header is an empty frame.
+// referenceEthernet converts a frame of any link type to an Ethernet frame, and reports whether
+// that is possible. A frame that is too short for its header becomes an empty frame.
 func referenceEthernet(linkType uint32, b []byte) ([]byte, bool) {
 	var arphrd uint16
 	var addrLen byte
@@ -107,7 +107,7 @@ func referencePcap(b []byte, order binary.ByteOrder, unit uint32) (frames []file
 type ngInterface struct {
 	linkType uint32
 	snaplen  uint32
-	unit     *big.Int // ticks a second
+	unit     *big.Int // ticks per second
 	offset   int64    // seconds
 }
 
@@ -192,8 +192,8 @@ func referenceNG(b []byte) (frames []fileFrame, ok, usual bool) {
 	return frames, order != nil && (readable || !other), usual
 }
 
-// options sets what the options say of the interface's times. It reports false for options that do
-// not fit, and false in usual for times that readers do not agree about.
+// options applies the options about the interface's times. It reports false for options that do not
+// fit, and usual is false for times about which readers disagree.
 func (i *ngInterface) options(b []byte, order binary.ByteOrder, usual *bool) bool {
 	options, ok := ngOptions(b, order)
 	seen := map[uint16]bool{}
@@ -220,23 +220,23 @@ func (i *ngInterface) options(b []byte, order binary.ByteOrder, usual *bool) boo
 	return ok
 }
 
-// padded returns a length up to a multiple of four bytes.
+// padded rounds a length up to a multiple of four bytes.
 func padded(n uint32) uint64 { return (uint64(n) + 3) / 4 * 4 }
 
-// fits40 reports whether a number is one of 40 bits and a sign: 35,000 years in seconds.
+// fits40 reports whether a number fits into 40 bits and a sign: 35,000 years in seconds.
 func fits40(n int64) bool { return n>>40 == n>>63 }
 
-// seconds returns the second of a time, the nearest that 64 bits hold.
+// seconds converts a time to seconds, limited to 64 bits.
 func (i *ngInterface) seconds(ticks uint64) int64 {
 	s := new(big.Int).SetUint64(ticks)
 	s.Div(s, i.unit).Add(s, big.NewInt(i.offset))
-	if !s.IsInt64() { // only beyond the largest: ticks have no sign
+	if !s.IsInt64() { // only too large: ticks have no sign
 		return math.MaxInt64
 	}
 	return s.Int64()
 }
 
-// ngUnit returns the ticks a second of a value of if_tsresol.
+// ngUnit returns the ticks per second of a value of if_tsresol.
 func ngUnit(v byte) *big.Int {
 	base := big.NewInt(10)
 	if v >= 0x80 {
@@ -245,8 +245,8 @@ func ngUnit(v byte) *big.Int {
 	return base.Exp(base, big.NewInt(int64(v&0x7f)), nil)
 }
 
-// ngOptions returns the options of a block, up to the first that does not fit, and whether there is
-// none such.
+// ngOptions returns the options of a block up to the first that does not fit, and reports whether
+// all fit.
 func ngOptions(b []byte, order binary.ByteOrder) (options []capturetest.Option, ok bool) {
 	for len(b) >= 4 {
 		code, length := order.Uint16(b), order.Uint16(b[2:])
@@ -262,8 +262,8 @@ func ngOptions(b []byte, order binary.ByteOrder) (options []capturetest.Option, 
 	return options, true
 }
 
-// inputs returns well-formed inputs with these frames: in each format, byte order and
-// resolution, all with the same times.
+// inputs returns well-formed inputs with these frames, one per format, byte order and resolution,
+// all with the same times.
 func inputs(seconds uint32, frames [][]byte) [][]byte {
 	var all [][]byte
 	for _, order := range capturetest.Orders {

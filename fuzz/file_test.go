@@ -20,11 +20,10 @@ import (
 	"maas-netmon/capture/pcapfile"
 )
 
-// FuzzFile: whatever the bytes of an input, a File ends with one of the errors that it
-// says, gives frames of limited length and allocates no more than is there; and it gives
-// the frames of the reference, all of them if that finds nothing wrong. Frames that the bytes
-// stand for, written in some format, byte order and resolution, or by pcapgo, read back
-// as what they were.
+// FuzzFile: for any input, a File ends with one of its documented errors, returns frames of limited
+// length and allocates no more than the length of the input justifies. It returns the frames of the
+// reference, all of them if the reference finds no error. Frames that are decoded from the bytes,
+// written in some format, byte order and resolution, or by pcapgo, read back unchanged.
 func FuzzFile(f *testing.F) {
 	addSeeds(f, "FuzzFile")
 	r, err := newFileReader()
@@ -64,14 +63,14 @@ func FuzzFile(f *testing.F) {
 			want = append(want, newFileFrame(seconds+int64(i), uint32(len(frame)), frame))
 		}
 		all := append(inputs(seconds, frames), pcapgoInputs(t, seconds, frames)...)
-		i := int(data[0]) % len(all) // each of them would take long
+		i := int(data[0]) % len(all) // trying all would take too long
 		if got, end := r.read(t, all[i]); end != io.EOF || !slices.Equal(got, want) {
 			t.Fatalf("input %d: %v, %+v, want %+v", i, end, got, want)
 		}
 	})
 }
 
-// splitFrames returns the frames that an input stands for: each begins with its length.
+// splitFrames decodes the frames from the bytes of an input: each begins with its length.
 func splitFrames(b []byte) [][]byte {
 	var frames [][]byte
 	for len(b) > 1 && len(frames) < 20 {
@@ -82,7 +81,7 @@ func splitFrames(b []byte) [][]byte {
 	return frames
 }
 
-// pcapgoInputs returns inputs with these frames that pcapgo has written.
+// pcapgoInputs returns inputs with these frames, written by pcapgo.
 func pcapgoInputs(t *testing.T, seconds int64, frames [][]byte) [][]byte {
 	var micro, nano, ng bytes.Buffer
 	next, err := pcapgo.NewNgWriter(&ng, layers.LinkTypeEthernet)
@@ -105,7 +104,7 @@ func pcapgoInputs(t *testing.T, seconds int64, frames [][]byte) [][]byte {
 	return [][]byte{micro.Bytes(), nano.Bytes(), ng.Bytes()}
 }
 
-// A fileReader has a File read inputs.
+// A fileReader reads inputs with a File.
 type fileReader struct {
 	input   *os.File
 	control int
@@ -120,8 +119,8 @@ func newFileReader() (*fileReader, error) {
 	return &fileReader{os.NewFile(uintptr(input), "input"), control}, err
 }
 
-// read returns the frames of an input, and what it ends with. It fails the test when more is
-// allocated than there are reasons for.
+// read returns the frames of an input, and its error. It fails the test if more memory is allocated
+// than the input justifies.
 func (r *fileReader) read(t *testing.T, content []byte) ([]fileFrame, error) {
 	_, err := r.input.WriteAt(content, 0)
 	if err := errors.Join(err, r.input.Truncate(int64(len(content)))); err != nil {
@@ -131,7 +130,7 @@ func (r *fileReader) read(t *testing.T, content []byte) ([]fileFrame, error) {
 		t.Fatal(err)
 	}
 	var before, after runtime.MemStats
-	count := len(content)%64 == 0 // it stops the world
+	count := len(content)%64 == 0 // counting stops the world, so not each time
 	if count {
 		runtime.ReadMemStats(&before)
 	}
@@ -156,7 +155,7 @@ func (r *fileReader) read(t *testing.T, content []byte) ([]fileFrame, error) {
 	}
 }
 
-// The reference agrees on inputs that are good.
+// The reference reads well-formed inputs completely.
 func TestReferenceFile(t *testing.T) {
 	r, err := newFileReader()
 	if err != nil {
@@ -172,7 +171,7 @@ func TestReferenceFile(t *testing.T) {
 	}
 }
 
-// fileSeeds are captures, and inputs of each kind, whole and damaged.
+// fileSeeds are captures, and inputs of each format, complete and damaged.
 func fileSeeds() ([][]byte, error) {
 	capture, err := os.ReadFile("testdata/captures/veth.pcap")
 	if err != nil {
@@ -188,7 +187,7 @@ func fileSeeds() ([][]byte, error) {
 		damaged[len(damaged)/2] ^= 0x40
 		seeds = append(seeds, b, b[:len(b)-1-i], damaged)
 	}
-	// Of other link types, more than one interface, versions, and lengths that are not padded.
+	// Other link types, several interfaces, other versions, and lengths without padding.
 	cooked := slices.Concat([]byte{0, 4, 0, 1, 0, 6}, frames[0][6:12], []byte{0, 0}, frames[0][12:])
 	cooked2 := slices.Concat(frames[0][12:14], []byte{0, 0, 0, 0, 0, 3, 0, 1, 4, 6}, frames[0][6:12], []byte{0, 0}, frames[0][14:])
 	for _, order := range capturetest.Orders {

@@ -1,13 +1,12 @@
-// Package fuzz holds the fuzz targets of the whole project, what they are checked
-// against, and their seeds. It uses exported API only.
+// Package fuzz has the fuzz targets of the whole project, the references with which they compare,
+// and their seeds. It uses only exported API.
 //
-// Each target is a test that takes one slice of bytes and states the property that
-// must hold for all slices. The seeds are made of the frames that the tests of
-// package parser describe, of captures of real traffic in testdata/captures, and
-// of what Go keeps in testdata/fuzz: each input that ever failed, under a name that
-// says why.
+// Each target is a test with one slice of bytes, and checks a property that must hold for all
+// slices. The seeds come from the frames of the tests of package parser, from captures of real
+// traffic in testdata/captures, and from testdata/fuzz, which has each input that ever failed,
+// under a name that describes the reason.
 //
-// fuzz/run runs all targets in turn; oss-fuzz has what OSS-Fuzz needs to run them.
+// fuzz/run runs all targets in turn; oss-fuzz has the files for OSS-Fuzz.
 package fuzz
 
 import (
@@ -20,11 +19,11 @@ import (
 	"maas-netmon/tracker"
 )
 
-// tagLen is the number of bytes that a tag takes in front of the frame in an
-// input: whether there is one, its TPID and its TCI.
+// tagLen is the number of bytes of a tag before the frame in an input: whether there is one, its
+// TPID and its TCI.
 const tagLen = 5
 
-// encodeFrame returns the input that stands for a frame and its tag.
+// encodeFrame encodes a frame and its tag as an input.
 func encodeFrame(frame []byte, tag parser.Tag) []byte {
 	b := make([]byte, tagLen, tagLen+len(frame))
 	if tag.Present {
@@ -35,7 +34,7 @@ func encodeFrame(frame []byte, tag parser.Tag) []byte {
 	return append(b, frame...)
 }
 
-// decodeFrame returns the frame and the tag that an input stands for.
+// decodeFrame decodes the frame and the tag from an input.
 func decodeFrame(b []byte) (frame []byte, tag parser.Tag, ok bool) {
 	if len(b) < tagLen {
 		return nil, parser.Tag{}, false
@@ -48,9 +47,8 @@ func decodeFrame(b []byte) (frame []byte, tag parser.Tag, ok bool) {
 	return b[tagLen:], tag, true
 }
 
-// reference decodes a frame as parser.Parse does, in small steps and with nothing
-// in common with it: it takes the frame apart into tags and what is behind them,
-// and looks at what it has got afterwards.
+// reference decodes a frame like parser.Parse, in small steps and without shared code: it splits
+// the frame into tags and the rest, and then checks the parts.
 func reference(frame []byte, tag parser.Tag) (parser.ARP, error) {
 	cut := func(n int) []byte {
 		b := frame[:n]
@@ -112,11 +110,11 @@ func reference(frame []byte, tag parser.Tag) (parser.ARP, error) {
 	return arp, nil
 }
 
-// A step of a script for a table takes this many bytes: one for the times, one for the interface,
-// the VLANs, the operation and the act, and one for each address.
+// The number of bytes per step of a script for a table: one for the times, one for the interface,
+// the VLANs, the operation and the act, and one per address.
 const stepLen = 6
 
-// script is what a table goes through.
+// script is a sequence of operations on a table.
 type script struct {
 	bound    int
 	refresh  int64 // seconds
@@ -124,18 +122,18 @@ type script struct {
 	steps    []step
 }
 
-// step is what happens before a packet, and the packet.
+// step is a packet, and the operations before it.
 type step struct {
 	passed  time.Duration // since the start
 	act     act
-	take    int // events to take of those that wait
+	take    int // number of waiting events to take
 	room    bool
 	iface   uint16
 	seconds int64
 	arp     parser.ARP
 }
 
-// act is a call that comes before a packet.
+// act is a call before a packet.
 type act int
 
 const (
@@ -145,8 +143,8 @@ const (
 	actAbandon
 )
 
-// decodeScript returns the script that an input stands for. Few addresses make for many
-// meetings.
+// decodeScript decodes the script from an input. It uses few addresses, so that many packets have
+// the same ones.
 func decodeScript(b []byte) script {
 	if len(b) < 2 {
 		return script{bound: 1}
@@ -211,7 +209,7 @@ func decodeScript(b []byte) script {
 	return s
 }
 
-// scriptMAC returns one of few hardware addresses, among them zero and a group's.
+// scriptMAC returns one of few hardware addresses, including zero and a group address.
 func scriptMAC(b byte) parser.MAC {
 	switch b % 8 {
 	case 0:
@@ -223,8 +221,7 @@ func scriptMAC(b byte) parser.MAC {
 	}
 }
 
-// scriptAddr returns one of few protocol addresses, among them some that no host
-// has.
+// scriptAddr returns one of few protocol addresses, including some that no host has.
 func scriptAddr(b byte) parser.Addr {
 	switch b % 64 {
 	case 0:
@@ -240,7 +237,7 @@ func scriptAddr(b byte) parser.Addr {
 	}
 }
 
-// vectorInputs returns the frames that the tests of package parser describe.
+// vectorInputs returns the frames of the tests of package parser.
 func vectorInputs() ([][]byte, error) {
 	vectors, err := parsertest.Load("../parser/testdata/frames")
 	if err != nil {

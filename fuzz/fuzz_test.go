@@ -29,10 +29,9 @@ import (
 	"maas-netmon/tracker/trackertest"
 )
 
-// FuzzParse: Parse gives either a packet or one of three errors and then the zero
-// packet, exactly as the reference decoder does. It leaves the frame alone,
-// allocates nothing, looks at no byte behind MaxLen and does not mind what follows
-// the packet. What gopacket makes of the same frame is the same packet.
+// FuzzParse: Parse returns either a packet, or one of three errors and the zero packet, exactly
+// like the reference decoder. It does not modify the frame, allocates nothing, reads no byte beyond
+// MaxLen and ignores bytes after the packet. gopacket decodes the same frame to the same packet.
 func FuzzParse(f *testing.F) {
 	addSeeds(f, "FuzzParse")
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -40,7 +39,7 @@ func FuzzParse(f *testing.F) {
 		if !ok {
 			return
 		}
-		// Clip, so that reading behind the end would be seen.
+		// Clip, so that reading beyond the end panics.
 		frame = slices.Clip(slices.Clone(frame))
 		before := slices.Clone(frame)
 		arp, err := parsertest.Parse(frame, tag)
@@ -77,8 +76,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// compareWithGopacket checks a packet against what gopacket says. It does not know
-// the TPID 0x9100, and takes a frame apart further than its packet.
+// compareWithGopacket compares a packet with the result of gopacket. gopacket does not know the
+// TPID 0x9100, and decodes a frame beyond its packet.
 func compareWithGopacket(t *testing.T, frame []byte, arp parser.ARP) {
 	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.NoCopy)
 	got, ok := p.Layer(layers.LayerTypeARP).(*layers.ARP)
@@ -114,8 +113,8 @@ func compareWithGopacket(t *testing.T, frame []byte, arp parser.ARP) {
 	}
 }
 
-// FuzzFilter: the program that the kernel runs keeps every frame that the parser
-// makes a packet of, and enough of it; and it keeps none that is not ARP.
+// FuzzFilter: the filter that the kernel runs accepts every frame that the parser decodes, and
+// enough of its bytes; it accepts no frame that is not ARP.
 func FuzzFilter(f *testing.F) {
 	addSeeds(f, "FuzzFilter")
 	raw, err := packetsock.Filter()
@@ -155,9 +154,9 @@ func FuzzFilter(f *testing.F) {
 	})
 }
 
-// FuzzTracker: for every script of packets, stalls and time, a table gives the events, the
-// counters and the due time of the model, and never exceeds its bound. With room at all times
-// and no moved interval, each change is an event at once.
+// FuzzTracker: for every script of packets, stalls and time, a table returns the same events,
+// counters and due times as the model, and never exceeds its bound. With room at all times and no
+// moved interval, each change is an event at once.
 func FuzzTracker(f *testing.F) {
 	addSeeds(f, "FuzzTracker")
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -227,9 +226,8 @@ func FuzzTracker(f *testing.F) {
 	})
 }
 
-// FuzzFrameToLine: whatever the frame, what comes out of it is at most two lines,
-// each of them about addresses that are in the frame, and only from a frame that
-// is a request or a reply.
+// FuzzFrameToLine: any frame gives at most two lines, each with addresses from the frame, and only
+// if the frame is a request or a reply.
 func FuzzFrameToLine(f *testing.F) {
 	addSeeds(f, "FuzzFrameToLine")
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -279,13 +277,13 @@ func FuzzFrameToLine(f *testing.F) {
 	})
 }
 
-// FuzzReport: each event is one line of valid UTF-8, a JSON object with the keys of the schema in
-// their order and as it has them, and reads back as the event that it was. As text it is one line
-// too, and no name makes a terminal do anything.
+// FuzzReport: each event is one line of valid UTF-8, a JSON object that satisfies the schema, with
+// the keys in their order, and decodes to the same event. As text it is one line too, and no name
+// can control a terminal.
 func FuzzReport(f *testing.F) {
 	addSeeds(f, "FuzzReport")
 	schema, err := reporttest.Load("../doc/event.schema.json")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // as on the machines of OSS-Fuzz
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // OSS-Fuzz runs without the schema
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -351,7 +349,7 @@ func FuzzReport(f *testing.F) {
 	})
 }
 
-// line is what a program sees in a line.
+// line is a line as a program decodes it.
 type line struct {
 	IP          string  `json:"ip"`
 	MAC         string  `json:"mac"`
@@ -364,7 +362,7 @@ type line struct {
 	Moves       *uint32 `json:"moves"`
 }
 
-// keysOf returns the keys of a JSON object of scalars in the order they have.
+// keysOf returns the keys of a JSON object of scalars in their order.
 func keysOf(t *testing.T, text []byte) []string {
 	var keys []string
 	d := json.NewDecoder(bytes.NewReader(text))
@@ -373,14 +371,14 @@ func keysOf(t *testing.T, text []byte) []string {
 		if err != nil {
 			return keys
 		}
-		// After the opening brace, keys and values take turns.
+		// After the opening brace, keys and values alternate.
 		if key, ok := token.(string); ok && i%2 == 1 {
 			keys = append(keys, key)
 		}
 	}
 }
 
-// wantKeys returns the keys that the line of an event has.
+// wantKeys returns the expected keys of the line of an event.
 func wantKeys(e *tracker.Event, ifname string) []string {
 	keys := []string{"ip", "mac"}
 	if e.Kind == tracker.Moved {
@@ -399,8 +397,8 @@ func wantKeys(e *tracker.Event, ifname string) []string {
 	return keys
 }
 
-// FuzzMessage: Decode refuses with ErrMessage and the zero message, or gives a
-// message whose encoding is exactly what was decoded.
+// FuzzMessage: Decode returns ErrMessage and the zero message, or a message whose encoding equals
+// the input.
 func FuzzMessage(f *testing.F) {
 	addSeeds(f, "FuzzMessage")
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -17,12 +17,12 @@ import (
 	"maas-netmon/capture/pcapfile"
 )
 
-// FuzzFileLikePcapgo: pcapfile and pcapgo, which have no author in common, find the same frames in
-// an input, as far as both read it: captured bytes, length on the wire, link type and second. Where
-// one of them reads to the end of the input and the other does not, the reason is one of those
-// below. Where they read times differently, the reference says that the times are not usual ones:
+// FuzzFileLikePcapgo: pcapfile and pcapgo, which have different authors, find the same frames in an
+// input, as far as both read it: captured bytes, length on the wire, link type and second. If only
+// one of them reads to the end of the input, the reason is one of those below. If they read times
+// differently, the reference reports that the times are not usual:
 //
-//   - A sub-second field of a second or more: pcapgo adds it to the second, and overflows. The
+//   - A sub-second field of a second or more: pcapgo adds it to the second, and overflows. Here the
 //     second is the record's own.
 //   - if_tsresol 0, whole seconds: pcapgo takes it for microseconds.
 //   - if_tsresol of 10^-20 and smaller: pcapgo overflows. Of 2^-30 and smaller: its nanoseconds
@@ -37,7 +37,7 @@ func FuzzFileLikePcapgo(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if bytes.HasPrefix(data, []byte("\x1f\x8b")) {
-			return // both leave gzip to the same package
+			return // both use the same package for gzip
 		}
 		got, end := r.read(t, data)
 		want, theirEnd := pcapgoFrames(data)
@@ -52,7 +52,7 @@ func FuzzFileLikePcapgo(f *testing.F) {
 				t.Fatalf("frame %d: %+v, pcapgo has %+v", i, got[i], want[i])
 			}
 		}
-		// Neither has passed the end of the other.
+		// Compare the frames that both have read.
 		if len(got) > n && theirEnd == io.EOF || len(want) > n && end == io.EOF {
 			t.Fatalf("%d frames, then %v; pcapgo has %d, then %v", len(got), end, len(want), theirEnd)
 		}
@@ -65,7 +65,7 @@ func FuzzFileLikePcapgo(f *testing.F) {
 	})
 }
 
-// onlyRead are errors of pcapgo that pcapfile does not have, and why.
+// onlyRead lists errors that only pcapgo returns, with the reasons.
 var onlyRead = []explained{
 	{"Unknown magic 34cdb2a1", "pcap of patched kernels"},
 	{"Unknown magic a1b2cd34", "the same in the other byte order"},
@@ -83,7 +83,7 @@ var onlyRead = []explained{
 	{"Unknown Decryption Secrets Block", "secrets are not read"},
 }
 
-// onlyPcapgoReads are errors that pcapgo does not have, and why.
+// onlyPcapgoReads lists errors that only pcapfile returns, with the reasons.
 var onlyPcapgoReads = []explained{
 	{pcapfile.ErrLinkType.Error(), "only Ethernet and cooked captures are of use"},
 	{pcapfile.ErrBound.Error(), "memory is bounded"},
@@ -99,14 +99,15 @@ var onlyPcapgoReads = []explained{
 	{"the input ends within it", "pcapgo has no error for less than 8 bytes of a block, and none for a second length that is not there"},
 }
 
-// explained is an error that one of the two may have alone.
+// explained is an error that only one of the two may return.
 type explained struct{ part, why string }
 
 func isExplained(err error, by []explained) bool {
 	return slices.ContainsFunc(by, func(e explained) bool { return strings.Contains(err.Error(), e.part) })
 }
 
-// pcapgoFrames returns what pcapgo reads of an input, as Ethernet frames, and what it ends with.
+// pcapgoFrames returns the frames that pcapgo reads from an input, as Ethernet frames, and its
+// error.
 func pcapgoFrames(data []byte) (frames []fileFrame, end error) {
 	type reader interface {
 		ReadPacketData() ([]byte, gopacket.CaptureInfo, error)
@@ -115,7 +116,7 @@ func pcapgoFrames(data []byte) (frames []fileFrame, end error) {
 	var linkType uint32
 	var snaplen int
 	if head, err := pcapgo.NewReader(bytes.NewReader(data)); err == nil {
-		// 32 bits, of which it keeps 16.
+		// pcapgo keeps only 16 of the 32 bits.
 		order := capturetest.Orders[0]
 		if data[0] == 0xa1 {
 			order = capturetest.Orders[1]
@@ -138,7 +139,7 @@ func pcapgoFrames(data []byte) (frames []fileFrame, end error) {
 			linkType = uint32(info.AncillaryData[0].(layers.LinkType))
 		}
 		if snaplen > 0 {
-			data = data[:min(len(data), snaplen)] // as libpcap does
+			data = data[:min(len(data), snaplen)] // like libpcap
 		}
 		frame, ok := referenceEthernet(linkType, data)
 		if !ok {
@@ -146,7 +147,7 @@ func pcapgoFrames(data []byte) (frames []fileFrame, end error) {
 		}
 		seconds := info.Timestamp.Unix()
 		if info.Timestamp == (time.Time{}) {
-			seconds = 0 // of a simple packet block
+			seconds = 0 // a simple packet block has no time
 		}
 		frames = append(frames, newFileFrame(seconds, uint32(info.Length), frame))
 	}

@@ -19,8 +19,8 @@ import (
 	"maas-netmon/privsep"
 )
 
-// targets are all fuzz targets, with what makes their seeds and how many that has
-// to be at least. Fewer would mean that files have moved away.
+// targets lists all fuzz targets, with the function that returns their seeds and the smallest
+// number of seeds. Fewer would mean that files were moved.
 var targets = []struct {
 	name  string
 	seeds func() ([][]byte, error)
@@ -36,9 +36,8 @@ var targets = []struct {
 	{"FuzzFileLikePcapgo", fileSeeds, 50},
 }
 
-// addSeeds gives a target its seeds. Where there are none, as on the machines of
-// OSS-Fuzz, the target runs without; that they are there elsewhere is what
-// TestSeeds is for.
+// addSeeds adds the seeds of a target. Without the files, as on OSS-Fuzz, the target runs without
+// seeds; TestSeeds checks that they exist elsewhere.
 func addSeeds(f *testing.F, name string) {
 	for _, target := range targets {
 		if target.name != name {
@@ -89,8 +88,8 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
-// Every fuzz target of the package is in the table above, and each directory of
-// kept inputs belongs to one.
+// Every fuzz target of the package is in the table above, and each directory of kept inputs belongs
+// to a target.
 func TestTargetsAreKnown(t *testing.T) {
 	var known, found []string
 	for _, target := range targets {
@@ -125,7 +124,7 @@ func TestTargetsAreKnown(t *testing.T) {
 	}
 }
 
-// frameSeeds are the frames of the vectors and of the captures.
+// frameSeeds returns the frames of the vectors and of the captures.
 func frameSeeds() ([][]byte, error) {
 	seeds, err := vectorInputs()
 	if err != nil {
@@ -170,7 +169,7 @@ func readCapture(path string) ([][]byte, error) {
 	}
 }
 
-// scriptSeeds are random scripts, always the same, at all bounds.
+// scriptSeeds returns random scripts, always the same ones, for all bounds.
 func scriptSeeds() ([][]byte, error) {
 	var seeds [][]byte
 	r := rand.New(rand.NewPCG(4, 2))
@@ -186,7 +185,7 @@ func scriptSeeds() ([][]byte, error) {
 	return seeds, nil
 }
 
-// eventSeeds are events of each kind with names that need care.
+// eventSeeds returns events of each kind with names that need escaping.
 func eventSeeds() ([][]byte, error) {
 	var seeds [][]byte
 	for _, name := range []string{"", "eth0", "enp0s31f6np0-15", `"`, `\`, "\n", "\x1b[2J", "é", "\xff", "\xe2\x80\xa8", "</script>"} {
@@ -198,7 +197,7 @@ func eventSeeds() ([][]byte, error) {
 	return seeds, nil
 }
 
-// messageSeeds are a message of each type, and what is nearly one.
+// messageSeeds returns a message of each type, and inputs that are almost messages.
 func messageSeeds() ([][]byte, error) {
 	var seeds [][]byte
 	for t := range 10 {

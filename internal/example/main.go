@@ -1,8 +1,8 @@
-// Command example is the smallest program that is built like maas-netmon: its monitor opens a
-// file, gives up every privilege and passes the file to its parser, which can do nothing but
-// read it and answer. It prints the number of lines in the file.
+// Command example is a minimal program with the structure of maas-netmon: its monitor opens a file,
+// drops every privilege and passes the file to its parser, which can only read it and answer. It
+// prints the number of lines in the file.
 //
-// It shows the order of the calls of packages privsep and sandbox, for a program of your own.
+// It shows the order of the calls to packages privsep and sandbox, for use in other programs.
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 
 const timeout = 5 * time.Second
 
-// The parser ends with the thread that started it, so main keeps its thread: see
+// The parser ends with the thread that started it, so main is locked to its thread: see
 // [privsep.Launch].
 func init() { runtime.LockOSThread() }
 
@@ -47,7 +47,7 @@ func monitor(name string) error {
 	if err := privsep.CloseStray(-1); err != nil {
 		return err
 	}
-	// Here, and only here, it uses the privilege that it was started with.
+	// Only here the program uses the privilege that it was started with.
 	file, err := os.Open(name)
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func monitor(name string) error {
 	if _, err := parser.Receive(timeout); err != nil { // Hello: the parser is confined
 		return err
 	}
-	// The kernel's word counts, not the parser's.
+	// Rely on the kernel, not on the parser's message.
 	if _, err := sandbox.Inspect(parser.Pid()); err != nil {
 		return err
 	}

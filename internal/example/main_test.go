@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The program that shows how a program is confined is confined, and works.
+// The example works, and its parser is confined.
 func TestExample(t *testing.T) {
 	dir := t.TempDir()
 	program, file := filepath.Join(dir, "example"), filepath.Join(dir, "file")

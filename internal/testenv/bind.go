@@ -13,16 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Bind is a bind(2) of the program, which waits until it may go on.
+// A Bind is a bind(2) of the program, which waits for Continue.
 type Bind struct {
 	Packet   bool   // of a packet socket
-	Protocol uint16 // 0 lets no frame flow (packet(7))
+	Protocol uint16 // 0 stops the flow of frames (packet(7))
 
 	id       uint64
 	listener int
 }
 
-// Continue lets it happen.
+// Continue lets the call continue.
 func (b Bind) Continue() error {
 	response := struct {
 		id           uint64
@@ -31,7 +31,7 @@ func (b Bind) Continue() error {
 	}{id: b.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
 	err := ioctl(b.listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&response))
 	if err == unix.ENOENT {
-		return nil // a signal came between: it is made again
+		return nil // interrupted by a signal: the program repeats the call
 	}
 	return err
 }
@@ -55,7 +55,7 @@ func holdBinds() (listener int, err error) {
 	return int(fd), nil
 }
 
-// passBinds hands each bind(2) over, until the program has ended.
+// passBinds sends each bind(2) to the channel, until the program has ended.
 func passBinds(listener int, binds chan<- Bind, ended <-chan struct{}) error {
 	defer close(binds)
 	defer unix.Close(listener)
@@ -87,7 +87,7 @@ func passBinds(listener int, binds chan<- Bind, ended <-chan struct{}) error {
 		if err != nil {
 			return err
 		}
-		// The beginning of its struct sockaddr_ll.
+		// The beginning of the call's struct sockaddr_ll.
 		var address [4]byte
 		_, err = unix.ProcessVMReadv(int(n.pid), []unix.Iovec{{Base: &address[0], Len: uint64(len(address))}},
 			[]unix.RemoteIovec{{Base: uintptr(n.args[1]), Len: len(address)}}, 0)
@@ -116,7 +116,7 @@ func ioctl(fd int, request uint, arg unsafe.Pointer) error {
 	return nil
 }
 
-// probeHoldBind tries it on a process that binds nothing.
+// probeHoldBind tries it on a process that does not call bind.
 func probeHoldBind() error {
 	if status, err := os.ReadFile("/proc/self/status"); err != nil || !bytes.Contains(status, []byte("Seccomp_filters:")) {
 		return errors.New("before Linux 5.9, or without seccomp")

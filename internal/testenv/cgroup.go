@@ -17,7 +17,7 @@ type Cgroup struct {
 	v2  bool
 }
 
-// newCgroup makes one, in either version of the hierarchy.
+// newCgroup creates a cgroup, in either version of the hierarchy.
 func newCgroup(controller string) (Cgroup, error) {
 	const v2 = "/sys/fs/cgroup"
 	g := Cgroup{dir: filepath.Join(v2, controller)}
@@ -44,7 +44,7 @@ func (g Cgroup) set(file, value string) error {
 // close removes the cgroup, which must be empty.
 func (g Cgroup) close() error { return os.Remove(g.dir) }
 
-// remove has the cgroup removed with the test.
+// remove removes the cgroup at the end of the test.
 func (g Cgroup) remove(t testing.TB) {
 	t.Cleanup(func() {
 		if err := g.close(); err != nil {
@@ -53,7 +53,7 @@ func (g Cgroup) remove(t testing.TB) {
 	})
 }
 
-// newPidsLimit makes a cgroup with a bound on the number of processes and threads.
+// newPidsLimit creates a cgroup with a limit on the number of processes and threads.
 func newPidsLimit() (PidsLimit, error) {
 	g, err := newCgroup("pids")
 	if err == nil {
@@ -65,7 +65,7 @@ func newPidsLimit() (PidsLimit, error) {
 // A PidsLimit is a cgroup whose processes and threads are counted.
 type PidsLimit struct{ Cgroup }
 
-// NewPidsLimit makes a cgroup without a limit, which is removed with the test. It needs
+// NewPidsLimit creates a cgroup without a limit, which is removed at the end of the test. It needs
 // [CgroupPids].
 func NewPidsLimit(t testing.TB) PidsLimit {
 	t.Helper()
@@ -78,10 +78,10 @@ func NewPidsLimit(t testing.TB) PidsLimit {
 // Set allows this many processes and threads, together.
 func (l PidsLimit) Set(n int) error { return l.set("pids.max", strconv.Itoa(n)) }
 
-// A CPULimit is a cgroup whose processes get a part of a processor.
+// A CPULimit is a cgroup that limits the processor time of its processes.
 type CPULimit struct{ Cgroup }
 
-// newCPULimit makes a cgroup without a limit.
+// newCPULimit creates a cgroup without a limit.
 func newCPULimit() (*CPULimit, error) {
 	g, err := newCgroup("cpu")
 	if err != nil {
@@ -94,7 +94,7 @@ func newCPULimit() (*CPULimit, error) {
 	return l, nil
 }
 
-// NewCPULimit makes a cgroup without a limit, which is removed with the test. It needs
+// NewCPULimit creates a cgroup without a limit, which is removed at the end of the test. It needs
 // [CgroupCPU].
 func NewCPULimit(t testing.TB) *CPULimit {
 	t.Helper()
@@ -104,8 +104,7 @@ func NewCPULimit(t testing.TB) *CPULimit {
 	return l
 }
 
-// Set gives the processes this many percent of one processor, together, or takes the limit
-// away with 0.
+// Set limits the processes, together, to this percentage of one processor; 0 removes the limit.
 func (l *CPULimit) Set(percent int) error {
 	const period = 100_000 // microseconds
 	quota := strconv.Itoa(percent * period / 100)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Patience is how long an expectation waits before it fails. It is for slow machines; nothing is
-// measured by it. The environment variable NETMON_PATIENCE changes it, for emulated machines.
+// Patience is the time that an expectation waits before it fails. It is long, for slow machines; no
+// test measures it. The environment variable NETMON_PATIENCE changes it, for emulated machines.
 var Patience = patience()
 
 func patience() time.Duration {
@@ -21,8 +21,7 @@ func patience() time.Duration {
 	return 30 * time.Second
 }
 
-// A Stream is a sequence of things that were seen, like frames or lines. Safe for
-// concurrent use.
+// A Stream is a sequence of observed items, such as frames or lines. Safe for concurrent use.
 type Stream[T any] struct {
 	name string
 
@@ -38,7 +37,7 @@ func NewStream[T any](name string) *Stream[T] {
 	return &Stream[T]{name: name, end: make(chan struct{})}
 }
 
-// Publish adds something that was seen.
+// Publish adds an item.
 func (s *Stream[T]) Publish(v T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,7 +47,7 @@ func (s *Stream[T]) Publish(v T) {
 	}
 }
 
-// End says that no more will come.
+// End marks the end of the stream.
 func (s *Stream[T]) End() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,16 +57,15 @@ func (s *Stream[T]) End() {
 	}
 }
 
-// Seen returns all that was seen until now.
+// Seen returns all items up to now.
 func (s *Stream[T]) Seen() []T {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.seen)
 }
 
-// Await returns the first thing that satisfies all predicates, whether it was seen already
-// or is still to come. It reports false when there is none before the end, or
-// within [Patience].
+// Await returns the first item that satisfies all predicates, earlier or later than the call. It
+// reports false if there is none before the end, or within [Patience].
 func (s *Stream[T]) Await(what ...func(T) bool) (v T, ok bool) {
 	e := s.Expect(what...)
 	s.mu.Lock()
@@ -83,7 +81,7 @@ func (s *Stream[T]) Await(what ...func(T) bool) (v T, ok bool) {
 	return e.found[0], true
 }
 
-// WaitEnd waits for the end and returns all that was seen.
+// WaitEnd waits for the end and returns all items.
 func (s *Stream[T]) WaitEnd(t testing.TB) []T {
 	t.Helper()
 	select {
@@ -94,7 +92,7 @@ func (s *Stream[T]) WaitEnd(t testing.TB) []T {
 	return s.Seen()
 }
 
-// dump lists what was seen.
+// dump lists the items.
 func (s *Stream[T]) dump() string {
 	var b strings.Builder
 	for _, v := range s.Seen() {
@@ -103,7 +101,7 @@ func (s *Stream[T]) dump() string {
 	return b.String()
 }
 
-// An Expectation waits for things in a stream that satisfy all its predicates.
+// An Expectation waits for items in a stream that satisfy all its predicates.
 type Expectation[T any] struct {
 	stream *Stream[T]
 	what   []func(T) bool
@@ -113,11 +111,11 @@ type Expectation[T any] struct {
 	met   chan struct{}
 }
 
-// Expect subscribes: from now on, and before whatever causes it, something that
-// satisfies all predicates is expected. What was seen earlier does not count.
+// Expect expects an item that satisfies all predicates, from now on. Call it before the stimulus.
+// Earlier items do not count.
 func (s *Stream[T]) Expect(what ...func(T) bool) *Expectation[T] { return s.ExpectN(1, what...) }
 
-// ExpectN expects it n times.
+// ExpectN expects n such items.
 func (s *Stream[T]) ExpectN(n int, what ...func(T) bool) *Expectation[T] {
 	e := &Expectation[T]{stream: s, what: what, want: n, met: make(chan struct{})}
 	s.mu.Lock()
@@ -139,7 +137,7 @@ func (e *Expectation[T]) look(v T) {
 	}
 }
 
-// Met reports whether it has been met by now.
+// Met reports whether the expectation is met.
 func (e *Expectation[T]) Met() bool {
 	select {
 	case <-e.met:
@@ -149,8 +147,8 @@ func (e *Expectation[T]) Met() bool {
 	}
 }
 
-// Wait waits at most d and reports whether it was met. It is for loops that repeat a
-// stimulus; a test that fails wants Await.
+// Wait waits at most d and reports whether the expectation is met. It is for loops that repeat a
+// stimulus; otherwise use Await.
 func (e *Expectation[T]) Wait(d time.Duration) bool {
 	select {
 	case <-e.met:
@@ -162,7 +160,7 @@ func (e *Expectation[T]) Wait(d time.Duration) bool {
 	}
 }
 
-// Await fails the test unless it is met within [Patience].
+// Await fails the test unless the expectation is met within [Patience].
 func (e *Expectation[T]) Await(t testing.TB) {
 	t.Helper()
 	if !e.Wait(Patience) {
@@ -170,7 +168,7 @@ func (e *Expectation[T]) Await(t testing.TB) {
 	}
 }
 
-// Value is Await, and returns the first thing that met it.
+// Value calls Await, and returns the first matching item.
 func (e *Expectation[T]) Value(t testing.TB) T {
 	t.Helper()
 	e.Await(t)
@@ -179,8 +177,8 @@ func (e *Expectation[T]) Value(t testing.TB) T {
 	return e.found[0]
 }
 
-// NotBefore fails the test if anything met it until fence is met, which is caused after
-// what must have no effect: by then the effect would have been seen.
+// NotBefore fails the test if the expectation is met before fence is. The test causes fence after
+// the act that must have no effect: an effect would come before fence.
 func (e *Expectation[T]) NotBefore(t testing.TB, fence *Expectation[T]) {
 	t.Helper()
 	fence.Await(t)
@@ -192,7 +190,7 @@ func (e *Expectation[T]) NotBefore(t testing.TB, fence *Expectation[T]) {
 	}
 }
 
-// And is the predicate that all hold.
+// And is the predicate that all predicates are true.
 func And[T any](ps ...func(T) bool) func(T) bool {
 	return func(v T) bool {
 		for _, p := range ps {
@@ -204,5 +202,5 @@ func And[T any](ps ...func(T) bool) func(T) bool {
 	}
 }
 
-// Not is the predicate that p does not hold.
+// Not is the predicate that p is false.
 func Not[T any](p func(T) bool) func(T) bool { return func(v T) bool { return !p(v) } }

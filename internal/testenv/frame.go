@@ -21,11 +21,11 @@ func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
 // Broadcast is the address of all hosts.
 var Broadcast = MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// A Tag is a VLAN tag as it is on the wire.
+// A Tag is a VLAN tag in its form on the wire.
 type Tag struct{ TPID, TCI uint16 }
 
-// An ARP is an ARP packet in its frame, as a test thinks of it. Zero fields are
-// filled in by Frame as those of a request: broadcast, operation 1.
+// An ARP is an ARP packet in its frame, in a form for tests. Bytes replaces zero fields by those of
+// a request: broadcast, operation 1.
 type ARP struct {
 	Source, Destination MAC // of the Ethernet header; Source is SenderMAC if zero
 	Tags                []Tag
@@ -36,7 +36,7 @@ type ARP struct {
 	TargetIP            string
 }
 
-// Bytes returns the frame, padded to the 60 bytes that Ethernet demands.
+// Bytes returns the frame, padded to the 60 bytes that Ethernet requires.
 func (a ARP) Bytes() []byte {
 	if a.Source == (MAC{}) {
 		a.Source = a.SenderMAC
@@ -59,7 +59,7 @@ func (a ARP) Bytes() []byte {
 	return append(b, make([]byte, max(0, 60-len(b)))...)
 }
 
-// A Port is a packet socket on an interface, to send any bytes.
+// A Port is a packet socket on an interface, for sending any bytes.
 type Port struct {
 	fd int
 }
@@ -75,8 +75,8 @@ func (h Host) Open() (*Port, error) {
 	return p, err
 }
 
-// packetSocket opens a packet socket bound to an interface for frames of a protocol,
-// which is ETH_P_ALL or 0 to receive none.
+// packetSocket opens a packet socket bound to an interface for frames of a protocol: ETH_P_ALL, or
+// 0 to receive none.
 func packetSocket(name string, protocol uint16) (int, error) {
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {
@@ -94,7 +94,7 @@ func packetSocket(name string, protocol uint16) (int, error) {
 	return fd, nil
 }
 
-// Port returns an open Port that is closed with the test.
+// Port returns an open Port that is closed at the end of the test.
 func (h Host) Port(t testing.TB) *Port {
 	t.Helper()
 	p, err := h.Open()
@@ -115,7 +115,7 @@ func (p *Port) Send(frame []byte) error {
 	return nil
 }
 
-// Frame is a frame as it was on the wire, with a tag that the kernel stripped put back.
+// Frame is a frame as it was on the wire: a tag that the kernel stripped is inserted again.
 type Frame struct {
 	Bytes    []byte
 	Outgoing bool // sent by this host
@@ -134,7 +134,7 @@ func To(m MAC) func(Frame) bool {
 	return func(f Frame) bool { return len(f.Bytes) >= 6 && MAC(f.Bytes[:6]) == m }
 }
 
-// Tagged is the predicate that the outermost tag of a frame is this.
+// Tagged is the predicate that the outermost tag of a frame is this tag.
 func Tagged(tag Tag) func(Frame) bool {
 	return func(f Frame) bool {
 		return len(f.Bytes) >= 16 && binary.BigEndian.Uint16(f.Bytes[12:]) == tag.TPID &&
@@ -157,7 +157,7 @@ func (h Host) Sniff(t testing.TB) *Stream[Frame] {
 		return err
 	}))
 	Must(t, unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1))
-	// So that the reader notices the end of the test.
+	// The timeout lets the reader notice the end of the test.
 	Must(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 50_000}))
 	s := NewStream[Frame]("frames on " + h.Name)
 	stop, stopped := make(chan bool), make(chan bool)
@@ -212,8 +212,8 @@ func receiveFrame(fd int) (Frame, bool) {
 	return f, true
 }
 
-// Talk has the host's own kernel resolve an address: it sends a datagram there, which
-// needs ARP first.
+// Talk makes the host's own kernel resolve an address: it sends a datagram to it, which needs ARP
+// first.
 func (h Host) Talk(address string) error {
 	return h.Do(func() error {
 		conn, err := net.DialTimeout("udp4", net.JoinHostPort(address, "9"), time.Second)

@@ -11,24 +11,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Namespace is a network namespace, which is there as long as it is open or a
-// process is in it. Safe for concurrent use.
+// A Namespace is a network namespace. It exists while it is open or a process is in it. Safe for
+// concurrent use.
 type Namespace struct {
 	file *os.File
 }
 
-// onThread runs f on a thread of its own, which does not outlive it: what f does to
-// the thread is undone by throwing it away.
+// onThread runs f on a separate thread, which ends with f. So changes that f makes to the thread do
+// not affect others.
 func onThread(f func() error) error {
 	result := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked
+		runtime.LockOSThread() // never unlocked, so that the thread ends
 		result <- f()
 	}()
 	return <-result
 }
 
-// NewNamespace makes a network namespace with its loopback up.
+// NewNamespace creates a network namespace with its loopback interface up.
 func NewNamespace() (*Namespace, error) {
 	var ns Namespace
 	err := onThread(func() (err error) {
@@ -44,8 +44,8 @@ func NewNamespace() (*Namespace, error) {
 	return &ns, ns.IP("link", "set", "lo", "up")
 }
 
-// Net returns a new namespace that is closed with the test. The test is skipped where
-// there can be none.
+// Net returns a new namespace that is closed at the end of the test. It skips the test if none can
+// be created.
 func Net(t testing.TB) *Namespace {
 	t.Helper()
 	Require(t, Netns)
@@ -57,11 +57,11 @@ func Net(t testing.TB) *Namespace {
 	return ns
 }
 
-// Close lets go of the namespace.
+// Close closes the namespace.
 func (ns *Namespace) Close() error { return ns.file.Close() }
 
-// Do runs f inside the namespace. A socket that it opens, and a process that it starts,
-// stay there.
+// Do runs f inside the namespace. A socket that it opens, and a process that it starts, stay in the
+// namespace.
 func (ns *Namespace) Do(f func() error) error {
 	return onThread(func() error {
 		if err := unix.Setns(int(ns.file.Fd()), unix.CLONE_NEWNET); err != nil {
@@ -74,7 +74,7 @@ func (ns *Namespace) Do(f func() error) error {
 // IP runs ip(8) inside the namespace.
 func (ns *Namespace) IP(args ...string) error { return ns.ip("", args...) }
 
-// Batch runs many commands of ip(8) inside the namespace, one a line.
+// Batch runs many commands of ip(8) inside the namespace, one per line.
 func (ns *Namespace) Batch(commands string) error { return ns.ip(commands, "-batch", "-") }
 
 func (ns *Namespace) ip(stdin string, args ...string) error {
@@ -90,7 +90,8 @@ func (ns *Namespace) ip(stdin string, args ...string) error {
 	return nil
 }
 
-// Path names the namespace for ip(8), in this process and while it is open.
+// Path returns a path of the namespace for ip(8), valid in this process while the namespace is
+// open.
 func (ns *Namespace) Path() string {
 	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.file.Fd())
 }
@@ -110,7 +111,7 @@ type Host struct {
 	MAC  MAC
 }
 
-// Connect makes a veth pair between two namespaces. The interfaces are down.
+// Connect creates a veth pair between two namespaces. The interfaces are down.
 func Connect(a *Namespace, nameA string, macA MAC, b *Namespace, nameB string, macB MAC) (Host, Host, error) {
 	hostA, hostB := Host{a, nameA, macA}, Host{b, nameB, macB}
 	return hostA, hostB, a.IP("link", "add", nameA, "address", macA.String(), "type", "veth",
@@ -136,8 +137,8 @@ var (
 	MACB = MAC{2, 0, 0, 0, 0, 0xb}
 )
 
-// Pair returns two hosts, "va" with 10.0.0.1 and "vb" with 10.0.0.2, each in a namespace
-// of its own, connected and up. The program under test is to run in the first.
+// Pair returns two hosts, "va" with 10.0.0.1 and "vb" with 10.0.0.2, each in its own namespace,
+// connected and up. The program under test should run in the first.
 func Pair(t testing.TB) (a, b Host) {
 	t.Helper()
 	a, b, err := Connect(Net(t), "va", MACA, Net(t), "vb", MACB)
@@ -147,8 +148,8 @@ func Pair(t testing.TB) (a, b Host) {
 	return a, b
 }
 
-// RawPair returns two connected interfaces, "va" and "vb", that are up and whose kernels have no
-// address and so nothing to say.
+// RawPair returns two connected interfaces, "va" and "vb", that are up. They have no address, so
+// the kernel sends nothing on them.
 func RawPair(t testing.TB) (a, b Host) {
 	t.Helper()
 	a, b, err := Connect(Net(t), "va", MACA, Net(t), "vb", MACB)

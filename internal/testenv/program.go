@@ -20,11 +20,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Line is one line of the program's standard output. Fields that are not in the
-// contract make it a line that no expectation matches.
+// A Line is one line of the program's standard output. No expectation matches a line with unknown
+// fields.
 type Line struct {
 	Raw string `json:"-"`
-	Bad error  `json:"-"` // why it is not such a line; the rest is zero then
+	Bad error  `json:"-"` // why it is not a valid line; then the rest is zero
 
 	IP          string `json:"ip"`
 	MAC         string `json:"mac"`
@@ -37,7 +37,7 @@ type Line struct {
 	Moves       int    `json:"moves"`
 }
 
-// String returns the line as it was printed, and what is wrong with it.
+// String returns the line as it was printed, and its error.
 func (l Line) String() string {
 	if l.Bad != nil {
 		return fmt.Sprintf("%s (%v)", l.Raw, l.Bad)
@@ -70,7 +70,7 @@ func VID(vid int) func(Line) bool {
 	return func(l Line) bool { return number(l.VID) == vid }
 }
 
-// number returns what p points at, or -1.
+// number returns the value at p, or -1.
 func number(p *int) int {
 	if p == nil {
 		return -1
@@ -96,7 +96,7 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	built = dir
 	path := filepath.Join(dir, "maas-netmon")
-	// Any user may run it, whatever the umask.
+	// Any user may run it, for any umask.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -107,18 +107,17 @@ var build = sync.OnceValues(func() (string, error) {
 	return path, os.Chmod(path, 0o755)
 })
 
-// built is the directory of what build has built.
+// built is the directory of the programs that build has built.
 var built string
 
-// removeBuilt removes what build has built.
+// removeBuilt removes the directory.
 func removeBuilt() {
 	if built != "" {
 		_ = os.RemoveAll(built)
 	}
 }
 
-// Binary returns the path of the program under test: $NETMON_BIN, or one that is built
-// now.
+// Binary returns the path of the program under test: $NETMON_BIN, or else a program that it builds.
 func Binary(t testing.TB) string {
 	t.Helper()
 	path, err := build()
@@ -136,13 +135,13 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
-// CapableBinary returns a copy of the program that any user may run and that has a file
-// capability, given as setcap(8) wants it.
+// CapableBinary returns a copy of the program that any user may run, with a file capability in the
+// form of setcap(8).
 func CapableBinary(t testing.TB, capability string) string {
 	t.Helper()
 	path := filepath.Join(Dir(t), "maas-netmon")
-	// By another process: a descriptor of ours that is open for writing would get into
-	// whatever another test forks at the moment, and the file be "busy".
+	// Copy in another process: a process that another test forks could inherit a descriptor that is
+	// open for writing here, and the file would be "busy".
 	out, err := exec.Command("install", "-m", "0755", Binary(t), path).CombinedOutput()
 	if err != nil {
 		t.Fatalf("install: %v: %s", err, out)
@@ -152,7 +151,7 @@ func CapableBinary(t testing.TB, capability string) string {
 	}
 	setcap, err := exec.LookPath("setcap")
 	if err != nil {
-		setcap = "/sbin/setcap" // not in the path of every user
+		setcap = "/sbin/setcap" // not in every user's PATH
 	}
 	out, err = exec.Command(setcap, capability, path).CombinedOutput()
 	if err != nil {
@@ -161,9 +160,10 @@ func CapableBinary(t testing.TB, capability string) string {
 	return path
 }
 
-// TestBin builds a program of internal/testbin, the program under test with something added for
-// tests, with further build tags, and returns its path. Where there is no compiler, the environment
-// variable NETMON_TESTBIN names a directory that has it, as NAME or NAME-TAG.
+// TestBin builds a program of internal/testbin, with further build tags, and returns its path. Such
+// a program is the program under test with additions for tests. On a machine without a compiler,
+// the environment variable NETMON_TESTBIN names a directory that has the program, as NAME or
+// NAME-TAG.
 func TestBin(t testing.TB, name string, tags ...string) string {
 	t.Helper()
 	if dir := os.Getenv("NETMON_TESTBIN"); dir != "" {
@@ -179,22 +179,22 @@ func TestBin(t testing.TB, name string, tags ...string) string {
 	return path
 }
 
-// Options say how a Program is started.
+// Options control the start of a Program.
 type Options struct {
 	Path   string   // of the program; Binary's if empty
-	UID    int      // the user, with the group of the same number; 0 stays who we are
-	Env    []string // nothing else is in its environment
+	UID    int      // the user, with the group of the same number; 0 does not change the user
+	Env    []string // its complete environment
 	Stdin  *os.File // instead of /dev/null
 	Stdout *os.File // instead of Lines
 	Stderr *os.File // instead of Log
 	Shell  string   // a shell command line to run it by, as "$0" "$@"
 
-	// Binds gets each bind(2) of either process, which waits for its Continue, and is closed
-	// at the program's end. It needs [HoldBind].
+	// Binds receives each bind(2) of either process, which waits for its Continue. It is closed
+	// when the program ends. It needs [HoldBind].
 	Binds chan Bind
 }
 
-// A Program is the program under test, in a process group of its own.
+// A Program is the program under test, in its own process group.
 type Program struct {
 	Lines *Stream[Line]
 	Log   *Stream[string] // lines of standard error
@@ -202,7 +202,7 @@ type Program struct {
 	ended chan struct{}
 }
 
-// Start starts the program inside a namespace. It is killed with the test.
+// Start starts the program inside a namespace. The program is killed at the end of the test.
 func Start(t testing.TB, ns *Namespace, o Options, args ...string) *Program {
 	t.Helper()
 	if o.Path == "" {
@@ -280,7 +280,7 @@ func Start(t testing.TB, ns *Namespace, o Options, args ...string) *Program {
 	return p
 }
 
-// Lines returns the lines of a file as they come.
+// Lines returns the lines of a file as they arrive.
 func Lines(r io.Reader) *Stream[string] {
 	s := NewStream[string]("lines")
 	go func() {
@@ -315,13 +315,13 @@ func Watch(t testing.TB, ns *Namespace, o Options, args ...string) *Program {
 	return p
 }
 
-// Ready waits until the program says that it reads.
+// Ready waits until the program reports that it reads.
 func (p *Program) Ready(t testing.TB) {
 	t.Helper()
 	ready := p.Log.Expect(Contains("msg=watching"))
 	for _, line := range p.Log.Seen() {
 		if strings.Contains(line, "msg=watching") {
-			return // said before the expectation was there
+			return // reported before the expectation existed
 		}
 	}
 	if ready.Wait(Patience) {
@@ -330,10 +330,10 @@ func (p *Program) Ready(t testing.TB) {
 	t.Fatalf("the program is not ready; it said:\n%s", p.Log.dump())
 }
 
-// Pid returns the monitor's process.
+// Pid returns the monitor's process ID.
 func (p *Program) Pid() int { return p.cmd.Process.Pid }
 
-// Child returns the parser's process: the only child of the monitor.
+// Child returns the parser's process ID: the only child of the monitor.
 func (p *Program) Child(t testing.TB) int {
 	t.Helper()
 	return ChildOf(t, p.Pid())
@@ -397,8 +397,7 @@ func (p *Program) Killer(t testing.TB) syscall.Signal {
 	return 0
 }
 
-// Run starts the program, waits for its end, and returns its exit status and what it
-// wrote.
+// Run starts the program, waits for its end, and returns its exit status and its output.
 func Run(t testing.TB, ns *Namespace, o Options, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	p := Start(t, ns, o, args...)
@@ -447,8 +446,8 @@ func Status(t testing.TB, pid int) []map[string]string {
 	return threads
 }
 
-// Ended reports whether a process ends within [Patience], by a descriptor of it made
-// while it was there (pidfd_open(2)).
+// Ended reports whether a process ends within [Patience]. The descriptor must have been opened
+// while the process existed (pidfd_open(2)).
 func Ended(t testing.TB, pidfd int) bool {
 	t.Helper()
 	for {

@@ -12,10 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SeccompFilters returns, for each thread of a process, the seccomp filters that the
-// kernel holds for it, the newest first. It needs [SeccompGet]. Each thread is
-// stopped for a moment, and must not be of a child of the test: a wait for the child's
-// end would return when it is stopped.
+// SeccompFilters returns, for each thread of a process, its seccomp filters in the kernel, the
+// newest first. It needs [SeccompGet]. It stops each thread for a short time. The process must not
+// be a child of the test, because a wait for the child's end would report the stop.
 func SeccompFilters(t testing.TB, pid int) map[int][][]unix.SockFilter {
 	t.Helper()
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
@@ -36,7 +35,7 @@ func SeccompFilters(t testing.TB, pid int) map[int][][]unix.SockFilter {
 
 // seccompFilters reads the filters of one thread.
 func seccompFilters(tid int) (filters [][]unix.SockFilter, err error) {
-	err = onThread(func() error { // the tracer is a thread
+	err = onThread(func() error { // a tracer is a thread, so use the same thread for all calls
 		if err := unix.PtraceSeize(tid); err != nil {
 			return fmt.Errorf("trace thread %d: %w", tid, err)
 		}
@@ -74,7 +73,7 @@ func seccompFilter(tid, index int) ([]unix.SockFilter, error) {
 	return code[:n], nil
 }
 
-// probeSeccompGet tries it on a process that has a filter, which allows everything.
+// probeSeccompGet tries it on a process with a filter that allows everything.
 func probeSeccompGet() error {
 	cmd := exec.Command("cat")
 	stdin, err := cmd.StdinPipe()
@@ -83,7 +82,7 @@ func probeSeccompGet() error {
 	}
 	filter := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
 	prog := unix.SockFprog{Len: 1, Filter: &filter}
-	err = onThread(func() error { // of which the process inherits it
+	err = onThread(func() error { // the process inherits the filter from the thread
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			return err
 		}

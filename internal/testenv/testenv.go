@@ -1,14 +1,13 @@
-// Package testenv gives tests what a kernel has to give: network namespaces with real
-// links in them, frames sent and seen on these, the program under test running in
-// one, and expectations of what will be seen, made before the stimulus, so that nothing
-// is missed and nothing sleeps.
+// Package testenv provides an environment on the real kernel for tests: network namespaces with
+// real links, sending and capturing frames, and the program under test in a namespace. Expectations
+// are created before the stimulus, so that no event is missed and no test sleeps.
 //
-// [Main] lets the tests run as root or, in a user namespace, as anyone. [Require]
-// skips what a machine lacks, loudly, or fails where NETMON_REQUIRE says that it must
-// not be lacking.
+// [Main] lets the tests run as root or, in a user namespace, as any user. [Require] skips a test if
+// the machine lacks a feature, and reports that, or fails the test if NETMON_REQUIRE requires the
+// feature.
 //
-// It is for tests and for internal/demo. Namespaces have no name and are held by a
-// descriptor: whatever happens, nothing of them is left.
+// It is for tests and for internal/demo. Namespaces have no name and are held by a descriptor, so
+// that they disappear with the process, also after a crash.
 package testenv
 
 import (
@@ -30,9 +29,9 @@ import (
 type Feature string
 
 const (
-	Netns    Feature = "netns"  // network namespaces can be made, with veth pairs in them
+	Netns    Feature = "netns"  // network namespaces with veth pairs
 	Tun      Feature = "tun"    // tun devices
-	Userns   Feature = "userns" // user namespaces can be made
+	Userns   Feature = "userns" // user namespaces
 	Root     Feature = "root"   // the initial user namespace's user 0
 	VLAN     Feature = "8021q"  // VLAN devices
 	Bridge   Feature = "bridge"
@@ -41,8 +40,8 @@ const (
 	PidFD    Feature = "pidfd"    // pidfd_getfd(2), since Linux 5.6
 	Landlock Feature = "landlock" // since Linux 5.13
 
-	// Tcpdump: it is installed, and can become the user that it wants to be, which user 0
-	// of a user namespace may not.
+	// Tcpdump: it is installed, and can change to its own user, which user 0 of a user namespace
+	// cannot.
 	Tcpdump Feature = "tcpdump"
 
 	// Jq: jq(1) is installed.
@@ -56,33 +55,32 @@ const (
 	// (CONFIG_CHECKPOINT_RESTORE, and no filter on the tests themselves).
 	SeccompGet Feature = "seccomp-get"
 
-	// HoldBind: a system call can be made to wait (seccomp_unotify(2), since Linux 5.9).
+	// HoldBind: a system call can be suspended (seccomp_unotify(2), since Linux 5.9).
 	HoldBind Feature = "seccomp-unotify"
 
-	// Int80: the kernel answers int 0x80, the entry of 32-bit programs. Some virtual machines end
-	// the process with SIGSEGV instead. A test that has a program for it finds out ([Lacks]).
+	// Int80: the kernel supports int 0x80, the entry point of 32-bit programs. Some virtual
+	// machines end the process with SIGSEGV instead. Tests detect that themselves ([Lacks]).
 	Int80 Feature = "int80"
 
-	// CoreDumps: whatever has started the tests has not forbidden core dumps (RLIMIT_CORE).
+	// CoreDumps: core dumps are not disabled for the tests (RLIMIT_CORE).
 	CoreDumps Feature = "core-dumps"
 
-	// GoCommand: the go command is in PATH. A test that needs it finds out ([Lacks]).
+	// GoCommand: the go command is in PATH. Tests detect that themselves ([Lacks]).
 	GoCommand Feature = "go"
 
-	// CgroupCPU: a cgroup can be made, and its CPU limit set.
+	// CgroupCPU: a cgroup with a CPU limit can be created.
 	CgroupCPU Feature = "cgroup-cpu"
 
 	// CgroupPids: the same for the number of processes.
 	CgroupPids Feature = "cgroup-pids"
 )
 
-// notEverywhere are the features that NETMON_REQUIRE=all does not mean, because the
-// machines that build the project lack them: they must be named.
+// notEverywhere are the features that NETMON_REQUIRE=all does not include, because the machines
+// that build the project lack them: they must be named.
 var notEverywhere = []Feature{VLAN, Tcpdump, Int80}
 
-// Require skips the test when the machine lacks a feature. Where the environment
-// variable NETMON_REQUIRE names it, in a list with commas, or is "all", the test
-// fails instead.
+// Require skips the test if the machine lacks a feature. If the environment variable NETMON_REQUIRE
+// names the feature, in a list with commas, or is "all", the test fails instead.
 func Require(t testing.TB, features ...Feature) {
 	t.Helper()
 	for _, f := range features {
@@ -92,7 +90,7 @@ func Require(t testing.TB, features ...Feature) {
 	}
 }
 
-// Lacks ends a test that found a feature missing, as [Require] does.
+// Lacks ends a test that has detected a missing feature, like [Require].
 func Lacks(t testing.TB, f Feature, err error) {
 	t.Helper()
 	required := strings.Split(os.Getenv("NETMON_REQUIRE"), ",")
@@ -103,11 +101,11 @@ func Lacks(t testing.TB, f Feature, err error) {
 	t.Skipf("SKIPPED, NOT TESTED: this machine lacks %s: %v", f, err)
 }
 
-// Has reports whether the machine has a feature, for what a test expects, not for whether it
-// runs.
+// Has reports whether the machine has a feature. Use it to choose expected results, not to skip a
+// test.
 func Has(f Feature) bool { return probe(f) == nil }
 
-// probe tells what is in the way of a feature.
+// probe returns the reason why the machine lacks a feature, or nil.
 func probe(f Feature) error {
 	switch f {
 	case Netns:
@@ -186,7 +184,7 @@ func probe(f Feature) error {
 	return fmt.Errorf("no such feature: %q", f)
 }
 
-// probeTcpdump has it read a capture of nothing.
+// probeTcpdump runs tcpdump on an empty capture.
 func probeTcpdump() error {
 	path, err := LookTcpdump()
 	if err != nil {
@@ -200,7 +198,7 @@ func probeTcpdump() error {
 	return nil
 }
 
-// LookTcpdump returns the path of tcpdump(8), which not every user has in theirs.
+// LookTcpdump returns the path of tcpdump(8), which is not in every user's PATH.
 func LookTcpdump() (string, error) {
 	if path, err := exec.LookPath("tcpdump"); err == nil {
 		return path, nil
@@ -208,7 +206,7 @@ func LookTcpdump() (string, error) {
 	return exec.LookPath("/usr/sbin/tcpdump")
 }
 
-// JournaldPath is where Debian has systemd-journald(8).
+// JournaldPath is the path of systemd-journald(8) on Debian.
 const JournaldPath = "/usr/lib/systemd/systemd-journald"
 
 func probeJournald() error {
@@ -224,7 +222,7 @@ func probeJournald() error {
 	return nil
 }
 
-// probeLink makes an interface in a namespace that has a pair of veths.
+// probeLink creates an interface in a namespace that has a veth pair.
 func probeLink(args ...string) error {
 	ns, err := NewNamespace()
 	if err != nil {
@@ -237,8 +235,8 @@ func probeLink(args ...string) error {
 	return ns.IP(append([]string{"link", "add"}, args...)...)
 }
 
-// inUserNamespace reports whether user IDs are mapped, that is, not all the same inside
-// and outside (user_namespaces(7)).
+// inUserNamespace reports whether user IDs are mapped, that is, whether some differ inside and
+// outside (user_namespaces(7)).
 func inUserNamespace() bool {
 	maps, err := os.ReadFile("/proc/self/uid_map")
 	return err != nil || strings.Join(strings.Fields(string(maps)), " ") != "0 0 4294967295"
@@ -247,9 +245,9 @@ func inUserNamespace() bool {
 // inside marks the process that Main started in a user namespace.
 const inside = "NETMON_TEST_INSIDE"
 
-// Main runs the tests of a package and returns the exit status. A user other than root
-// gets a user namespace of its own first, in which it is user 0. Where the
-// kernel refuses that, the tests run as they are, and Require speaks up.
+// Main runs the tests of a package and returns the exit status. For a user other than root it first
+// creates a user namespace in which the user is user 0. If the kernel refuses that, the tests run
+// without it, and Require reports the missing features.
 func Main(m *testing.M) int {
 	if os.Getuid() != 0 && os.Getenv(inside) == "" {
 		if status, err := Reexec(); err == nil {
@@ -265,8 +263,7 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
-// Reexec runs the program again as user 0 of a user namespace of its own and returns its
-// exit status.
+// Reexec runs the program again as user 0 of a new user namespace and returns its exit status.
 func Reexec() (int, error) {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), inside+"=1")

@@ -10,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(Main(m)) }
 
-// recorder is a testing.TB that notes failures and skips instead of having them.
+// recorder is a testing.TB that records failures and skips instead of causing them.
 type recorder struct {
 	testing.TB
 	failed, skipped string
@@ -21,7 +21,7 @@ func (r *recorder) Cleanup(func())            {}
 func (r *recorder) Fatalf(f string, a ...any) { r.failed = fmt.Sprintf(f, a...); panic(r) }
 func (r *recorder) Skipf(f string, a ...any)  { r.skipped = fmt.Sprintf(f, a...); panic(r) }
 
-// record runs f and returns what became of it.
+// record runs f and returns its result.
 func record(f func(testing.TB)) (failed, skipped string) {
 	r := &recorder{}
 	defer func() {
@@ -71,7 +71,7 @@ func TestExpectationFails(t *testing.T) {
 	if e.Wait(time.Millisecond) {
 		t.Error("met by something else")
 	}
-	s.End() // or it would wait for Patience
+	s.End() // otherwise it would wait for Patience
 	failed, _ := record(func(tb testing.TB) { e.Await(tb) })
 	if !strings.Contains(failed, "numbers: expected, not seen") || !strings.Contains(failed, "7") {
 		t.Errorf("it does not say what was seen: %q", failed)
@@ -95,7 +95,7 @@ func TestRequire(t *testing.T) {
 			t.Errorf("NETMON_REQUIRE=%q: failed %q, skipped %q", c.env, failed, skipped)
 		}
 	}
-	// What the machines that build the project lack is demanded by name only.
+	// Features that the machines that build the project lack are required by name only.
 	if probe(VLAN) != nil {
 		t.Setenv("NETMON_REQUIRE", "all")
 		if failed, skipped := record(func(tb testing.TB) { Require(tb, VLAN) }); failed != "" || skipped == "" {
@@ -125,8 +125,7 @@ func TestFrames(t *testing.T) {
 	own.Await(t)
 }
 
-// A namespace that is let go of takes its interfaces along: the other end of a pair
-// goes too.
+// Closing a namespace removes its interfaces, and so the other end of a pair too.
 func TestNamespaceGoes(t *testing.T) {
 	ns := Net(t)
 	other, err := NewNamespace()

@@ -1,9 +1,9 @@
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
 
-// Attack is maas-netmon that attacks itself, for integration's tests: an act of internal/attack,
-// named on the command line, is tried in one of the processes when it is confined. All else is as
-// shipped.
+// Attack is maas-netmon with an attack from inside, for integration's tests: it tries an act of
+// internal/attack, named on the command line, in one of the processes after its confinement.
+// Everything else is as in the shipped program.
 package main
 
 import (
@@ -26,24 +26,25 @@ import (
 	"maas-netmon/privsep"
 )
 
-// order is what the command line asks for, by
+// order is the attack that the command line requests, by
 //
 //	--attack PROCESS/THREAD/NAME
 //
-// PROCESS is monitor, parser, or unconfined, which is neither. THREAD is main or
-// fresh. NAME is an act's.
+// PROCESS is monitor, parser, or unconfined, which is neither. THREAD is main or fresh. NAME is the
+// name of an act.
 var order struct {
 	process, name string
 	fresh         bool
 }
 
-// parent is the process that started this one: a confined one may not ask.
+// parent is the process that started this one, read early: a confined process may not call
+// getppid(2).
 var parent = os.Getppid()
 
-// attackOption is --attack with its value, to be passed on.
+// attackOption is --attack with its value, for the parser.
 var attackOption []string
 
-// init takes the option away before the program sees it.
+// init removes the option before the program parses the command line.
 func init() {
 	i := slices.Index(os.Args, "--attack")
 	if i < 0 || i+1 == len(os.Args) {
@@ -76,7 +77,7 @@ func main() {
 	}))
 }
 
-// launchArgs passes the order on to the parser.
+// launchArgs passes the order to the parser.
 func launchArgs(args []string) []string { return slices.Insert(args, 1, attackOption...) }
 
 // attackMonitor tries the act in the monitor.
@@ -101,9 +102,8 @@ func attackParser(stage parserproc.Stage, h parserproc.Handles) {
 	attack.Try(order.name, order.fresh, t)
 }
 
-// unrestricted tries the act in this process, which has all privileges that it was
-// started with, and gives it what it needs to succeed. It must be started in a mount
-// namespace of its own.
+// unrestricted tries the act in this process, which keeps all its privileges, and provides
+// everything that the act needs to succeed. It must be started in its own mount namespace.
 func unrestricted(name string) error {
 	if err := ownTmp(); err != nil {
 		return err
@@ -159,8 +159,8 @@ func unrestricted(name string) error {
 	return nil
 }
 
-// ownTmp makes an empty /tmp that goes with the process, and goes there. It
-// refuses where others would see it.
+// ownTmp mounts an empty /tmp that disappears with the process, and changes to it. It refuses if
+// other processes would see the mount.
 func ownTmp() error {
 	ours, err := os.Readlink("/proc/self/ns/mnt")
 	if err != nil {

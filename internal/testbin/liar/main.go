@@ -1,9 +1,9 @@
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
 
-// Liar is maas-netmon with a parser in the hands of an attacker, for integration's tests. The
-// monitor is as shipped, and so are the stages of the parser's start; after one of them the parser
-// lies. The name of the interface says how.
+// Liar is maas-netmon with a compromised parser, for integration's tests. The monitor is as in the
+// shipped program, and so are the stages of the parser's start; after one of them the parser lies.
+// The name of the interface selects the lie.
 package main
 
 import (
@@ -26,12 +26,12 @@ import (
 	"maas-netmon/sandbox"
 )
 
-// A liar is the parser in the hands of an attacker.
+// A liar is the compromised parser.
 type liar struct {
 	conn *privsep.Conn
 }
 
-// A lie is told at a stage; the liar then waits to be killed.
+// A lie happens after a stage; the liar then waits to be killed.
 type lie struct {
 	when parserproc.Stage
 	tell func(*liar)
@@ -45,7 +45,7 @@ var lies = map[string]lie{
 	"exit-usage":  {parserproc.Reading, func(*liar) { os.Exit(cli.ExitUsage) }},
 	"exit-99":     {parserproc.Reading, func(*liar) { os.Exit(99) }},
 
-	// Without being confined.
+	// Not confined.
 	"unconfined": {parserproc.Started, (*liar).greet},
 	"hidden": {parserproc.Started, func(l *liar) {
 		_ = sandbox.SetUndumpable()
@@ -53,7 +53,7 @@ var lies = map[string]lie{
 		l.greet()
 	}},
 
-	// Confined in all but one: other processes of the user can look inside.
+	// Confined, except that other processes of the user can access it.
 	"dumpable": {parserproc.Started, func(l *liar) {
 		if err := confineButDumpable(); err != nil {
 			fmt.Fprintln(os.Stderr, "maas-netmon: liar:", err)
@@ -61,19 +61,19 @@ var lies = map[string]lie{
 		l.greet()
 	}},
 
-	// Silent in one way or another.
+	// Not answering, in several ways.
 	"no-answer":    {parserproc.Reading, func(l *liar) { l.answers(func(privsep.Message) bool { return false }) }},
 	"first-answer": {parserproc.Reading, func(l *liar) { l.answers(func(m privsep.Message) bool { return m.Index == 0 }) }},
 	"blind":        {parserproc.Reading, (*liar).answerBlindly},
 
-	// Gone without being gone.
+	// Closed socket, but still running.
 	"shutdown-late": {parserproc.Reading, func(l *liar) { _ = l.conn.CloseWrite() }},
 	"close":         {parserproc.Started, func(l *liar) { _ = l.conn.Close() }},
 	"shutdown":      {parserproc.Started, func(l *liar) { _ = l.conn.CloseWrite() }},
 	"close-late":    {parserproc.Reading, func(l *liar) { _ = l.conn.Close() }},
 	"empty":         {parserproc.Confined, func(l *liar) { l.write() }},
 
-	// Messages that are none.
+	// Malformed messages.
 	"short":      {parserproc.Confined, func(l *liar) { l.write(hello()[:privsep.MessageLen-1]...) }},
 	"byte":       {parserproc.Confined, func(l *liar) { l.write(1) }},
 	"long":       {parserproc.Confined, func(l *liar) { l.write(append(hello(), 0)...) }},
@@ -94,7 +94,7 @@ var lies = map[string]lie{
 	"hello-late":   {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.Hello}) }},
 	"ready-twice":  {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.Ready}) }},
 	"ping-back":    {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.Ping}) }},
-	"end-of-what":  {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.End}) }}, // interfaces have none
+	"end-of-what":  {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.End}) }}, // no input
 	"pong-unasked": {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.Pong}) }},
 	"pong-index":   {parserproc.Reading, func(l *liar) { l.answer(privsep.Message{Type: privsep.Pong, Index: 1}) }},
 	"pong-far":     {parserproc.Reading, func(l *liar) { l.answer(privsep.Message{Type: privsep.Pong, Index: 0xffff}) }},
@@ -105,7 +105,7 @@ var lies = map[string]lie{
 	"flood":       {parserproc.Reading, func(l *liar) { l.flood(privsep.Message{Type: privsep.Pong}) }},
 	"flood-early": {parserproc.Confined, func(l *liar) { l.flood(privsep.Message{Type: privsep.Hello}) }},
 
-	// Numbers that cannot be: the monitor may print them, and no more.
+	// Impossible numbers: the monitor may print them, and do nothing else with them.
 	"pong-numbers": {parserproc.Reading, func(l *liar) {
 		m := privsep.Message{Type: privsep.Pong}
 		for i := range m.Values {
@@ -115,8 +115,8 @@ var lies = map[string]lie{
 		os.Exit(0)
 	}},
 
-	// Descriptors, of which no message of the parser has one. Once it is confined it
-	// cannot call sendmsg at all.
+	// Descriptors, which no message from the parser may carry. A confined parser cannot call
+	// sendmsg at all.
 	"descriptor":      {parserproc.Started, func(l *liar) { l.sendFDs(hello(), 1) }},
 	"descriptors":     {parserproc.Started, func(l *liar) { l.sendFDs(hello(), 250) }},
 	"descriptor-late": {parserproc.Reading, func(l *liar) { l.sendFDs(hello(), 1) }},
@@ -124,8 +124,8 @@ var lies = map[string]lie{
 
 func main() { os.Exit(app.Main(os.Args[1:], app.Hooks{Parser: lieAfter})) }
 
-// lieAfter tells the lie that the interface is named after, if it belongs to this stage. An
-// interface whose name is no lie gets the honest parser.
+// lieAfter performs the lie with the name of the interface, if it belongs to this stage. For any
+// other name the parser is honest.
 func lieAfter(stage parserproc.Stage, h parserproc.Handles) {
 	name := h.Options.Interfaces[0]
 	x, ok := lies[name]
@@ -144,11 +144,11 @@ func lieAfter(stage parserproc.Stage, h parserproc.Handles) {
 func (l *liar) send(m privsep.Message) { l.write(m.Encode()...) }
 
 func (l *liar) write(b ...byte) {
-	// An empty slice has no address, and a message of no byte needs none.
+	// An empty slice has no address, and an empty message needs none.
 	_, _ = unix.Write(l.conn.FD(), b)
 }
 
-// greet says Hello, and tells if that was enough to be given a socket.
+// greet sends Hello, and reports if the monitor then sends a socket.
 func (l *liar) greet() {
 	l.send(privsep.Message{Type: privsep.Hello})
 	if _, _, err := l.conn.ReceiveFD(-1); err == nil {
@@ -156,7 +156,7 @@ func (l *liar) greet() {
 	}
 }
 
-// answer waits to be asked for the counters.
+// answer waits for a question about the counters.
 func (l *liar) answer(m privsep.Message) {
 	for {
 		asked, err := l.conn.Receive(-1)
@@ -170,7 +170,7 @@ func (l *liar) answer(m privsep.Message) {
 	}
 }
 
-// answers reads every question, and answers some.
+// answers reads every question, and answers some of them.
 func (l *liar) answers(some func(privsep.Message) bool) {
 	for {
 		asked, err := l.conn.Receive(-1)
@@ -183,8 +183,7 @@ func (l *liar) answers(some func(privsep.Message) bool) {
 	}
 }
 
-// answerBlindly answers each time that there is something to read, which it does not read: the
-// monitor's socket fills up.
+// answerBlindly answers whenever a question is queued, but does not read it: the socket fills up.
 func (l *liar) answerBlindly() {
 	for {
 		polls := []unix.PollFd{{Fd: int32(l.conn.FD()), Events: unix.POLLIN}}
@@ -192,12 +191,11 @@ func (l *liar) answerBlindly() {
 			continue
 		}
 		l.send(privsep.Message{Type: privsep.Pong})
-		_ = unix.Nanosleep(&unix.Timespec{Nsec: int64(50 * time.Millisecond)}, nil) // the next question comes
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: int64(50 * time.Millisecond)}, nil) // next question
 	}
 }
 
-// confineButDumpable confines the process so that nothing is amiss in /proc/PID/status and in
-// its limits.
+// confineButDumpable confines the process so that /proc/PID/status and its limits are correct.
 func confineButDumpable() error {
 	var errs []error
 	for resource, limit := range map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_MEMLOCK: 0, unix.RLIMIT_AS: 4 << 30, unix.RLIMIT_DATA: 4 << 30} {
@@ -212,7 +210,7 @@ func confineButDumpable() error {
 	return errors.Join(append(errs, unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0))...)
 }
 
-// flood sends without end.
+// flood sends messages without end.
 func (l *liar) flood(m privsep.Message) {
 	for {
 		if err := l.conn.Send(m); err != nil {
@@ -228,14 +226,14 @@ func (l *liar) sendFDs(b []byte, n int) {
 
 func hello() []byte { return (&privsep.Message{Type: privsep.Hello}).Encode() }
 
-// altered is a hello with one byte that must not be.
+// altered returns a Hello with one invalid byte.
 func altered(i int, v byte) []byte {
 	b := hello()
 	b[i] = v
 	return b
 }
 
-// randomLie is a message that is none, at some stage.
+// randomLie returns a malformed message, and a stage.
 func randomLie(seed uint64) lie {
 	r := rand.New(rand.NewPCG(seed, 0))
 	b := make([]byte, privsep.MessageLen)

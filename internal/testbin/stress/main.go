@@ -2,8 +2,8 @@
 //go:debug updatemaxprocs=0
 
 // Stress is maas-netmon with the Go runtime and glibc under stress in both processes, for
-// integration's test that the confinement allows what they need. The confinement and all else are
-// as shipped.
+// integration's test that the confinement allows what they need. The confinement and everything
+// else are as in the shipped program.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 	"maas-netmon/internal/parserproc"
 )
 
-// rounds counts what was done.
+// rounds counts the completed rounds.
 var rounds struct {
 	collections, threads, allocated, panics, stacks, timers, resizes atomic.Uint64
 }
@@ -39,8 +39,8 @@ func main() {
 	}))
 }
 
-// stress begins. Each strain has a pause between its rounds, so that the work has its
-// turn on a machine with few processors.
+// stress starts all loads. Each pauses between its rounds, so that the program's own work can run
+// on a machine with few processors.
 func stress(process string) {
 	debug.SetGCPercent(5)
 	every(time.Millisecond, collect)
@@ -62,7 +62,7 @@ func stress(process string) {
 	})
 }
 
-// every repeats f without end, with a pause of up to twice d between.
+// every repeats f without end, with pauses of up to twice d.
 func every(d time.Duration, f func()) {
 	go func() {
 		for {
@@ -72,8 +72,8 @@ func every(d time.Duration, f func()) {
 	}()
 }
 
-// collect collects garbage, and at times gives all free memory back to the kernel or
-// changes how eager the collector is.
+// collect collects garbage, and sometimes returns all free memory to the kernel or changes the
+// collector's target.
 func collect() {
 	rounds.collections.Add(1)
 	switch rand.N(20) {
@@ -91,10 +91,10 @@ func collect() {
 	}
 }
 
-// kept holds some of what allocate makes for a while.
+// kept holds some of the objects of allocate for some time.
 var kept [32][]byte
 
-// allocate makes small and large objects, and touches them.
+// allocate allocates small and large objects, and writes to them.
 func allocate() {
 	n := 1 << rand.N(20)
 	if rand.N(200) == 0 {
@@ -109,7 +109,7 @@ func allocate() {
 	rounds.allocated.Add(uint64(n))
 }
 
-// makeThreads makes threads that end with their goroutine.
+// makeThreads creates threads that end with their goroutine.
 func makeThreads() {
 	var wg sync.WaitGroup
 	for range 1 + rand.N(16) {
@@ -122,7 +122,7 @@ func makeThreads() {
 	wg.Wait()
 }
 
-// blockThreads has many threads block at a time, so that the runtime makes more.
+// blockThreads blocks many threads at the same time, so that the runtime creates more.
 func blockThreads() {
 	var wg sync.WaitGroup
 	for range 1 + rand.N(64) {
@@ -134,8 +134,7 @@ func blockThreads() {
 	wg.Wait()
 }
 
-// panicAndRecover does, in the ways that are no fault of the memory: those end a
-// confined process.
+// panicAndRecover panics and recovers, except by memory faults: those end a confined process.
 func panicAndRecover() {
 	defer func() {
 		if recover() != nil {
@@ -158,7 +157,7 @@ func panicAndRecover() {
 	}
 }
 
-// growStacks has goroutines whose stacks grow to megabytes and shrink again.
+// growStacks runs goroutines whose stacks grow to megabytes and shrink again.
 func growStacks() {
 	var wg sync.WaitGroup
 	for range 1 + rand.N(4) {
@@ -177,7 +176,7 @@ func deep(n int) byte {
 	return deep(n-1) + frame[n%len(frame)]
 }
 
-// setTimers makes timers, moves them and stops some.
+// setTimers creates timers, resets them and stops some.
 func setTimers() {
 	var timers [64]*time.Timer
 	for i := range timers {
@@ -192,13 +191,13 @@ func setTimers() {
 	}
 }
 
-// resize changes how many threads run Go code at a time.
+// resize changes the number of threads that run Go code at the same time.
 func resize() {
 	runtime.GOMAXPROCS(1 + rand.N(2*runtime.NumCPU()))
 	rounds.resizes.Add(1)
 }
 
-// spin calculates without a pause, so that it must be preempted by a signal.
+// spin computes without a pause, so that the runtime must preempt it by a signal.
 func spin() {
 	end := time.Now().Add(rand.N(20 * time.Millisecond))
 	for time.Now().Before(end) {
@@ -212,7 +211,7 @@ func spin() {
 	}
 }
 
-// crowd has thousands of goroutines contend for a lock.
+// crowd runs thousands of goroutines that contend for a lock.
 func crowd() {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
