@@ -26,10 +26,10 @@ const (
 	subject = "netmon.rack1.va"
 )
 
-// messageID names the n-th line that this publisher has read.
+// messageID returns the ID of the n-th line that this publisher has read.
 func messageID(n int) string { return fmt.Sprintf("rack1/va/1/%d", n) }
 
-// publish has the engine keep a line. It comes back when the engine has said that it does.
+// publish stores a line in the engine. It returns when the engine has acknowledged the line.
 func publish(ctx context.Context, js jetstream.JetStream, line []byte, id string) (*jetstream.PubAck, error) {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
@@ -59,7 +59,7 @@ func ship(ctx context.Context, r io.Reader, js jetstream.JetStream) error {
 	}
 }
 
-// A fleet is one host: the program, what ships its lines, and the engine.
+// A fleet is one host: the program, the shipper of its lines, and the engine.
 type fleet struct {
 	engine  engine
 	js      jetstream.JetStream
@@ -107,7 +107,7 @@ func (f *fleet) send(t *testing.T, n int) {
 	}
 }
 
-// state returns what the engine says of its stream.
+// state returns the engine's state of the stream.
 func (f *fleet) state(t *testing.T) jetstream.StreamState {
 	t.Helper()
 	s, err := f.js.Stream(deadline(t, testenv.Patience), stream)
@@ -146,7 +146,7 @@ func (f *fleet) awaitThat(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// addressOf returns what a line is about.
+// addressOf returns the address in a line.
 func addressOf(t *testing.T, raw []byte) string {
 	t.Helper()
 	var line testenv.Line
@@ -156,7 +156,7 @@ func addressOf(t *testing.T, raw []byte) string {
 	return line.IP
 }
 
-// stop ends the program and waits until all that it wrote is shipped.
+// stop ends the program and waits until all its lines are shipped.
 func (f *fleet) stop(t *testing.T) {
 	t.Helper()
 	f.program.Signal(t, syscall.SIGTERM)
@@ -171,7 +171,7 @@ func (f *fleet) stop(t *testing.T) {
 	}
 }
 
-// lines returns the address of each line that the engine has, in its order.
+// lines returns the address of each line in the engine, in order.
 func (f *fleet) lines(t *testing.T) []string {
 	t.Helper()
 	c, err := f.js.OrderedConsumer(deadline(t, testenv.Patience), stream, jetstream.OrderedConsumerConfig{})
@@ -192,7 +192,7 @@ func (f *fleet) lines(t *testing.T) []string {
 	return all
 }
 
-// The engine is killed again and again while lines come in. It has each once, in order.
+// The engine is killed three times while lines come in. In the end it has each line once, in order.
 func TestEngineIsKilled(t *testing.T) {
 	f := newFleet(t)
 	for range 3 {
@@ -200,9 +200,9 @@ func TestEngineIsKilled(t *testing.T) {
 		f.send(t, 500)
 		f.await(t, before+100) // in the middle of it
 		f.engine.kill(t)
-		f.send(t, 1000) // more than the pipe holds: the program waits
+		f.send(t, 1000) // more than the pipe holds: bindings wait in the table
 		f.engine.start(t)
-		// What was kept before the engine died is known to the new one.
+		// The new engine recognizes a line that was stored before the kill.
 		ack, err := publish(t.Context(), f.js, []byte("{}"), messageID(1))
 		testenv.Must(t, err)
 		if !ack.Duplicate {
@@ -222,14 +222,14 @@ func TestEngineIsKilled(t *testing.T) {
 
 var dropped = regexp.MustCompile(`msg=counters interface=va frames=\d+ bytes=\d+ dropped=(\d+)`)
 
-// An engine that is away until all buffers are full costs lines, and the program says how
-// many. What came before is kept, and what comes after.
-func TestEngineIsAwayTooLong(t *testing.T) {
+// While the engine is away, lines wait in the pipe and then in the table of bindings: more than the
+// pipe and the ring hold. Each frame gives a line in the end, or is counted as dropped.
+func TestEngineIsAway(t *testing.T) {
 	f := newFleet(t)
 	f.send(t, 1)
 	f.awaitLast(t)
 	f.engine.kill(t)
-	f.send(t, 15_000) // the ring holds 10,240
+	f.send(t, 30_000) // the ring has 10,240 slots
 	f.engine.start(t)
 	f.await(t, 1000) // there is room again
 	f.send(t, 1)
@@ -247,7 +247,7 @@ func TestEngineIsAwayTooLong(t *testing.T) {
 		}
 	}
 	t.Logf("%d frames, %d lines, %d dropped", f.sent, len(got), lost)
-	if lost == 0 || len(got)+lost != f.sent {
+	if len(got) < 20_000 || len(got)+lost != f.sent {
 		t.Errorf("%d frames, but %d lines and %d dropped", f.sent, len(got), lost)
 	}
 }
