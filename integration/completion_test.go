@@ -1,0 +1,60 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"maas-netmon/internal/testenv"
+)
+
+// What bash completes on a terminal: options after a space and after a "=", file names with spaces,
+// directories, and interfaces alone where an INTERFACE is expected.
+func TestBashCompletion(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"my file.pcap", "lounge"} {
+		testenv.Must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	testenv.Must(t, os.Mkdir(filepath.Join(dir, "my dir"), 0o700))
+	script, err := filepath.Abs("../completions/maas-netmon.bash")
+	testenv.Must(t, err)
+	master, slave, err := terminal()
+	testenv.Must(t, err)
+	defer master.Close()
+	bash := exec.Command("bash", "--norc", "--noprofile", "-i")
+	bash.Dir = dir
+	bash.Env = []string{"TERM=dumb", "PS1=", "HOME=" + dir, "PATH=/usr/bin:/bin"}
+	bash.Stdin, bash.Stdout, bash.Stderr = slave, slave, slave
+	bash.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	testenv.Must(t, bash.Start())
+	testenv.Must(t, slave.Close())
+	defer func() {
+		_ = bash.Process.Kill()
+		_ = bash.Wait()
+	}()
+	output := testenv.Lines(master)
+	_, err = fmt.Fprintf(master, "maas-netmon() { printf '<%%s>' \"$@\"; echo; }; . '%s'\n", script)
+	testenv.Must(t, err)
+	for typed, want := range map[string]string{
+		"-i my\\ f\t":                 "<-i><my file.pcap>",
+		"-i \"my d\t":                 "<-i><my dir/>",
+		"--input-file=my\\ f\t":       "<--input-file=my file.pcap>",
+		"--metrics-f\tmy\\ d\t":       "<--metrics-file><my dir/>",
+		"--format t\t":                "<--format><text>",
+		"--format=t\t":                "<--format=text>",
+		"--log-level=w\teth0":         "<--log-level=warn><eth0>",
+		"--max-b\t10 --verb\t":        "<--max-bindings><10><--verbose>",
+		"--match lo\t":                "<--match><lo>",
+		"lo\t --wait":                 "<lo><--wait>",
+		"--user=roo\t --format=j\tlo": "<--user=root><--format=json><lo>",
+	} {
+		got := output.Expect(func(line string) bool { return strings.TrimRight(line, "\r") == want })
+		_, err := fmt.Fprintf(master, "maas-netmon %s\n", typed)
+		testenv.Must(t, err)
+		got.Await(t)
+	}
+}
