@@ -1,7 +1,9 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,5 +132,22 @@ func TestDescriptorsOfInterfaces(t *testing.T) {
 	one, eight := count(names[0]), count(names...)
 	if eight-one != 7 {
 		t.Errorf("%d descriptors with one interface, %d with eight", one, eight)
+	}
+}
+
+// It starts without /dev, as in a container that has none.
+func TestNoDev(t *testing.T) {
+	t.Parallel()
+	a, b := testenv.RawPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{
+		Shell: `exec unshare --mount sh -c 'mount -t tmpfs -o ro tmpfs /dev && exec "$0" "$@"' "$0" "$@"`,
+	}, a.Name)
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d/root/dev/null", p.Pid())); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("/dev/null: %v", err)
+	}
+	sendFence(t, p, b.Port(t)).Await(t)
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
 	}
 }

@@ -74,19 +74,19 @@ func launch(args []string) (*Child, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	null, err := os.Open(os.DevNull)
+	input, err := noInput()
 	if err != nil {
 		ours.Close()
 		return nil, err
 	}
-	defer null.Close()
+	defer input.Close()
 	c := &Child{Conn: ours}
 	// Not os.StartProcess: it would clear O_NONBLOCK on standard output, also for other processes
 	// that share it.
 	c.pid, err = fork(args, &syscall.ProcAttr{
 		// In effect earlier than debug.SetTraceback and runtime.GOMAXPROCS in the parser's main.
 		Env:   []string{"GOTRACEBACK=none", "GOMAXPROCS=1"},
-		Files: []uintptr{null.Fd(), 1, 2, uintptr(theirs.fd)},
+		Files: []uintptr{input.Fd(), 1, 2, uintptr(theirs.fd)},
 		Sys:   &syscall.SysProcAttr{PidFD: &c.pidfd},
 	})
 	if err != nil {
@@ -98,6 +98,19 @@ func launch(args []string) (*Child, error) {
 	err = unix.PidfdSendSignal(c.pidfd, 0, nil, 0)
 	c.byPID = err == unix.EPERM || err == unix.ENOSYS
 	return c, nil
+}
+
+// noInput opens the parser's standard input: /dev/null or, where a container has none, a pipe
+// without a writer.
+func noInput() (*os.File, error) {
+	if null, err := os.Open(os.DevNull); err == nil {
+		return null, nil
+	}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return nil, os.NewSyscallError("pipe2", err)
+	}
+	return os.NewFile(uintptr(pipe[0]), "pipe"), unix.Close(pipe[1])
 }
 
 // ErrReadable is returned by [Launch] if the parser would be dumpable at its start.
