@@ -220,6 +220,8 @@ func damage() []damagedInput {
 		{"interface of another section", join(ng, n.Section(), n.Enhanced(0, 0, testFrame, 60)), 1, pcapfile.ErrDamaged, "a packet of interface 0, of which the section has 0"},
 		{"simple packet without interface", join(n.Section(), n.Simple(testFrame, 60)), 0, pcapfile.ErrDamaged, "a packet of interface 0, of which the section has 0"},
 		{"resolution of two bytes", join(ng, n.Interface(1, 0, capturetest.Option{Code: capturetest.TSResol, Value: []byte{6, 0}})), 1, pcapfile.ErrDamaged, "a resolution or an offset of 2 bytes"},
+		{"offset of nine bytes", join(ng, n.Interface(1, 0, capturetest.Option{Code: capturetest.TSOffset, Value: make([]byte, 9)})), 1, pcapfile.ErrDamaged, "a resolution or an offset of 9 bytes"},
+		{"offset of four bytes", join(ng, n.Interface(1, 0, capturetest.Option{Code: capturetest.TSOffset, Value: make([]byte, 4)})), 1, pcapfile.ErrDamaged, "a resolution or an offset of 4 bytes"},
 		{"interfaces without end", join(ng, many), 1, pcapfile.ErrBound, "an interface more than 65536 in a section"},
 
 		// A packet whose length exceeds its block, by any number.
