@@ -1,20 +1,18 @@
 // Package capture delivers the ARP frames of network interfaces from the rings of packet sockets
-// (packet(7)). [Reader] runs in the confined parser process: it maps the ring of each socket it was
-// handed and reads frames out of it without a system call a frame. It opens nothing: package
-// packetsock, in the monitor, makes the sockets. Package pcapfile gives the frames of a file in
-// the same form.
+// (packet(7)). [Reader] runs in the confined parser process: it maps the ring of each socket that
+// it receives and reads frames from it without a system call per frame. It opens nothing: package
+// packetsock, in the monitor, opens the sockets. Package pcapfile reads the frames of a file into
+// the same type.
 //
-// The package knows link-layer headers, VLAN metadata, kernel timestamps and drop
-// counts. It does not know what an ARP packet means, who holds which privilege, or where the
-// frames go.
+// The package handles link-layer headers, VLAN metadata, kernel timestamps and drop counts. It does
+// not decode ARP packets, and does not depend on privileges or on the use of the frames.
 //
 // # The ring
 //
 // Each socket has a TPACKET_V2 ring of [RingSlots] slots of 128 bytes. It holds a burst of that
-// many frames while the reader does not run. The kernel drops and counts what exceeds it.
-// TPACKET_V3 costs a little less CPU time under load, but delivers nothing before a block
-// retires: half of all frames would wait for a millisecond or more, and a timer would tick for
-// ever.
+// many frames while the reader does not run. The kernel drops and counts further frames. TPACKET_V3
+// needs slightly less CPU time under load, but delivers frames only when a block retires: half of
+// all frames would wait for a millisecond or more, and a timer would run permanently.
 package capture
 
 import (
@@ -29,8 +27,8 @@ const (
 	VLANTagLen     = 4  // IEEE 802.1Q 9.4: TPID and TCI
 	arpPacketLen   = 28 // RFC 826, for Ethernet and IPv4
 
-	// Snaplen is the number of bytes kept of each frame: an ARP packet for
-	// Ethernet and IPv4 behind two in-line VLAN tags. What follows is padding.
+	// Snaplen is the number of captured bytes per frame: an ARP packet for Ethernet and IPv4 after
+	// two in-line VLAN tags. Further bytes are padding.
 	Snaplen = EtherHeaderLen + 2*VLANTagLen + arpPacketLen
 )
 
@@ -42,32 +40,32 @@ const (
 	slotLen       = 128
 	slotMacOffset = 66
 
-	maxSlots  = 10240              // of one ring
-	minSlots  = 256                // of one ring
-	manySlots = 12 << 20 / slotLen // of all rings, unless minSlots each are more
+	maxSlots  = 10240              // per ring
+	minSlots  = 256                // per ring
+	manySlots = 12 << 20 / slotLen // all rings together, unless minSlots per ring are more
 )
 
-// The frame of interest must fit into a slot.
+// The build fails unless Snaplen bytes fit into a slot.
 var _ [slotLen - slotMacOffset - Snaplen]struct{}
 
-// MaxSockets is the largest number of sockets that one Reader takes.
+// MaxSockets is the largest number of sockets per Reader.
 const MaxSockets = 1024
 
-// RingSlots returns how many frames the ring of each socket holds if there are so many sockets:
-// 10,240 for one (1.25 MiB); for more, all rings together hold 12 MiB, but each at least 256
-// frames (32 MiB for 1,024 sockets).
+// RingSlots returns the number of frames that the ring of each socket holds, for this number of
+// sockets: 10,240 for one (1.25 MiB); for more, all rings together have 12 MiB, but each holds at
+// least 256 frames (32 MiB for 1,024 sockets).
 func RingSlots(sockets int) int {
 	slots := min(max(manySlots/max(sockets, 1), minSlots), maxSlots)
 	perBlock := blockLen() / slotLen
 	return max(slots/perBlock, 1) * perBlock
 }
 
-// blockLen returns the length of a ring's blocks in bytes: a multiple of a page, and filled by
-// whole slots, so that slots follow one another in the mapping.
+// blockLen returns the length of a ring's blocks in bytes: a multiple of the page size and of the
+// slot length, so that the slots are contiguous in the mapping.
 func blockLen() int { return max(minSlots*slotLen, os.Getpagesize()) }
 
-// Ring returns the geometry of a ring that holds so many frames, which [RingSlots] gave, for the
-// socket option PACKET_RX_RING.
+// Ring returns the geometry of a ring with this number of slots, from [RingSlots], for the socket
+// option PACKET_RX_RING.
 func Ring(slots int) *unix.TpacketReq {
 	return &unix.TpacketReq{
 		Block_size: uint32(blockLen()),

@@ -40,8 +40,8 @@ func open(t testing.TB, h testenv.Host) int {
 	return s.FD()
 }
 
-// openMany opens sockets on the interfaces of some hosts, one for each mention, and binds them. It
-// returns their descriptors.
+// openMany opens one socket per host, on its interface, and binds it. A host may occur several
+// times. It returns the descriptors.
 func openMany(t testing.TB, hosts ...testenv.Host) (fds []int) {
 	t.Helper()
 	var sockets []*packetsock.Socket
@@ -72,7 +72,8 @@ var (
 	arpFrame = arp.Bytes()
 )
 
-// newReader returns a reader of one socket, a port whose frames reach it, and what wakes it.
+// newReader returns a reader of one socket, a port whose frames reach it, and a function that wakes
+// it.
 func newReader(t testing.TB) (r *capture.Reader, port *testenv.Port, wake func()) {
 	t.Helper()
 	a, b := testenv.RawPair(t)
@@ -82,7 +83,7 @@ func newReader(t testing.TB) (r *capture.Reader, port *testenv.Port, wake func()
 	return r, b.Port(t), wake
 }
 
-// read takes n frames out of the reader. A watchdog wakes it when they do not come.
+// read reads n frames. A watchdog wakes the reader if they do not come.
 func read(t testing.TB, r *capture.Reader, stop func(), n int) []capture.Frame {
 	t.Helper()
 	timer := time.AfterFunc(testenv.Patience, stop)
@@ -93,7 +94,7 @@ func read(t testing.TB, r *capture.Reader, stop func(), n int) []capture.Frame {
 		testenv.Must(t, err)
 		var f capture.Frame
 		for r.Next(&f) {
-			f.Data = append([]byte(nil), f.Data...) // it is the ring's
+			f.Data = append([]byte(nil), f.Data...) // the ring's slot will be reused
 			frames = append(frames, f)
 		}
 		if woken.Control {
@@ -109,7 +110,7 @@ func TestReader(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		tags []testenv.Tag
-		want capture.Frame // but for Data and Seconds
+		want capture.Frame // without Data and Seconds
 	}{
 		{"untagged", nil, capture.Frame{Len: 60}},
 		{"802.1Q", []testenv.Tag{{TPID: 0x8100, TCI: 0x6101}},
@@ -138,15 +139,15 @@ func TestReader(t *testing.T) {
 			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
 		}
 	}
-	// What the filter does not let pass is not even counted.
+	// Frames that the filter refuses are not counted.
 	testenv.Must(t, port.Send(make([]byte, 60)))
 	if s, err := r.Stats(0); err != nil || s != (capture.Stats{Frames: 5}) {
 		t.Errorf("statistics %+v, %v, want 5 frames", s, err)
 	}
 }
 
-// The ring holds what the package doc says, the rest is counted, and the reader goes on
-// after it, over the end of the ring and round again.
+// The ring holds as many frames as the package comment states, further frames are counted, and the
+// reader continues afterwards, past the end of the ring and from its start again.
 func TestRingFull(t *testing.T) {
 	r, port, stop := newReader(t)
 	for round := range 3 {
@@ -165,7 +166,7 @@ func TestRingFull(t *testing.T) {
 	}
 }
 
-// Frames of several sockets carry the index of theirs.
+// Frames of several sockets have the index of their socket.
 func TestSources(t *testing.T) {
 	control, stop := testenv.Wake(t)
 	var fds []int
@@ -185,7 +186,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// expectWakeup fails the test unless Wait, with these arguments, ends so.
+// expectWakeup fails the test unless Wait, with these arguments, returns this Wakeup.
 func expectWakeup(t *testing.T, r *capture.Reader, writable bool, timeout time.Duration, want capture.Wakeup) {
 	t.Helper()
 	woken, err := r.Wait(writable, timeout)
@@ -195,8 +196,8 @@ func expectWakeup(t *testing.T, r *capture.Reader, writable bool, timeout time.D
 	}
 }
 
-// What ends a Wait, both when it waits for the next frame and when frames gather: 100 frames
-// before it make the difference.
+// The events that end a Wait, both when it waits for the next frame and when frames gather: 100
+// frames before the Wait cause the latter.
 func TestWhatWakes(t *testing.T) {
 	for _, frames := range []int{0, 100} {
 		a, b := testenv.RawPair(t)
@@ -217,7 +218,7 @@ func TestWhatWakes(t *testing.T) {
 		gather()
 		expectWakeup(t, r, true, -1, capture.Wakeup{Output: true})
 		gather()
-		// That the pipe is writable does not end a Wait that did not ask for it.
+		// A writable pipe does not end a Wait that did not request it.
 		expectWakeup(t, r, false, time.Millisecond, capture.Wakeup{})
 		gather()
 		testenv.Must(t, unix.Close(pipe[0]))
@@ -228,11 +229,11 @@ func TestWhatWakes(t *testing.T) {
 	}
 }
 
-// A burst that begins slowly, after a quiet while, finds a reader that looks often: none of it is
-// lost, though a ring holds only a fifth of it. If the second frame put the reader to sleep
-// for 100 ms, some 1,000 frames would be lost each time. What comes in a pause is sent after it,
-// so that it does not matter how fast this machine sends. A busy machine may put the reader off for
-// longer than the ring lasts, but hardly three times.
+// A burst that begins slowly, after a quiet period, finds a reader with short pauses: no frame is
+// lost, although a ring holds only a fifth of the burst. If the second frame made the reader sleep
+// for 100 ms, some 1,000 frames would be lost each time. The test sends the frames of a pause after
+// it, so that the result does not depend on the sending speed of this machine. A busy machine can
+// delay the reader for longer than the ring lasts, but hardly three times.
 func TestBurstOutOfTheQuiet(t *testing.T) {
 	for range 3 {
 		s := burstOutOfTheQuiet(t)
@@ -255,10 +256,10 @@ func burstOutOfTheQuiet(t *testing.T) capture.Stats {
 	}
 	testenv.Must(t, port.Send(arpFrame))
 	wait(-1)
-	wait(20 * time.Millisecond) // nothing comes
+	wait(20 * time.Millisecond) // no frame arrives
 	testenv.Must(t, port.Send(arpFrame))
 	wait(-1)
-	const perMillisecond = 115 // a ring holds those of 89 ms
+	const perMillisecond = 115 // a ring holds the frames of 89 ms
 	for sent := 0; sent < 5*ringSlots; {
 		start := time.Now()
 		wait(-1)
@@ -273,8 +274,8 @@ func burstOutOfTheQuiet(t *testing.T) capture.Stats {
 	return s
 }
 
-// While one socket is so busy that the reader looks at it every few milliseconds, a frame of the
-// others, which are idle, is read.
+// While one socket is so busy that the reader reads it every few milliseconds, frames of the other,
+// idle sockets are read too.
 func TestIdleSockets(t *testing.T) {
 	const sockets, each = 400, 150
 	busy, sender := testenv.RawPair(t)
@@ -309,7 +310,7 @@ func TestIdleSockets(t *testing.T) {
 	}
 }
 
-// As many sockets as there may be: their rings are small, and a frame to each comes from each.
+// The largest number of sockets: their rings are small, and a frame sent to each is read from each.
 func TestManySockets(t *testing.T) {
 	a, b := testenv.RawPair(t)
 	control, stop := testenv.Wake(t)
@@ -319,7 +320,7 @@ func TestManySockets(t *testing.T) {
 	testenv.Must(t, err)
 	capture.UnmapAtEnd(t, r)
 	port := b.Port(t)
-	for range slots + 1 { // the last one is too much
+	for range slots + 1 { // the last one does not fit
 		testenv.Must(t, port.Send(arpFrame))
 	}
 	from := make(map[int]int)
@@ -345,7 +346,7 @@ func TestRingSlots(t *testing.T) {
 	}
 }
 
-// Neither to wait nor to read allocates.
+// Neither Wait nor Next allocates.
 func TestNoAllocation(t *testing.T) {
 	r, port, _ := newReader(t)
 	var f capture.Frame
@@ -366,7 +367,7 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
-// The hot path: a frame out of the ring, without a system call and without garbage.
+// The hot path: the cost per frame of reading the ring, without a system call and without garbage.
 func BenchmarkNext(b *testing.B) {
 	r, port, _ := newReader(b)
 	b.ReportAllocs()

@@ -7,29 +7,29 @@ const (
 	minPause = 3 * time.Millisecond
 	maxPause = 100 * time.Millisecond
 
-	// quiet is the time without a frame after which the next frames may be the start of a
-	// burst.
+	// quiet is the time without a frame after which the next frames can be the start of a burst.
 	quiet = 2 * maxPause
 )
 
-// minFill is how many frames may gather in a ring of any size. It is less than half of the
-// smallest ring, and lets 1,000 frames per second gather for nearly as long as in a large one.
+// minFill is the number of frames that may gather in a ring of any size. It is less than half of
+// the smallest ring, and allows pauses at 1,000 frames per second that are nearly as long as with a
+// large ring.
 const minFill = 96
 
-// A pacer decides for how long a reader lets frames gather. To wake up costs as much as to read
-// some hundred frames, and at real rates it is nearly all of the work.
+// A pacer decides how long a reader lets frames gather. A wake-up costs as much as reading some
+// hundred frames, so at real rates wake-ups are nearly all of the work.
 //
-// At the rate just seen, a pause fills an eighth of a ring, or minFill slots of a small one. It is
-// at most twice as long as the pause before: a burst out of the quiet begins with few frames,
-// whose rate tells nothing about those that follow.
+// At the last measured rate, a pause fills an eighth of a ring, or minFill slots of a small one. A
+// pause is at most twice as long as the one before: a burst after a quiet period begins with few
+// frames, and their rate does not predict the rate of those that follow.
 type pacer struct {
 	slots int           // of each ring
-	last  time.Duration // the last pause, 0 after a quiet while
+	last  time.Duration // the last pause, 0 after a quiet period
 }
 
-// next returns the pause after a drain that took some frames out of all rings, and at most
-// `most` out of one ring. All of them came within gap, the time since the last drain that found
-// a frame. 0 means that the reader is to be woken by the next frame.
+// next returns the pause after a drain that took `frames` frames from all rings, and at most `most`
+// from one ring. All of them arrived within gap, the time since the last drain that found a frame.
+// 0 means that the next frame should wake the reader.
 func (p *pacer) next(frames, most int, gap time.Duration) time.Duration {
 	switch {
 	case frames == 0:
@@ -38,7 +38,7 @@ func (p *pacer) next(frames, most int, gap time.Duration) time.Duration {
 		p.last = 0
 		return 0
 	case gap >= time.Duration(frames)*maxPause:
-		return 0 // no two frames would gather
+		return 0 // a pause would not gather two frames
 	}
 	fill := gap * time.Duration(max(p.slots/8, minFill)) / time.Duration(most)
 	p.last = max(minPause, min(2*p.last, fill, maxPause))

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// A traffic is when frames arrive.
+// A traffic is a list of arrival times of frames.
 type traffic []time.Duration
 
-// add appends n frames, per second as many as rate.
+// add appends n frames, at rate frames per second.
 func (a traffic) add(n, rate int) traffic {
 	var end time.Duration
 	if len(a) > 0 {
@@ -20,7 +20,7 @@ func (a traffic) add(n, rate int) traffic {
 	return a
 }
 
-// pause appends one frame after some time without any.
+// pause appends one frame after a time without frames.
 func (a traffic) pause(d time.Duration) traffic {
 	if len(a) > 0 {
 		d += a[len(a)-1]
@@ -28,14 +28,14 @@ func (a traffic) pause(d time.Duration) traffic {
 	return append(a, d)
 }
 
-// An outcome is what happened to a reader.
+// An outcome is the result of a simulation.
 type outcome struct {
 	lost, wakeups int
-	longest       time.Duration // how long a frame waited in the ring
+	longest       time.Duration // longest time of a frame in the ring
 }
 
-// simulate lets a reader sleep as a pacer tells, beside some traffic in one ring. Waking up
-// takes 50 us, a frame 100 ns.
+// simulate runs a reader with the pauses of a pacer, with traffic in one ring. A wake-up takes 50
+// us, a frame 100 ns.
 func simulate(slots int, arrivals traffic) (o outcome) {
 	p := pacer{slots: slots}
 	now, last := time.Duration(0), -time.Hour

@@ -1,5 +1,5 @@
-// This file runs in the parser, the confined process. An attacker can choose every byte of a slot
-// after the kernel's header.
+// This file runs in the parser, the confined process. Every byte of a slot after the kernel's
+// header is untrusted.
 
 package capture
 
@@ -14,55 +14,56 @@ import (
 
 // A Frame is one received or sent frame.
 type Frame struct {
-	// Data is the start of the frame from its Ethernet header, at most Snaplen
-	// bytes, without the tag that the kernel stripped. It points into the
-	// ring, or into a File's buffer: it is valid until the next call of Next or
-	// Wait, and not to be written.
+	// Data is the start of the frame from its Ethernet header, at most Snaplen bytes, without the
+	// tag that the kernel stripped. It points into the ring, or into a File's buffer: it is valid
+	// until the next call of Next or Wait, and must not be modified.
 	Data []byte
 
-	// Len is the length of the frame in bytes before it was cut to Snaplen.
+	// Len is the length of the frame in bytes before it was truncated to Snaplen.
 	Len int
 
-	// Tagged says that the kernel stripped a VLAN tag, whose TPID and TCI
-	// (IEEE 802.1Q 9.4) are in host byte order.
+	// Tagged means that the kernel stripped a VLAN tag. Its TPID and TCI (IEEE 802.1Q 9.4) are in
+	// host byte order.
 	Tagged    bool
 	TPID, TCI uint16
 
-	// Seconds is the kernel's time of the frame, or the record's, in Unix seconds; 0 for
-	// a record that has none.
+	// Seconds is the kernel's time of the frame, or the time of the record, in Unix seconds; 0 for
+	// a record without a time.
 	Seconds int64
 
-	// Cooked says that the frame was captured without its Ethernet header, of which Data has the
-	// source and the EtherType, as far as they are known, and a destination of zero. Only in files.
+	// Cooked means that the frame was captured without its Ethernet header. Data then begins with a
+	// header that has a zero destination, and the source and the EtherType from the capture. Only
+	// in files.
 	Cooked bool
 
 	// Source is the index of the socket in the list given to NewReader, or 0.
 	Source int
 }
 
-// Stats are counters of one source since it was made. Of a socket, Frames are those that the
-// filter let pass; Dropped of them found the ring full. Of an input, Frames are all that
-// were in it, and Position is how many of its bytes are behind.
+// Stats are the counters of one source since it was opened. For a socket, Frames is the number of
+// frames that passed the filter, and Dropped the number of those that were lost because the ring
+// was full. For an input, Frames is the number of its frames, and Position the number of bytes that
+// were read.
 type Stats struct {
 	Frames, Dropped uint64
 	Unsupported     uint64 // frames of a link that is not Ethernet; only in files
 	Position        uint64
 }
 
-// A Reader takes frames out of the rings of some sockets, in turn. It makes one system call
-// per drain, none per frame, and does not allocate. Not safe for concurrent use.
+// A Reader reads frames from the rings of several sockets, in turn. It makes one system call per
+// drain, none per frame, and does not allocate. Not safe for concurrent use.
 type Reader struct {
 	rings []ring
-	polls []unix.PollFd // control, output, then one for each ring
+	polls []unix.PollFd // control, output, then one per ring
 
 	current int  // the ring to read next
-	budget  int  // frames that this drain may still take out of it
+	budget  int  // frames that this drain may still take from it
 	held    bool // a slot of the current ring is lent to the caller
 
 	pace   pacer
-	last   time.Time // when a drain that found a frame was over
-	frames int       // taken since the last Wait out of all rings
-	most   int       // and at most so many out of one
+	last   time.Time // end of the last drain that found a frame
+	frames int       // taken since the last Wait from all rings
+	most   int       // the largest number from one ring
 	failed bool      // a socket had an error
 }
 
@@ -73,23 +74,23 @@ const (
 	pollRings
 )
 
-// A Wakeup tells which of the caller's descriptors ended a Wait.
+// A Wakeup reports which of the caller's descriptors ended a Wait.
 type Wakeup struct {
 	Control bool // control is readable or hung up
-	Output  bool // output is writable, if that was asked for, or broken
+	Output  bool // output is writable, if requested, or broken
 }
 
 // ring is one socket's mapping.
 type ring struct {
 	fd    int
 	slots []byte
-	head  int // offset in slots of the slot to be filled next
+	head  int // offset in slots of the slot that the kernel fills next
 	stats Stats
 }
 
-// NewReader maps the rings of sockets, each of which has [RingSlots] of their number, which is at
-// most [MaxSockets]. Wait also watches the caller's descriptors control and output; -1 stands for
-// none. The descriptors stay the caller's.
+// NewReader maps the rings of sockets, of which there are at most [MaxSockets]. Each ring must have
+// RingSlots(len(sockets)) slots. Wait also watches the caller's descriptors control and output; -1
+// stands for none. The Reader does not close the descriptors.
 func NewReader(sockets []int, control, output int) (*Reader, error) {
 	if len(sockets) > MaxSockets {
 		return nil, fmt.Errorf("%d sockets: at most %d", len(sockets), MaxSockets)
@@ -101,7 +102,8 @@ func NewReader(sockets []int, control, output int) (*Reader, error) {
 	}
 	for i, fd := range sockets {
 		r.rings = append(r.rings, ring{fd: fd})
-		// A file can be mapped like a ring. Only a packet socket has these numbers.
+		// A file could be mapped like a ring. Only a packet socket has these statistics, so the
+		// call refuses other descriptors.
 		if _, err := r.Stats(i); err != nil {
 			return nil, err
 		}
@@ -116,12 +118,12 @@ func NewReader(sockets []int, control, output int) (*Reader, error) {
 	return r, nil
 }
 
-// Wait sleeps until there may be frames, control is readable or hung up, output is broken
-// (the reader of a pipe, a socket or a terminal is gone) or, if writable is true, writable,
-// or the timeout has passed. A negative timeout means none.
+// Wait sleeps until one of these is true: there may be frames; control is readable or hung up;
+// output is broken (the reader of a pipe, a socket or a terminal is gone) or, if writable is true,
+// writable; the timeout has passed. A negative timeout means none.
 //
-// After a quiet while Wait returns with the next frame. On a busy network it lets frames gather
-// in the rings for up to 100 ms, which only the caller's descriptors and the timeout cut short.
+// After a quiet period Wait returns at the next frame. On a busy network it lets frames gather in
+// the rings for up to 100 ms; only the caller's descriptors and the timeout end that pause earlier.
 func (r *Reader) Wait(writable bool, timeout time.Duration) (Wakeup, error) {
 	r.release()
 	for i := range r.polls {
@@ -144,8 +146,8 @@ func (r *Reader) Wait(writable bool, timeout time.Duration) (Wakeup, error) {
 	}
 	for _, p := range polls[pollRings:] {
 		if p.Revents&unix.POLLERR != 0 {
-			// The interface went down (ENETDOWN). Reading the error clears it, and frames
-			// flow again when the interface is up. The monitor tells the user.
+			// The interface went down (ENETDOWN). Reading the error clears it, and frames flow
+			// again when the interface is up. The monitor reports the state of the interface.
 			_, _ = unix.GetsockoptInt(int(p.Fd), unix.SOL_SOCKET, unix.SO_ERROR)
 			r.failed = true
 		}
@@ -156,7 +158,8 @@ func (r *Reader) Wait(writable bool, timeout time.Duration) (Wakeup, error) {
 	}, nil
 }
 
-// pause returns for how long frames are to gather now; 0 if the next one ends the wait.
+// pause returns the time for which frames should gather now; 0 if the next frame should end the
+// wait.
 func (r *Reader) pause() time.Duration {
 	var d time.Duration
 	if r.frames > 0 {
@@ -165,19 +168,20 @@ func (r *Reader) pause() time.Duration {
 		r.last = now
 	}
 	if r.failed {
-		// If an error stays, poll(2) returns at once each time.
+		// If an error remains, poll(2) returns at once each time: without a pause this would be a
+		// busy loop.
 		d = max(d, minPause)
 	}
 	r.frames, r.most, r.failed = 0, 0, false
 	return d
 }
 
-// poll is ppoll(2). A negative timeout means none.
+// poll calls ppoll(2). A negative timeout means none.
 func poll(polls []unix.PollFd, timeout time.Duration) error {
-	// While a blocking call lasts, the Go scheduler gives its place to others and takes it back
-	// afterwards, and a thread of the runtime wakes up, too: that costs more than to read the
-	// frames of a short pause. A raw call keeps the place, but after 10 ms the same thread
-	// wakes up every 10 ms to see what takes so long.
+	// During a blocking call the Go scheduler releases the processor and acquires it again
+	// afterwards, and wakes a thread of the runtime. That costs more than reading the frames of a
+	// short pause. A raw call keeps the processor, but after 10 ms the same thread wakes up every
+	// 10 ms to check on the call. So use a raw call only for short pauses.
 	const long = 9 * time.Millisecond
 	var limit *unix.Timespec
 	if timeout >= 0 {
@@ -198,10 +202,10 @@ func poll(polls []unix.PollFd, timeout time.Duration) error {
 	return nil
 }
 
-// Next gives the next frame, or reports false when the drain is over: all rings
-// are empty, or each has given as many frames as it can hold. The latter bounds a
-// drain under a flood, so that lines and the control descriptor have their turn.
-// The call after that begins another drain.
+// Next stores the next frame. It reports false at the end of the drain: all rings are empty, or
+// each has returned as many frames as it can hold. The latter limits a drain during a flood, so
+// that the caller can write lines and serve the control descriptor. The next call begins another
+// drain.
 func (r *Reader) Next(f *Frame) bool {
 	r.release()
 	for r.current < len(r.rings) {
@@ -221,7 +225,7 @@ func (r *Reader) Next(f *Frame) bool {
 	return false
 }
 
-// release gives the slot of the last frame back to the kernel.
+// release returns the slot of the last frame to the kernel.
 func (r *Reader) release() {
 	if !r.held {
 		return
@@ -243,8 +247,8 @@ func (g *ring) header() *unix.Tpacket2Hdr {
 // frame describes the frame at the head, if the kernel has filled it.
 func (g *ring) frame(f *Frame) bool {
 	h := g.header()
-	// The kernel writes the status last, behind a barrier; the atomic load is
-	// the matching one.
+	// The kernel writes the status last, after a memory barrier; the atomic load is the matching
+	// barrier.
 	status := atomic.LoadUint32(&h.Status)
 	if status&unix.TP_STATUS_USER == 0 {
 		return false

@@ -1,6 +1,5 @@
-// Package capturetest makes inputs in the formats pcap and pcapng, for tests: byte by byte
-// as the formats' specifications have it, and with nothing in common with what reads
-// them.
+// Package capturetest builds inputs in the formats pcap and pcapng, for tests, byte by byte
+// according to the specifications. It shares no code with the packages that read them.
 package capturetest
 
 import (
@@ -14,7 +13,7 @@ type Order interface {
 	binary.AppendByteOrder
 }
 
-// Orders are both of them.
+// Orders has both byte orders.
 var Orders = []Order{binary.LittleEndian, binary.BigEndian}
 
 // LinkTypeEthernet is LINKTYPE_ETHERNET.
@@ -23,7 +22,7 @@ const LinkTypeEthernet = 1
 // Pcap is a pcap file (draft-ietf-opsawg-pcap).
 type Pcap struct {
 	Order    Order
-	Nano     bool   // time in nanoseconds, not micro-
+	Nano     bool   // time in nanoseconds instead of microseconds
 	LinkType uint32 // LINKTYPE_ETHERNET if 0
 }
 
@@ -47,7 +46,7 @@ func (p Pcap) Record(seconds uint32, frame []byte, length int) []byte {
 	return append(p.words(nil, seconds, 123456, uint32(len(frame)), uint32(length)), frame...)
 }
 
-// RecordHeader returns the header of a record that claims to hold some bytes.
+// RecordHeader returns the header of a record with these lengths.
 func (p Pcap) RecordHeader(captured uint32) []byte { return p.words(nil, 0, 0, captured, captured) }
 
 // File returns the header and a record for each frame, a second apart.
@@ -66,7 +65,7 @@ func (p Pcap) words(b []byte, words ...uint32) []byte {
 	return b
 }
 
-// NG makes pcapng blocks (draft-ietf-opsawg-pcapng).
+// NG builds pcapng blocks (draft-ietf-opsawg-pcapng).
 type NG struct{ Order Order }
 
 // Option is an option of a block.
@@ -75,7 +74,7 @@ type Option struct {
 	Value []byte
 }
 
-// Options that matter to the time of a packet.
+// Options for the time of a packet.
 const (
 	TSResol  = 9
 	TSOffset = 14
@@ -124,7 +123,7 @@ func (n NG) Simple(frame []byte, length int) []byte {
 	return n.Block(3, pad(append(n.words(uint32(length)), frame...)))
 }
 
-// Obsolete returns a packet block of the kind that enhanced ones replaced.
+// Obsolete returns an obsolete packet block, which the enhanced one replaced.
 func (n NG) Obsolete(iface uint16, ticks uint64, frame []byte, length int) []byte {
 	body := n.Order.AppendUint16(nil, iface)
 	body = n.Order.AppendUint16(body, 0xffff)
@@ -143,5 +142,5 @@ func (n NG) words(words ...uint32) []byte {
 	return b
 }
 
-// pad appends what is missing to a multiple of four bytes.
+// pad appends zeros up to a multiple of four bytes.
 func pad(b []byte) []byte { return append(b, make([]byte, -len(b)&3)...) }

@@ -1,7 +1,7 @@
 // Package packetsock opens packet sockets (packet(7)) and binds them to interfaces, for the
-// monitor, the process that has CAP_NET_RAW for a moment. [Open] needs it, for the one socket(2)
-// call, and nothing after that does. What comes out of the sockets is read elsewhere: package
-// capture.
+// monitor, the process that has CAP_NET_RAW for a short time. [Open] needs the capability, for the
+// one socket(2) call; the other functions do not. Package capture, in the parser, reads the
+// sockets.
 package packetsock
 
 import (
@@ -20,8 +20,8 @@ import (
 	"maas-netmon/capture"
 )
 
-// ErrNotEthernet is returned for an interface whose frames have no Ethernet
-// header, like a tun device.
+// ErrNotEthernet is returned for an interface whose frames have no Ethernet header, such as a tun
+// device.
 var ErrNotEthernet = errors.New("not an Ethernet interface")
 
 // A Socket is a packet socket with a locked filter and a ring. Not safe for
@@ -30,16 +30,15 @@ type Socket struct {
 	fd int
 }
 
-// Open makes a packet socket with its filter, which is locked. It
-// needs CAP_NET_RAW in the effective set, for socket(2). The socket receives
-// nothing before [Socket.Bind]: mdlayher/packet binds it to the interface with
-// protocol 0, which the kernel takes as "not yet". Before that it needs a ring, see [MakeRings].
+// Open opens a packet socket and attaches its filter, which it locks. It needs CAP_NET_RAW in the
+// effective set, for socket(2). The socket receives nothing before [Socket.Bind]: mdlayher/packet
+// binds it to the interface with protocol 0, which stops the flow of frames. Before Bind it needs a
+// ring, see [MakeRings].
 //
-// An ifi whose Index is 0 stands for an interface that is not there yet.
+// An ifi whose Index is 0 stands for an interface that does not exist yet.
 //
-// An interface that is not Ethernet gives [ErrNotEthernet]; a missing capability
-// an error that is [unix.EPERM]; an interface that went away one that is
-// [unix.ENODEV].
+// Open returns [ErrNotEthernet] for an interface that is not Ethernet, [unix.EPERM] if the
+// capability is missing, and [unix.ENODEV] if the interface is gone.
 func Open(ifi *net.Interface) (*Socket, error) {
 	filter, err := Filter()
 	if err != nil {
@@ -47,7 +46,7 @@ func Open(ifi *net.Interface) (*Socket, error) {
 	}
 	conn, err := packet.Listen(ifi, packet.Raw, 0, &packet.Config{Filter: filter})
 	if err != nil {
-		// packet's *net.OpError says "listen packet 02:..:05: "; what matters is below.
+		// packet's *net.OpError adds "listen packet 02:..:05: "; use the error that it wraps.
 		var op *net.OpError
 		if errors.As(err, &op) {
 			err = op.Err
@@ -66,12 +65,12 @@ func Open(ifi *net.Interface) (*Socket, error) {
 	return s, err
 }
 
-// prepare does the rest with the descriptor of packet's connection, and returns another
-// descriptor of the same socket. packet's is the netpoller's, too, and would wake this process
-// for each frame that the parser reads.
+// prepare sets up the socket through the descriptor of packet's connection, and returns another
+// descriptor of the same socket. The descriptor of packet is registered with the netpoller, and
+// would wake this process for each frame that the parser reads.
 func prepare(fd int) (int, error) {
-	// From here on nobody, this process included, can detach, replace or widen
-	// the filter (socket(7), SO_LOCK_FILTER).
+	// From here on no process, including this one, can detach, replace or widen the filter
+	// (socket(7), SO_LOCK_FILTER).
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1); err != nil {
 		return -1, fmt.Errorf("lock filter: %w", err)
 	}
@@ -86,8 +85,8 @@ func prepare(fd int) (int, error) {
 	return own, os.NewSyscallError("fcntl", err)
 }
 
-// MakeRings makes the ring of each socket, with [capture.RingSlots] of their number. It takes no
-// capability, and must come before Bind.
+// MakeRings sets up the ring of each socket, with capture.RingSlots(len(sockets)) slots. It needs
+// no capability, and must be called before Bind.
 func MakeRings(sockets []*Socket) error {
 	slots := capture.RingSlots(len(sockets))
 	return inParallel(sockets, func(s *Socket) error { return makeRing(s.fd, slots) })
@@ -103,16 +102,16 @@ func makeRing(fd, slots int) error {
 	return nil
 }
 
-// Close closes sockets. Those that no other process has take as long as the kernel needs to end the
-// flow of frames.
+// Close closes sockets. Closing the last descriptor of a socket waits until the kernel has stopped
+// the flow of frames.
 func Close(sockets []*Socket) error {
 	return inParallel(sockets, func(s *Socket) error { return os.NewSyscallError("close", unix.Close(s.fd)) })
 }
 
-// inParallel calls f for each socket and returns the first error. To make a ring and to close a
+// inParallel calls f for each socket and returns the first error. To set up a ring and to close a
 // socket, the kernel waits until every processor has passed through the scheduler (synchronize_net
-// in net/packet/af_packet.c), 10 ms or more each time. Threads that wait at the same time wait
-// once. The threads end with the call.
+// in net/packet/af_packet.c), 10 ms or more each time. Threads that wait at the same time share one
+// wait. The threads end with the call.
 func inParallel(sockets []*Socket, f func(*Socket) error) error {
 	const few, most = 4, 16
 	threads := min(len(sockets)/few, most)
@@ -128,7 +127,7 @@ func inParallel(sockets []*Socket, f func(*Socket) error) error {
 	var group sync.WaitGroup
 	for i := range threads {
 		group.Go(func() {
-			runtime.LockOSThread() // and not unlocked, so that the thread ends
+			runtime.LockOSThread() // not unlocked, so that the thread ends
 			for n := i; n < len(sockets) && errs[i] == nil; n += threads {
 				errs[i] = f(sockets[n])
 			}
@@ -138,18 +137,16 @@ func inParallel(sockets []*Socket, f func(*Socket) error) error {
 	return cmp.Or(errs...)
 }
 
-// Ethernet reports whether an interface of that ARPHRD_ type
-// (include/uapi/linux/if_arp.h) delivers frames with an Ethernet header.
-// Loopback does: its addresses are zero.
+// Ethernet reports whether an interface of this ARPHRD_ type (include/uapi/linux/if_arp.h) delivers
+// frames with an Ethernet header. Loopback does, with zero addresses.
 func Ethernet(hardwareType uint16) bool {
 	return hardwareType == unix.ARPHRD_ETHER || hardwareType == unix.ARPHRD_LOOPBACK
 }
 
-// Bind starts the flow of frames from the interface with that index, and is also
-// how a socket moves to the interface that came back under a new index: ring,
-// filter and lock stay. It needs no capability (packet(7); only socket(2) asks
-// for CAP_NET_RAW). An interface that is down is bound all the same, and frames
-// flow when it comes up.
+// Bind starts the flow of frames from the interface with this index. It also moves a socket to an
+// interface that was created again with a new index: ring, filter and lock stay. It needs no
+// capability (packet(7); only socket(2) requires CAP_NET_RAW). Bind also succeeds for an interface
+// that is down, and frames flow when it comes up.
 func (s *Socket) Bind(ifindex int) error { return s.bind(ifindex, unix.ETH_P_ALL) }
 
 func (s *Socket) bind(ifindex int, protocol uint16) error {
@@ -160,14 +157,14 @@ func (s *Socket) bind(ifindex int, protocol uint16) error {
 	return nil
 }
 
-// Mute ends the flow of frames, until the next Bind: an interface that was renamed is
-// still the socket's. The kernel knows no "nothing" to bind to again, but a protocol of
-// which the filter lets no frame pass is as good.
+// Mute stops the flow of frames until the next Bind. It is needed because a socket stays bound to
+// an interface that was renamed. The kernel cannot unbind a socket, so Mute binds it to a protocol
+// whose frames the filter refuses.
 func (s *Socket) Mute(ifindex int) error { return s.bind(ifindex, unix.ETH_P_802_EX1) }
 
-// Bound returns the index of the interface whose frames the socket receives, or 0 if there is
-// none. It asks the kernel (getsockname(2)), which unbinds a socket when its interface is
-// deleted or moves to another namespace (packet_notifier, net/packet/af_packet.c).
+// Bound returns the index of the interface whose frames the socket receives, or 0 if there is none.
+// It asks the kernel (getsockname(2)): the kernel unbinds a socket when its interface is deleted or
+// moved to another namespace (packet_notifier, net/packet/af_packet.c).
 func (s *Socket) Bound() (ifindex int, err error) {
 	name, err := unix.Getsockname(s.fd)
 	if err != nil {
@@ -180,10 +177,10 @@ func (s *Socket) Bound() (ifindex int, err error) {
 	return ll.Ifindex, nil
 }
 
-// FD returns the socket's descriptor, to be handed to a [capture.Reader] elsewhere.
+// FD returns the socket's descriptor, for a [capture.Reader] in another process.
 func (s *Socket) FD() int { return s.fd }
 
-// htons returns v in network byte order, as sockaddr_ll has it.
+// htons returns v in network byte order, for sockaddr_ll.
 func htons(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
-// open opens a socket for the host's interface, whose index it returns, too.
+// open opens a socket for the host's interface, and returns the interface's index, too.
 func open(t *testing.T, h testenv.Host) (s *packetsock.Socket, index int) {
 	t.Helper()
 	testenv.Must(t, h.Do(func() error {
@@ -34,8 +34,8 @@ func open(t *testing.T, h testenv.Host) (s *packetsock.Socket, index int) {
 	return s, index
 }
 
-// An opened socket receives nothing before it is bound, nothing while it is muted, and from the
-// interface again after the next Bind. Bound tells of each.
+// An opened socket receives nothing before it is bound, nothing while it is muted, and frames from
+// the interface after the next Bind. Bound reports each state.
 func TestBindAndMute(t *testing.T) {
 	a, b := testenv.RawPair(t)
 	control, stop := testenv.Wake(t)
@@ -86,7 +86,7 @@ func TestBindAndMute(t *testing.T) {
 	expectBound(0)
 }
 
-// The filter is locked: no process that gets the socket can widen or detach it.
+// The filter is locked: no process that receives the socket can widen or detach it.
 func TestFilterIsLocked(t *testing.T) {
 	a, _ := testenv.RawPair(t)
 	s, _ := open(t, a)
