@@ -46,7 +46,7 @@ func (p Pcap) Record(seconds uint32, frame []byte, length int) []byte {
 	return append(p.words(nil, seconds, 123456, uint32(len(frame)), uint32(length)), frame...)
 }
 
-// RecordHeader returns the header of a record with these lengths.
+// RecordHeader returns the header of a record with this captured and original length.
 func (p Pcap) RecordHeader(captured uint32) []byte { return p.words(nil, 0, 0, captured, captured) }
 
 // File returns the header and a record for each frame, a second apart.
