@@ -419,6 +419,13 @@ func playInspector(name string) int {
 	if _, err = io.ReadFull(stdout, make([]byte, len(done))); err == nil {
 		err = Drop()
 	}
+	for err == nil && l.want == "State" { // what it says, it says before its end
+		main, err := readStatus(fmt.Sprintf("/proc/%d/status", liar.Process.Pid))
+		if err != nil || strings.HasPrefix(main.fields["State"], "Z") {
+			break
+		}
+		runtime.Gosched()
+	}
 	if err == nil && l.want == "Seccomp_filters" { // as in a container
 		err = filterThisThread()
 	}
