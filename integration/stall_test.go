@@ -110,6 +110,12 @@ func TestImpossibleSurroundings(t *testing.T) {
 		{"little memory", false, `exec prlimit --data=200000000 "$0" "$@"`, 1,
 			"maas-netmon: 190 MiB of data are allowed, 256 are needed\n" +
 				"maas-netmon: hint: ulimit -d 262144, or LimitDATA=256M in a systemd unit"},
+		{"hardly any address space", false, `exec prlimit --as=12000000 "$0" "$@"`, 1,
+			"maas-netmon: 11 MiB of address space are allowed, 2048 are needed\n" +
+				"maas-netmon: hint: ulimit -v 2097152, or LimitAS=2G in a systemd unit"},
+		{"hardly any memory", false, `exec prlimit --data=1200000 "$0" "$@"`, 1,
+			"maas-netmon: 1 MiB of data are allowed, 256 are needed\n" +
+				"maas-netmon: hint: ulimit -d 262144, or LimitDATA=256M in a systemd unit"},
 		{"few threads", false, `exec prlimit --nproc=31 "$0" "$@"`, 1,
 			"maas-netmon: 31 processes and threads are allowed, 32 are needed\n" +
 				"maas-netmon: hint: ulimit -u 32, or LimitNPROC=32 in a systemd unit"},
