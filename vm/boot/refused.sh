@@ -21,8 +21,13 @@ refused() {
 
 expect 'a capture of another name is refused' refused '/data/veth: permission denied' \
 	as_joe /usr/sbin/maas-netmon -i /data/veth
-expect 'a metrics file elsewhere is refused' refused '--metrics-file /data/arp.prom: create: permission denied' \
-	as_joe /usr/sbin/maas-netmon --metrics-file /data/arp.prom va
+as_joe '/usr/sbin/maas-netmon --metrics-file /data/arp.prom va 2>/tmp/log.elsewhere | cat' &
+await grep watching /tmp/log.elsewhere
+expect 'a metrics file elsewhere is refused, and the program watches' has 'level=WARN msg="no metrics file until the next start".*permission denied' /tmp/log.elsewhere
+expect 'there is no such file' test ! -e /data/arp.prom
+processes /tmp/log.elsewhere
+kill -TERM "$monitor"
+wait
 echo 'profile shell { file, signal, unix, /usr/sbin/maas-netmon px, }' | apparmor_parser -r -K
 confined cat /proc/self/attr/current >/tmp/label
 expect 'a confined shell' confined_as /tmp/label shell
