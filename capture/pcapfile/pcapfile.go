@@ -158,7 +158,7 @@ func (f *File) fill() {
 		f.damaged("%v", err)
 	case err != io.EOF:
 		f.err = fmt.Errorf("read: %w", err)
-	case f.end > 0 || f.skip > 0 || f.second > 0:
+	case f.end > 0 || f.second > 0:
 		f.damaged("the input ends within it")
 	case f.other && !f.readable:
 		f.err = linkTypeError(f.otherLinkType)
