@@ -1,61 +1,62 @@
 # maas-netmon. `make help` lists the targets.
 
-# The packager's to set.
+# For packagers to set.
 DESTDIR =
 PREFIX  = /usr
-# Of the program's file. 0711 is best, see privsep/start.go; a snap's must be readable (doc/snap.md).
+# The mode of the program's file. 0711 is best, see privsep/start.go; in a snap it must be readable
+# (doc/snap.md).
 MODE    = 0711
 UNITDIR = $(PREFIX)/lib/systemd/system
-# Named its directory, git reads a clone that belongs to another user. It does not write to the index,
-# as describe --dirty would.
+# With an explicit directory, git reads a clone that belongs to another user. Unlike describe
+# --dirty, this does not write to the index.
 GIT     = git --no-optional-locks --git-dir=.git --work-tree=.
 VERSION = $(shell $(GIT) describe --tags --always 2>/dev/null)$(shell test -z "$$($(GIT) status --porcelain --untracked-files=no 2>/dev/null)" || echo -dirty)
 
-# A Go that is too old to fetch its own successor is replaced by one in build/.go: see
+# If the installed Go is too old to download a newer one, the Go in build/.go is used: see
 # .ci/install-deps.
 GO = $(shell test -x build/.go/bin/go && echo $(CURDIR)/build/.go/bin/go || echo go)
 
-# Where mandoc, setcap and apparmor_parser may be, and an ordinary user does not look.
+# The directories of mandoc, setcap and apparmor_parser, which may be missing in an ordinary user's
+# PATH.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-# For every command of Go, those that list packages included: it would ask git for the state of the
-# checkout, and fail in a clone that is somebody else's.
+# For every command of Go, including those that list packages: otherwise Go asks git for the state
+# of the checkout, and fails in a clone that belongs to another user.
 export GOFLAGS += -buildvcs=false
 
-# osusergo, netgo: no plug-ins of the C library's name service in a process that has
-# a privilege.
+# osusergo, netgo: no plug-ins of the C library's name service in a process with a privilege.
 TAGS       = osusergo,netgo
-# No path, no time and no state of the checkout is in the binary: the same source gives
-# the same bytes. Position-independent, with a relocation table that is read-only before main.
+# The binary contains no path, no time and no state of the checkout: the same source gives the same
+# bytes. It is position-independent, and its relocation table is read-only before main.
 BUILDFLAGS = -trimpath -buildmode=pie -tags $(TAGS) \
              -ldflags '-s -w -extldflags=-Wl,-z,relro,-z,now -X maas-netmon/internal/cli.version=$(VERSION)'
 SUDO       = $(shell test "$$(id -u)" = 0 || echo sudo)
 
-# What root has built, as by sudo make demo, is given to the owner of the clone.
+# Files that root has built, for example by sudo make demo, get the owner of the clone.
 GIVE = @test "$$(id -u)" != 0 || for f in bin build/.go; do test ! -e $$f || chown -Rh --reference=Makefile $$f; done; \
 	test "$$(id -u)" != 0 || test ! -d build || chown --reference=Makefile build
 
 # Builds of the program whose sandbox differs: sandbox/rules_bench.go, sandbox/trap.go.
 TEST_TAGS = bench trap
 
-# Not in go.mod, which lists what is shipped.
+# Not in go.mod, which lists only the dependencies of the shipped program.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Writes a CycloneDX SBOM from the module information in the binary.
 CYCLONEDX = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
-# One line a package, then the skips with their reasons, then the failures with what they
-# said. Everything is in build/test.json.
+# One line per package, then the skips with their reasons, then the failures with their output.
+# build/test.json has everything.
 GOTESTSUM = $(GO) run gotest.tools/gotestsum@v1.13.0 --format-hide-empty-pkg --jsonfile build/test.json --raw-command --
 
-# How long `make fuzz` runs each target.
+# The time for which `make fuzz` runs each target.
 FUZZTIME = 10s
 
-# How long `make bench` runs each benchmark.
+# The time for which `make bench` runs each benchmark.
 BENCHTIME = 0.5s
 
 # Options of `make bench-peers`, such as -runs 7 -case idle,start.
 BENCHPEERS =
 
-# In build/: what make clean keeps.
+# The parts of build/ that make clean keeps.
 FETCHED = .go distros prometheus vm
 
 UNITS    = maas-netmon@.service maas-netmon.service
@@ -72,8 +73,8 @@ ARM64 = 6.12: newest:16k
 KERNEL  = 6.1
 KERNELS = 5.10 6.1 6.12 newest
 
-# Those whose tests gain from the race detector. The others' tests drive the program
-# itself, whose sandbox allows no race detector.
+# The packages to test with the race detector. The tests of the others run the program itself, whose
+# sandbox does not allow the race detector.
 RACE_PACKAGES = ./capture ./capture/packetsock ./cmd/... ./internal/app ./internal/cli ./internal/control ./internal/monitor ./internal/parserproc ./linkmon ./parser ./privsep ./report ./tracker
 
 .DEFAULT_GOAL = build
