@@ -17,9 +17,9 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// TestAttack tries each act of internal/attack inside the real parser and the real
-// monitor as they run, and sees that it becomes of it what the table says; and outside,
-// to see that the act is one.
+// TestAttack tries each act of internal/attack inside the real parser and the real monitor while
+// they run, and checks the outcome in the table. It also tries each act unconfined, to check that
+// it is possible there.
 func TestAttack(t *testing.T) {
 	testenv.Require(t, testenv.Netns)
 	t.Parallel()
@@ -61,7 +61,7 @@ func probeInt80(t *testing.T, binary string) error {
 	})
 }
 
-// requireInt80 skips an act by int 0x80 where the machine has no such entry.
+// requireInt80 skips an act by int 0x80 if the machine does not support it.
 func requireInt80(t *testing.T, act string, missing error) {
 	t.Helper()
 	if missing != nil && strings.HasSuffix(act, " by int 0x80") {
@@ -69,7 +69,7 @@ func requireInt80(t *testing.T, act string, missing error) {
 	}
 }
 
-// testNamed sees that the build for those who look for a missing system call names it, in
+// testNamed checks that the build with the tag trap prints the name of a refused system call, in
 // either process.
 func testNamed(t *testing.T) {
 	binary := testenv.TestBin(t, "attack", "trap")
@@ -86,7 +86,7 @@ func testNamed(t *testing.T) {
 	}
 }
 
-// testConfined tries the table in each process, from the main thread and from one made
+// testConfined tries the table in each process, from the main thread and from a thread created
 // after the confinement.
 func testConfined(t *testing.T, binary string, int80 error) {
 	a, b := testenv.RawPair(t)
@@ -96,7 +96,7 @@ func testConfined(t *testing.T, binary string, int80 error) {
 			t.Run(act.Name, func(t *testing.T) {
 				t.Parallel()
 				requireInt80(t, act.Name, int80)
-				var attempts []attempt // at once: a start is mostly waiting
+				var attempts []attempt // concurrently: a start is mostly waiting
 				for process, want := range map[string]attack.Outcome{"parser": act.Parser, "monitor": act.Monitor} {
 					for _, thread := range []string{"main", "fresh"} {
 						if want == attack.NotTried {
@@ -116,7 +116,7 @@ func testConfined(t *testing.T, binary string, int80 error) {
 			})
 		}
 	})
-	// Whatever an act put on the wire was there before this frame.
+	// A frame from an act would arrive before this one.
 	fence := sniffed.Expect(testenv.From(macD))
 	testenv.Must(t, a.Port(t).Send(request(macD, "10.9.9.9").Bytes()))
 	fence.Await(t)
@@ -127,8 +127,8 @@ func testConfined(t *testing.T, binary string, int80 error) {
 	}
 }
 
-// testFileConfined tries what the parser may not do in one that reads a file, which is where
-// the packet socket would be: it may do nothing more, but read that.
+// testFileConfined tries the acts in a parser that reads a file, which is in the place of the
+// packet socket: the parser may read the file, and nothing else.
 func testFileConfined(t *testing.T, binary string, int80 error) {
 	path := inputFile(t, littlePcap.File(fileSeconds, arpFrames...))
 	ns := testenv.Net(t)
@@ -150,7 +150,7 @@ func testFileConfined(t *testing.T, binary string, int80 error) {
 			}
 			status := map[attack.Outcome]int{attack.Done: 0, attack.Killed: 5}[want]
 			if act.Name == "read" {
-				status = 2 // it has eaten the header
+				status = 2 // the act has read the header
 			}
 			if s := p.Exit(t); got != want || s != status || !slices.Contains(p.Log.WaitEnd(t), "attack: "+act.Name+": now") {
 				t.Errorf("it is %s, exit status %d, want %s, %d; log:\n%s", got, s, want, status, strings.Join(p.Log.Seen(), "\n"))
@@ -159,14 +159,14 @@ func testFileConfined(t *testing.T, binary string, int80 error) {
 	}
 }
 
-// An attempt is a program that was started to try an act.
+// An attempt is a program that tries an act.
 type attempt struct {
 	program               *testenv.Program
 	name, process, thread string
 	want                  attack.Outcome
 }
 
-// check sees what becomes of the act and of the program.
+// check checks the outcome of the act, and the end of the program.
 func (a attempt) check(t *testing.T) error {
 	p := a.program
 	got, survived := outcome(p, a.name)
@@ -189,13 +189,13 @@ func (a attempt) check(t *testing.T) error {
 	}
 	switch {
 	case survived:
-		// The program goes on as if nothing had happened.
+		// The program continues normally.
 		p.Signal(t, sigTERM)
 		if status := p.Exit(t); status != 0 {
 			return fmt.Errorf("exit status %d", status)
 		}
 	case a.process == "monitor":
-		// The end of the log is that of the parser, too.
+		// The log ends when the parser has ended, too.
 		if by := p.Killer(t); by != syscall.SIGSYS {
 			return fmt.Errorf("the monitor was ended by %v, want SIGSYS", by)
 		}
@@ -210,19 +210,19 @@ func (a attempt) check(t *testing.T) error {
 	return nil
 }
 
-// outcome waits for what became of an act, and reports whether its process survived.
+// outcome waits for the outcome of an act, and reports whether its process survived.
 func outcome(p *testenv.Program, name string) (attack.Outcome, bool) {
 	prefix := "attack: " + name + ": "
 	line, ok := p.Log.Await(testenv.Contains(prefix), testenv.Not(testenv.Contains(": now")))
 	return attack.Outcome(strings.TrimPrefix(line, prefix)), ok
 }
 
-// testUnconfined tries the table in a process without the sandbox. An act that would get
-// the same answer anywhere does not show that the sandbox is what refused it.
+// testUnconfined tries the table in a process without the sandbox. An act with the same outcome
+// everywhere would not prove that the sandbox refused it.
 func testUnconfined(t *testing.T, binary string, int80 error) {
 	a, b := testenv.RawPair(t)
 	sniffed := b.Sniff(t)
-	// A container's own filter stands in the way of some.
+	// A container's own filter refuses some of them.
 	contained := testenv.Status(t, os.Getpid())[0]["Seccomp"] != "0"
 	for _, act := range attack.Acts() {
 		if act.Unconfined == attack.NotTried {
@@ -262,7 +262,7 @@ func testUnconfined(t *testing.T, binary string, int80 error) {
 	}
 }
 
-// The table is what doc/threat-model.md says it is.
+// The table matches the description in doc/threat-model.md.
 func TestAttackTable(t *testing.T) {
 	seen := map[string]bool{}
 	killed := map[string]int{}
@@ -288,7 +288,7 @@ func TestAttackTable(t *testing.T) {
 	}
 }
 
-// testNotShipped sees that the shipped program has nothing of it.
+// testNotShipped checks that the shipped program has no code of internal/attack.
 func testNotShipped(t *testing.T, binary string) {
 	trace := []byte("maas-netmon/internal/attack")
 	for path, want := range map[string]bool{testenv.Binary(t): false, binary: true} {

@@ -22,8 +22,7 @@ ok  monitor: Landlock, ABI N
 ok  monitor: no memory becomes executable (PR_SET_MDWE)
 `
 
-// What --check prints comes of two processes that were brought up for it, with the
-// privileges that are there.
+// --check starts both processes and prints their state, with different privileges.
 func TestCheck(t *testing.T) {
 	testenv.Require(t, testenv.Landlock, testenv.Tun)
 	ns := testenv.Net(t)

@@ -81,7 +81,7 @@ func TestNotEthernet(t *testing.T) {
 	}
 }
 
-// The user that it becomes has no rights, whatever the machine's accounts are.
+// The user that the program becomes has no rights, for any accounts of the machine.
 func TestUser(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	ns := testenv.Net(t)
@@ -91,7 +91,7 @@ func TestUser(t *testing.T) {
 	const choose = "maas-netmon: hint: --user NAME chooses another\n"
 	for _, c := range []struct {
 		name     string
-		accounts string // user:x:uid:gid, a line each
+		accounts string // user:x:uid:gid, one per line
 		user     string // --user
 		status   int
 		stderr   string
@@ -130,7 +130,7 @@ func TestUser(t *testing.T) {
 	}
 }
 
-// Who is not root cannot become anybody, and is told so.
+// A user other than root cannot become another user, and the message explains that.
 func TestUserNotRoot(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	path := testenv.CapableBinary(t, "cap_net_raw=p")
@@ -142,7 +142,7 @@ func TestUserNotRoot(t *testing.T) {
 	}
 }
 
-// Without the capability the user is told which it is and how to give it.
+// Without the capability, the message names it and the command that adds it.
 func TestNoCapability(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	ns := testenv.Net(t)
@@ -167,7 +167,7 @@ func TestStandardOutput(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a, b := testenv.RawPair(t)
 			p := testenv.Start(t, a.Namespace, testenv.Options{Shell: `exec "$0" "$@" ` + c.redirect}, a.Name)
-			if c.name == "full" { // it takes something to write
+			if c.name == "full" { // fails only when something is written
 				p.Ready(t)
 				testenv.Must(t, b.Port(t).Send(request(macC, "10.0.0.5").Bytes()))
 			}
@@ -181,7 +181,7 @@ func TestStandardOutput(t *testing.T) {
 	}
 }
 
-// Lines go into a file as well, all of them.
+// All lines can be written to a file, too.
 func TestStandardOutputIsAFile(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -212,7 +212,7 @@ func TestHelpAndVersion(t *testing.T) {
 		{"-h", `^Usage: maas-netmon \[OPTION\]\.\.\. INTERFACE\.\.\.\n`},
 		{"--version", `^maas-netmon \S+ go1\.\S+\n$`},
 	} {
-		// Not JSON, so the lines are taken as they are.
+		// Not JSON, so the lines are compared as they are.
 		r, w, err := os.Pipe()
 		testenv.Must(t, err)
 		p := testenv.Start(t, ns, testenv.Options{Stdout: w}, c.arg)
@@ -230,8 +230,8 @@ func TestHelpAndVersion(t *testing.T) {
 	}
 }
 
-// The level can come from the environment, as in MAAS; an option overrides it, and one
-// that makes no sense is no reason to fail.
+// The level can come from the environment, as in MAAS; an option overrides it, and an invalid level
+// in the environment is not an error.
 func TestLogLevel(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -239,7 +239,7 @@ func TestLogLevel(t *testing.T) {
 		name string
 		env  []string
 		args []string
-		want []string // what each line of the log holds
+		want []string // a part of each line of the log
 	}{
 		{"error", []string{"LOG_LEVEL=error"}, nil, nil},
 		{"upper case", []string{"LOG_LEVEL=ERROR"}, nil, nil},
@@ -256,7 +256,7 @@ func TestLogLevel(t *testing.T) {
 			}
 			seen := p.Lines.Expect(testenv.IP(fence))
 			port := b.Port(t)
-			for !seen.Met() { // no start-up line says when it reads
+			for !seen.Met() { // at this level no line reports the start
 				testenv.Must(t, port.Send(request(macD, fence).Bytes()))
 				seen.Wait(10e6)
 			}

@@ -12,8 +12,8 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// What bash completes on a terminal: options after a space and after a "=", file names with spaces,
-// directories, and interfaces alone where an INTERFACE is expected.
+// bash completes on a terminal: options after a space and after a "=", file names with spaces,
+// directories, and only interfaces where an INTERFACE is expected.
 func TestBashCompletion(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"my file.pcap", "lounge"} {

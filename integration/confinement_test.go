@@ -18,10 +18,10 @@ import (
 
 const nobody = 65534
 
-// noCapability is an empty set as the kernel shows it.
+// noCapability is an empty set in the form of /proc/PID/status.
 const noCapability = "0000000000000000"
 
-// checkThreads looks at each thread of both processes from outside.
+// checkThreads checks each thread of both processes from outside.
 func checkThreads(t *testing.T, p *testenv.Program, want map[string]string) {
 	t.Helper()
 	for name, pid := range map[string]int{"monitor": p.Pid(), "parser": p.Child(t)} {
@@ -51,13 +51,13 @@ func TestConfinedAsStarted(t *testing.T) {
 	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	checkThreads(t, p, confined())
-	// Threads that the work has made are no better off.
+	// Threads that the work has created are confined, too.
 	sendFence(t, p, b.Port(t)).Await(t)
 	checkThreads(t, p, confined())
 }
 
-// No frame flows before both processes are confined: the bind(2) that would let the first
-// one in, held up, finds each of their threads so.
+// No frame arrives before both processes are confined: when the bind(2) that starts the flow is
+// suspended, all their threads are confined.
 func TestConfinedBeforeTheFirstFrame(t *testing.T) {
 	testenv.Require(t, testenv.HoldBind)
 	t.Parallel()
@@ -71,7 +71,7 @@ func TestConfinedBeforeTheFirstFrame(t *testing.T) {
 			if flows = bind.Packet && bind.Protocol != 0; flows {
 				checkThreads(t, p, want)
 			} else {
-				// What holds the bind is a filter too.
+				// The filter that suspends the bind counts, too.
 				before, err := strconv.Atoi(testenv.Status(t, p.Pid())[0]["Seccomp_filters"])
 				testenv.Must(t, err)
 				want["Seccomp_filters"] = fmt.Sprint(before + 1)
@@ -86,7 +86,7 @@ func TestConfinedBeforeTheFirstFrame(t *testing.T) {
 }
 
 // becomes returns the user and the group that a program started as root becomes: those of the
-// package, where it is installed.
+// package, if it is installed.
 func becomes() (uid, gid string) {
 	if u, err := user.Lookup("maas-netmon"); err == nil {
 		return u.Uid, u.Gid
@@ -94,7 +94,7 @@ func becomes() (uid, gid string) {
 	return "65534", "65534"
 }
 
-// Started as root, it becomes another user and nothing of root is left.
+// Started as root, the program becomes another user and keeps no right of root.
 func TestStartedAsRoot(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	t.Parallel()
@@ -107,18 +107,18 @@ func TestStartedAsRoot(t *testing.T) {
 	want["Groups"] = ""
 	checkThreads(t, p, want)
 
-	// Of the package's own file only the group may start the second process.
+	// Only the group may execute the package's file, and so start the second process.
 	p = testenv.Watch(t, a.Namespace, testenv.Options{Path: testenv.CapableBinary(t, "")}, "--user", "daemon", a.Name)
 	want["Uid"], want["Gid"] = "1 1 1 1", "1 1 1 1"
 	checkThreads(t, p, want)
 
-	// A number needs no entry in the user data base.
+	// A number needs no entry in the user database.
 	p = testenv.Watch(t, a.Namespace, testenv.Options{Path: testenv.CapableBinary(t, "")}, "--user", "54321", a.Name)
 	want["Uid"], want["Gid"] = "54321 54321 54321 54321", "54321 54321 54321 54321"
 	checkThreads(t, p, want)
 }
 
-// The usual installation: a file capability, an ordinary user, and no more.
+// The usual installation: a file capability and an ordinary user, without other privileges.
 func TestFileCapability(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	for _, capability := range []string{"cap_net_raw=p", "cap_net_raw=ep"} {
@@ -132,7 +132,7 @@ func TestFileCapability(t *testing.T) {
 			checkThreads(t, p, want)
 			sendFence(t, p, b.Port(t)).Await(t)
 
-			// Coming back needs no capability.
+			// Binding to the interface again needs no capability.
 			back := p.Log.Expect(testenv.Contains("interface is back"))
 			testenv.Must(t, a.IP("link", "del", a.Name))
 			a, b, err := testenv.Connect(a.Namespace, "va", testenv.MACA, b.Namespace, "vb", testenv.MACB)
@@ -149,14 +149,13 @@ func TestFileCapability(t *testing.T) {
 	}
 }
 
-// descriptors returns what a process of the program holds: the number and the kind of
-// each.
+// descriptors returns the number and the type of each descriptor of a process.
 func descriptors(t *testing.T, pid int) []string {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrPermission) {
-		testenv.Require(t, testenv.Root) // to look into a process that is not dumpable
+		testenv.Require(t, testenv.Root) // to inspect an undumpable process
 	}
 	testenv.Must(t, err)
 	var got []string
@@ -169,7 +168,7 @@ func descriptors(t *testing.T, pid int) []string {
 	return got
 }
 
-// The parser holds what it needs and not one descriptor more, whatever the program was
+// The parser has only the descriptors that it needs, for any descriptors that the program was
 // started with.
 func TestDescriptors(t *testing.T) {
 	t.Parallel()
@@ -178,7 +177,7 @@ func TestDescriptors(t *testing.T) {
 		testenv.Options{Shell: `exec 7</etc/passwd 8</etc/group 9</; exec "$0" "$@"`}, a.Name)
 	want := []string{
 		"0 /dev/null", "1 pipe", "2 pipe", "3 socket", // standard streams, control
-		"4 anon_inode", "5 anon_inode", // the Go netpoller's
+		"4 anon_inode", "5 anon_inode", // of the Go netpoller
 		"6 socket", // of the interface
 	}
 	if diff := cmp.Diff(want, descriptors(t, p.Child(t))); diff != "" {
@@ -192,7 +191,7 @@ func TestDescriptors(t *testing.T) {
 	}
 }
 
-// A capability is raised for one call, and no other is with it, of all those of root.
+// A capability is raised for one call, and no other one with it, although root has all.
 func TestOneCapabilityForOneCall(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.HoldBind)
 	t.Parallel()

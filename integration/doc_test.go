@@ -11,7 +11,7 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// Each test that the threat model names is there.
+// Each test that the threat model names exists.
 func TestThreatModelNamesTests(t *testing.T) {
 	model, err := os.ReadFile("../doc/threat-model.md")
 	testenv.Must(t, err)
@@ -38,7 +38,7 @@ func TestThreatModelNamesTests(t *testing.T) {
 	}
 }
 
-// The examples of the manual page that pass lines to jq print what they promise.
+// The jq examples of the manual page print the documented output.
 func TestManualExamples(t *testing.T) {
 	testenv.Require(t, testenv.Jq)
 	page, err := os.ReadFile("../doc/maas-netmon.8")

@@ -26,7 +26,7 @@ const fileSeconds = 1795228118
 
 var littlePcap = capturetest.Pcap{Order: capturetest.Orders[0]}
 
-// arpFrames are three frames, and arpLines what is printed of them.
+// arpFrames are three frames, and arpLines their lines.
 var arpFrames = [][]byte{
 	request(macC, "10.0.0.5").Bytes(),
 	request(macD, "10.0.0.5").Bytes(),
@@ -38,7 +38,7 @@ const arpLines = `{"ip":"10.0.0.5","mac":"02:00:00:00:00:0c","time":1795228118,"
 {"ip":"10.0.0.6","mac":"02:00:00:00:00:0c","time":1795228120,"event":"NEW","vid":200,"inner_vid":100}
 `
 
-// inputFile writes a file that anybody may read, and returns its path.
+// inputFile writes a file that all users may read, and returns its path.
 func inputFile(t *testing.T, content []byte) string {
 	t.Helper()
 	// Not below t.TempDir, which only its owner may enter.
@@ -105,7 +105,7 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// gzipped returns what gzip makes of some bytes.
+// gzipped compresses some bytes by gzip.
 func gzipped(t *testing.T, b []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -115,7 +115,7 @@ func gzipped(t *testing.T, b []byte) []byte {
 	return out.Bytes()
 }
 
-// An input that is no capture: the command that makes one of it is the hint, quoted for a shell.
+// For an input that is not a capture, the hint is the command that converts it, quoted for a shell.
 func TestOtherFormat(t *testing.T) {
 	path := inputFile(t, []byte("\x28\xb5\x2f\xfd................"))
 	quoted := filepath.Join(filepath.Dir(path), "it's one")
@@ -180,8 +180,7 @@ Target protocol address: 10.0.0.254
 	}
 }
 
-// Whatever is wrong with an input has its status and one line, and the lines of what was
-// good are there.
+// Each error in an input has its status and one message, and the lines before it are printed.
 func TestBadFile(t *testing.T) {
 	good := littlePcap.File(fileSeconds, arpFrames...)
 	end := len(good)
@@ -228,8 +227,8 @@ func TestBadFile(t *testing.T) {
 	}
 }
 
-// The time of an event is the record's own second, whatever its sub-second field holds: 597 seconds
-// are no refresh interval. Nothing wraps before 1970 or after 2106.
+// The time of an event is the second of the record, for any value of its sub-second field: 597
+// seconds are less than the refresh interval. Times before 1970 or after 2106 do not overflow.
 func TestTimeOfAFile(t *testing.T) {
 	fraction := littlePcap.Record(fileSeconds+597, arpFrames[0], 60)
 	littlePcap.Order.PutUint32(fraction[4:], 3_999_999)
@@ -259,7 +258,7 @@ func TestTimeOfAFile(t *testing.T) {
 	}
 }
 
-// What cannot be an input, and what goes with none.
+// Files that cannot be an input, and options that cannot be combined with one.
 func TestNoFile(t *testing.T) {
 	const see = "maas-netmon: hint: see maas-netmon --help\n"
 	for _, c := range []struct {
@@ -302,7 +301,7 @@ func TestNoFile(t *testing.T) {
 	}
 }
 
-// A file that the user may not read is not read with root's rights either.
+// A file that the user may not read is not read with root's rights.
 func TestFileOfRoot(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	path := inputFile(t, littlePcap.File(fileSeconds, arpFrames...))
@@ -316,7 +315,7 @@ func TestFileOfRoot(t *testing.T) {
 	}
 }
 
-// A terminal is no input: the user has forgotten to redirect it.
+// A terminal is refused as an input: the user has probably forgotten to redirect it.
 func TestFileIsATerminal(t *testing.T) {
 	master, slave, err := terminal()
 	testenv.Must(t, err)
@@ -379,7 +378,7 @@ func startOnPipe(t *testing.T, o testenv.Options, args ...string) (*testenv.Prog
 	return testenv.Start(t, testenv.Net(t), o, append(args, "-i", "-")...), w
 }
 
-// A pipe that stalls, in the middle of a record, keeps no line back, and no signal.
+// A pipe that stalls in the middle of a record delays neither lines nor signals.
 func TestPipeStalls(t *testing.T) {
 	t.Parallel()
 	content := littlePcap.File(fileSeconds, arpFrames...)
@@ -404,7 +403,7 @@ func TestPipeStalls(t *testing.T) {
 	}
 }
 
-// Nobody reads the lines of a file: the end comes all the same.
+// The reader of a file's lines stalls: the program ends nevertheless.
 func TestReaderOfAFileStalls(t *testing.T) {
 	t.Parallel()
 	_, w := testenv.FullPipe(t)
@@ -415,7 +414,7 @@ func TestReaderOfAFileStalls(t *testing.T) {
 	}
 	counters := p.Log.Expect(testenv.Contains("msg=counters file=" + path + " frames=3 "))
 	p.Signal(t, unix.SIGUSR1)
-	counters.Await(t) // it has read them, and still answers
+	counters.Await(t) // the program has read them, and still answers
 	p.Signal(t, sigTERM)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d", status)
@@ -425,7 +424,7 @@ func TestReaderOfAFileStalls(t *testing.T) {
 	}
 }
 
-// An input without an end takes no more memory than a short one, and SIGTERM ends it.
+// An input without an end uses no more memory than a short one, and SIGTERM ends the program.
 func TestEndlessInput(t *testing.T) {
 	t.Parallel()
 	p, w := startOnPipe(t, testenv.Options{})
@@ -494,8 +493,8 @@ func TestNamedPipe(t *testing.T) {
 	}
 }
 
-// The reader of a file is confined as that of frames from the LAN, and holds the file, a
-// pipe here, in the place of the socket.
+// The parser of a file is confined like that of frames from the LAN, and has the file, a pipe here,
+// instead of the socket.
 func TestFileConfined(t *testing.T) {
 	t.Parallel()
 	p, w := startOnPipe(t, testenv.Options{})
@@ -519,14 +518,14 @@ func TestFileConfined(t *testing.T) {
 	}
 }
 
-// How far a file has been read is shown on a terminal, and nothing of it is left.
+// The progress of reading a file is shown on a terminal, and erased at the end.
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	master, slave, err := terminal()
 	testenv.Must(t, err)
 	defer master.Close()
 	defer slave.Close()
-	// The reader of the lines stalls until the progress has been seen.
+	// The reader of the lines stalls until the progress has appeared.
 	lines, w, err := os.Pipe()
 	testenv.Must(t, err)
 	defer lines.Close()

@@ -15,12 +15,12 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// on is the predicate that a line tells of a new address on an interface.
+// on is the predicate that a line reports a new address on an interface.
 func on(name, ip string) func(testenv.Line) bool {
 	return testenv.And(testenv.Event("NEW", ip), func(l testenv.Line) bool { return l.Interface == name })
 }
 
-// veth makes a pair between two namespaces and sets it up.
+// veth creates a pair between two namespaces and sets it up.
 func veth(t *testing.T, a *testenv.Namespace, nameA string, b *testenv.Namespace, nameB string, n byte, addressB ...string) (testenv.Host, testenv.Host) {
 	t.Helper()
 	x, y, err := testenv.Connect(a, nameA, testenv.MAC{2, 0, 0, 0, 1, n}, b, nameB, testenv.MAC{2, 0, 0, 0, 2, n})
@@ -30,8 +30,8 @@ func veth(t *testing.T, a *testenv.Namespace, nameA string, b *testenv.Namespace
 	return x, y
 }
 
-// A bridge shows what is for everybody or for itself; its ports show what passes, the
-// frames of others among it, before the bridge takes them.
+// On a bridge the program sees broadcasts and frames for the bridge itself; on a port it sees all
+// frames that pass, including those between other hosts.
 func TestBridge(t *testing.T) {
 	testenv.Require(t, testenv.Bridge)
 	t.Parallel()
@@ -46,10 +46,10 @@ func TestBridge(t *testing.T) {
 	p := testenv.Watch(t, rack, testenv.Options{}, "br0", "p1", "p2")
 
 	var all []*testenv.Expectation[testenv.Line]
-	for _, name := range []string{"br0", "p1", "p2"} { // a request goes to everybody
+	for _, name := range []string{"br0", "p1", "p2"} { // a request is a broadcast
 		all = append(all, p.Lines.Expect(on(name, "10.0.0.11")))
 	}
-	for _, name := range []string{"br0", "p1"} { // the bridge's own answer goes where it must
+	for _, name := range []string{"br0", "p1"} { // the bridge's own answer goes to one port
 		all = append(all, p.Lines.Expect(on(name, "10.0.0.1")))
 	}
 	testenv.Must(t, one.Talk("10.0.0.1"))
@@ -68,8 +68,8 @@ func TestBridge(t *testing.T) {
 	above.NotBefore(t, fenced)
 }
 
-// A macvlan shows what is for everybody or for its own MAC; the interface beneath shows
-// all.
+// On a macvlan the program sees broadcasts and frames for its own MAC; on the interface below it
+// sees all.
 func TestMacvlan(t *testing.T) {
 	testenv.Require(t, testenv.Macvlan)
 	t.Parallel()
@@ -98,7 +98,8 @@ func TestMacvlan(t *testing.T) {
 	notMine.NotBefore(t, fenced)
 }
 
-// A VXLAN shows what is inside the tunnel; the interface that carries it does not.
+// On a VXLAN the program sees the frames inside the tunnel; on the interface that carries it, it
+// does not.
 func TestVXLAN(t *testing.T) {
 	testenv.Require(t, testenv.VXLAN)
 	t.Parallel()
@@ -143,7 +144,7 @@ func openTap(t *testing.T, ns *testenv.Namespace, name string) *os.File {
 	return tap
 }
 
-// What a virtual machine writes to its tap is seen.
+// Frames that a virtual machine writes to its tap are seen.
 func TestTap(t *testing.T) {
 	t.Parallel()
 	ns := testenv.Net(t)
@@ -156,7 +157,7 @@ func TestTap(t *testing.T) {
 }
 
 // An interface changes its type, keeps its index, and changes back. While it is not Ethernet, its
-// frames are not read. --match leaves such an interface to others.
+// frames are not read. --match does not select such an interface.
 func TestTypeChanges(t *testing.T) {
 	for name, args := range map[string][]string{"by name": {"tap0"}, "by pattern": {"--match", "tap*"}} {
 		t.Run(name, func(t *testing.T) {
@@ -171,7 +172,7 @@ func TestTypeChanges(t *testing.T) {
 				testenv.Must(t, err)
 			}
 			first := p.Lines.Expect(testenv.IP("10.0.0.1"))
-			for range 1000 { // --match binds a moment after the start
+			for range 1000 { // --match binds shortly after the start
 				if write("10.0.0.1"); first.Wait(10 * time.Millisecond) {
 					break
 				}
@@ -208,8 +209,8 @@ func changeType(t *testing.T, host testenv.Host, tap *os.File, arphrd int) {
 	testenv.Must(t, host.Up())
 }
 
-// Nobody talks ARP on a loopback interface, but it can be watched, and what is sent there
-// is seen on its way out and in, as one binding.
+// The kernel sends no ARP on a loopback interface, but the interface can be watched, and a frame
+// that is sent there is seen on its way out and in, as one binding.
 func TestLoopback(t *testing.T) {
 	t.Parallel()
 	lo := testenv.Host{Namespace: testenv.Net(t), Name: "lo"}
@@ -236,7 +237,8 @@ func pairs(t *testing.T, ns *testenv.Namespace, n int) (names []string) {
 	return names
 }
 
-// sendEach sends a frame on each interface, by one socket, because to close hundreds takes long.
+// sendEach sends a frame on each interface, through one socket, because closing hundreds of sockets
+// takes long.
 func sendEach(t *testing.T, ns *testenv.Namespace, names []string, frame func(i int) []byte) {
 	t.Helper()
 	testenv.Must(t, ns.Do(func() error {
@@ -263,7 +265,7 @@ func sendEach(t *testing.T, ns *testenv.Namespace, names []string, frame func(i 
 }
 
 // sameThreads fails the test if a process for many interfaces has more threads than one for a
-// single interface. Threads come and go with the Go runtime, but not by interfaces.
+// single interface. The Go runtime creates threads, but not per interface.
 func sameThreads(t *testing.T, process string, one, many int) {
 	t.Helper()
 	if few, many := len(testenv.Status(t, one)), len(testenv.Status(t, many)); many > few+4 {
@@ -271,7 +273,7 @@ func sameThreads(t *testing.T, process string, one, many int) {
 	}
 }
 
-// All interfaces have one parser, a ring each, and a bound on their memory.
+// All interfaces share one parser, have a ring each, and a bound on their memory.
 func TestManyInterfaces(t *testing.T) {
 	ns := testenv.Net(t)
 	names := pairs(t, ns, 500)
@@ -297,7 +299,7 @@ func TestManyInterfaces(t *testing.T) {
 			}
 			sameThreads(t, "monitor", one.Pid(), p.Pid())
 			sameThreads(t, "parser", one.Child(t), p.Child(t))
-			if testenv.Has(testenv.Root) { // a process that is not dumpable is root's to look into
+			if testenv.Has(testenv.Root) { // only root can inspect an undumpable process
 				total := pss(t, p.Child(t)) + pss(t, p.Pid())
 				t.Logf("%d KiB", total)
 				if total > c.mib<<10 {
@@ -357,7 +359,7 @@ func TestMostInterfaces(t *testing.T) {
 	within("the end", began)
 }
 
-// More interfaces than there can be sockets are wrong usage.
+// More interfaces than possible sockets are wrong usage.
 func TestTooManyInterfaces(t *testing.T) {
 	var names []string
 	for i := range 1025 {
@@ -389,7 +391,7 @@ func TestFlappingLink(t *testing.T) {
 	descriptors := func() int {
 		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fdinfo", p.Pid()))
 		if err != nil {
-			return 0 // not ours to see
+			return 0 // not permitted
 		}
 		return len(entries)
 	}

@@ -11,9 +11,9 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// journald is a shell command line that starts a journald of its own, in a mount namespace, and
-// runs "$0" "$@" with standard output and error to it, as the unit %[1]s. The limit of messages
-// of a unit is Debian's default, 10,000 in 30 s, which journald raises with the free space.
+// journald is a shell command line that starts a separate journald, in a mount namespace, and runs
+// "$0" "$@" with standard output and error to it, as the unit %[1]s. The limit of messages of a
+// unit is Debian's default, 10,000 in 30 s, which journald raises with the free space.
 const journald = `
 exec unshare --mount --propagation private sh -euc '
 mount -t tmpfs none /run
@@ -33,8 +33,8 @@ until [ -S /run/systemd/journal/stdout ]; do sleep 0.05; done
 echo $$ >/sys/fs/cgroup/%[1]s/cgroup.procs
 exec systemd-cat --identifier=maas-netmon "$0" "$@"' "$0" "$@"`
 
-// A takeover amid a flood of invented addresses is in the journal soon with the unit's
-// --max-rate, and never without one, because journald drops what exceeds its limit.
+// A takeover during a flood of invented addresses is in the journal soon with the unit's
+// --max-rate, and never without one, because journald drops messages beyond its limit.
 func TestTakeoverIsInTheJournal(t *testing.T) {
 	t.Parallel()
 	testenv.Require(t, testenv.Root, testenv.Journald)

@@ -12,9 +12,9 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// Whatever a parser says or does that it should not, the monitor kills it and ends, with
-// a status and one line that says why. The parser that lies is
-// internal/testbin/liar; the monitor is as shipped.
+// If the parser violates the protocol in any way, the monitor kills it and ends, with a status and
+// one line with the reason. internal/testbin/liar is the lying parser; the monitor is that of the
+// shipped program.
 func TestLyingParser(t *testing.T) {
 	liar := testenv.TestBin(t, "liar")
 	const (
@@ -23,13 +23,13 @@ func TestLyingParser(t *testing.T) {
 	)
 	type outcome struct {
 		status int
-		says   string // the error line begins with
+		says   string // the beginning of the error line
 	}
 	seccomp := outcome{5, "the parser was killed by seccomp"}
 	lies := map[string]outcome{
 		"exit":       {1, "the parser ended by itself"},
 		"exit-late":  {1, "the parser ended by itself"},
-		"exit-usage": {1, "the parser ended with exit status 2"}, // as a crash of the Go runtime does
+		"exit-usage": {1, "the parser ended with exit status 2"}, // like a crash of the Go runtime
 		"exit-99":    {1, "the parser ended with exit status 99"},
 
 		"unconfined": {5, "the parser is not confined: "},
@@ -45,7 +45,7 @@ func TestLyingParser(t *testing.T) {
 		"short":      {5, malformed + "199 bytes, want 200"},
 		"byte":       {5, malformed + "1 bytes, want 200"},
 		"long":       {5, malformed + "201 bytes, want 200"},
-		"very-long":  {5, malformed + "201 bytes, want 200"}, // as far as it was read
+		"very-long":  {5, malformed + "201 bytes, want 200"}, // only this much is read
 		"version":    {5, malformed + "version 2, want 1"},
 		"type-0":     {5, malformed + "type 0"},
 		"type-99":    {5, malformed + "type 99"},
@@ -73,7 +73,7 @@ func TestLyingParser(t *testing.T) {
 	for i := range 40 {
 		lies[fmt.Sprintf("random%d", i)] = outcome{5, malformed}
 	}
-	// Answers to the last question, which is asked when the program is told to end.
+	// Answers to the last question, which the monitor asks when it receives a signal.
 	answers := map[string]outcome{
 		"pong-index":   {5, unexpected + "pong 1"},
 		"pong-far":     {5, unexpected + "pong 65535"},
@@ -121,7 +121,7 @@ func TestLyingParser(t *testing.T) {
 		p := testenv.Start(t, a.Namespace, testenv.Options{Path: liar}, "--stats-interval", "1s", "blind")
 		check(t, p, outcome{5, unexpected + "pong 0"})
 	})
-	// No frame flows while the parser is not known to be confined.
+	// No frame arrives before the parser is inspected.
 	for _, lie := range []string{"unconfined", "hidden"} {
 		t.Run(lie+", no frame", func(t *testing.T) {
 			testenv.Require(t, testenv.HoldBind)
@@ -145,7 +145,7 @@ func TestLyingParser(t *testing.T) {
 	t.Run("silent", func(t *testing.T) {
 		t.Parallel()
 		first, late := start(t, "silent"), start(t, "silent-late")
-		// As long as the handshake may take, which is as long as our patience.
+		// The timeout of the handshake, which is as long as the test's patience.
 		first.Log.Expect(testenv.Contains("the parser did not say")).Wait(2 * testenv.Patience)
 		check(t, first, outcome{1, "the parser did not say hello within 10s"})
 		check(t, late, outcome{1, "the parser did not say ready within 10s"})
@@ -153,14 +153,14 @@ func TestLyingParser(t *testing.T) {
 	t.Run("silent, SIGTERM", func(t *testing.T) {
 		t.Parallel()
 		p := start(t, "silent")
-		p.Log.Expect(testenv.Contains("never said")).Wait(200 * time.Millisecond) // nothing says how far it is
+		p.Log.Expect(testenv.Contains("never said")).Wait(200 * time.Millisecond) // no line reports its progress
 		p.Signal(t, sigTERM)
 		check(t, p, outcome{0, ""})
 	})
 }
 
-// A parser that gives no complete answer is ended 40 s after the last one, whatever else it does:
-// it is stopped, it reads and answers nothing, or it answers for the first interface alone.
+// A parser that gives no complete answer is killed 40 s after the last one: if it is stopped, if it
+// reads and does not answer, and if it answers only for the first interface.
 func TestSilentParser(t *testing.T) {
 	liar := testenv.TestBin(t, "liar")
 	const limit = 40 * time.Second

@@ -23,8 +23,8 @@ const (
 // address returns the i-th of many addresses.
 func address(i int) string { return fmt.Sprintf("10.1.%d.%d", i>>8, i&0xff) }
 
-// A signal ends the program with status 0 and both processes, whether the monitor alone
-// gets it or the process group; what was in the ring is still reported.
+// A signal ends both processes with status 0, whether only the monitor or the process group
+// receives it; the frames in the ring are still reported.
 func TestSignals(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -41,7 +41,7 @@ func TestSignals(t *testing.T) {
 			p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 			port := b.Port(t)
 			pidfd := openProcess(t, p.Child(t))
-			// Stopped, the parser cannot have read them before the signal comes.
+			// A stopped parser cannot read them before the signal arrives.
 			testenv.Must(t, unix.Kill(p.Child(t), unix.SIGSTOP))
 			const n = 1000
 			for i := range n {
@@ -66,7 +66,7 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// openProcess returns a descriptor of a process, to see it end.
+// openProcess returns a descriptor of a process, to wait for its end.
 func openProcess(t *testing.T, pid int) int {
 	t.Helper()
 	fd, err := unix.PidfdOpen(pid, 0)
@@ -75,7 +75,7 @@ func openProcess(t *testing.T, pid int) int {
 	return fd
 }
 
-// A signal to the parser alone does nothing: the monitor decides.
+// A signal only to the parser has no effect: the monitor decides.
 func TestSignalsToTheParser(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -122,8 +122,7 @@ func TestMonitorDies(t *testing.T) {
 	}
 }
 
-// Nor does a parser in the hands of an attacker, which does not care that the control socket has
-// ended.
+// The same for a compromised parser, which ignores the end of the control socket.
 func TestMonitorOfALiarDies(t *testing.T) {
 	t.Parallel()
 	a, _, err := testenv.Connect(testenv.Net(t), "no-answer", testenv.MACA, testenv.Net(t), "vb", testenv.MACB)
@@ -136,7 +135,7 @@ func TestMonitorOfALiarDies(t *testing.T) {
 	}
 }
 
-// Both stopped and continued, the program goes on.
+// After both processes were stopped and continued, the program works.
 func TestStopAndContinue(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -148,7 +147,7 @@ func TestStopAndContinue(t *testing.T) {
 	seen.Await(t)
 }
 
-// A parser that does not listen is killed when the program is to end.
+// A parser that does not read is killed when the program ends.
 func TestStuckParserIsKilled(t *testing.T) {
 	t.Parallel()
 	a, _ := testenv.RawPair(t)
@@ -166,14 +165,14 @@ func TestStuckParserIsKilled(t *testing.T) {
 	}
 }
 
-// Signals at any moment of the start end the program, leave no process, and are no error.
+// Signals at any time during the start end the program, leave no process, and are not an error.
 func TestStoppedWhileStarting(t *testing.T) {
 	t.Parallel()
 	a, _ := testenv.RawPair(t)
 	for delay := time.Duration(0); delay < 60*time.Millisecond; delay += 2 * time.Millisecond {
 		p := testenv.Start(t, a.Namespace, testenv.Options{}, a.Name)
 		ended := p.Log.Expect(testenv.Contains("never said"))
-		ended.Wait(delay) // nothing says where in its start the program is
+		ended.Wait(delay) // no line reports the progress of the start
 		p.SignalGroup(t, sigTERM)
 		if status := p.Exit(t); status != 0 && status != -1 {
 			t.Errorf("after %v: exit status %d, want 0, or dead before it could catch a signal", delay, status)
@@ -195,7 +194,7 @@ func errorLines(lines []string) []string {
 	return errors
 }
 
-// downAndUp sets an interface down and up, and waits for the program to say so.
+// downAndUp sets an interface down and up, and waits for the program's messages.
 func downAndUp(t *testing.T, p *testenv.Program, a testenv.Host) {
 	t.Helper()
 	down := p.Log.Expect(testenv.Contains("interface is down"))
@@ -217,7 +216,7 @@ func TestLinkDownAndUp(t *testing.T) {
 	noCarrier.Await(t)
 }
 
-// An interface that is down at the start is watched all the same.
+// An interface that is down at the start is watched nevertheless.
 func TestStartedWhileDown(t *testing.T) {
 	t.Parallel()
 	a, b, err := testenv.Connect(testenv.Net(t), "va", testenv.MACA, testenv.Net(t), "vb", testenv.MACB)
@@ -230,7 +229,7 @@ func TestStartedWhileDown(t *testing.T) {
 	sendFence(t, p, b.Port(t)).Await(t)
 }
 
-// An interface that is not there yet is waited for, if that is asked for, and said once.
+// The program waits for an interface that does not exist yet, with --wait, and reports that once.
 func TestWait(t *testing.T) {
 	t.Parallel()
 	here, there := testenv.Net(t), testenv.Net(t)
@@ -306,7 +305,7 @@ func TestDeletedAndMadeAnew(t *testing.T) {
 	again.NotBefore(t, sendFence(t, p, port))
 }
 
-// An interface that is renamed is not the one to watch any more; renamed back, it is.
+// An interface that is renamed is not watched any more; renamed back, it is.
 func TestRenamedAwayAndBack(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -316,7 +315,7 @@ func TestRenamedAwayAndBack(t *testing.T) {
 	testenv.Must(t, a.IP("link", "set", a.Name, "name", "other"))
 	gone.Await(t)
 
-	// It has another name now, and is not ours to watch.
+	// It has another name now, and must not be watched.
 	other := testenv.Host{Namespace: a.Namespace, Name: "other", MAC: a.MAC}
 	testenv.Must(t, other.Up())
 	foreign := p.Lines.Expect(testenv.IP("10.0.0.5"))

@@ -17,11 +17,11 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// stdouts are the kinds of standard output that can have a slow reader: w is the program's, r
+// stdouts are the types of standard output that can have a slow reader: w is the program's end, r
 // the reader's.
 var stdouts = map[string]func(*testing.T) (r, w *os.File){
 	"pipe": func(t *testing.T) (r, w *os.File) { return pipe(t, false) },
-	// It is the caller who has made this one non-blocking.
+	// The caller has made this one non-blocking.
 	nonblockingPipe: func(t *testing.T) (r, w *os.File) { return pipe(t, true) },
 	"FIFO": func(t *testing.T) (r, w *os.File) {
 		path := filepath.Join(testenv.Dir(t), "fifo")
@@ -59,11 +59,11 @@ func pipe(t *testing.T, nonblocking bool) (r, w *os.File) {
 	return r, w
 }
 
-// readAll returns all that can be read until the end, or the error that stands for it where the
-// other end of a terminal is closed.
+// readAll reads up to the end of file, or up to the error that a terminal returns instead when its
+// other end is closed.
 func readAll(r *os.File) string {
 	text, _ := io.ReadAll(r)
-	return strings.ReplaceAll(string(text), "\r\n", "\n") // as a terminal has it
+	return strings.ReplaceAll(string(text), "\r\n", "\n") // a terminal converts newlines
 }
 
 // isNonblocking reports whether an open file description is non-blocking.
@@ -79,9 +79,9 @@ func isNonblocking(t *testing.T, f *os.File) bool {
 	return flags&unix.O_NONBLOCK != 0
 }
 
-// A reader that stalls does not stop the program: frames are read, questions are answered, and
-// SIGTERM ends it within a second. What was written are whole lines. Other processes that share
-// the standard output find it as it was.
+// A reader that stalls does not block the program: it reads frames and answers questions, and
+// SIGTERM ends it within a second. Only whole lines are written. The flags of standard output do
+// not change for other processes that share it.
 func TestReaderStalls(t *testing.T) {
 	for kind, open := range stdouts {
 		t.Run(kind, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestReaderStalls(t *testing.T) {
 			}
 			testenv.Must(t, w.Close())
 			port := b.Port(t)
-			// More lines than fit anywhere: a socket takes some 210 KiB.
+			// More lines than fit into any of them: a socket holds some 210 KiB.
 			const n = 6000
 			for i := range n {
 				testenv.Must(t, port.Send(request(macC, address(i)).Bytes()))
@@ -107,7 +107,7 @@ func TestReaderStalls(t *testing.T) {
 				}
 				p.Signal(t, unix.SIGUSR1)
 			}
-			// Some of it is read, the rest is still there.
+			// Read a part; the rest stays.
 			if _, err := r.Read(make([]byte, 1000)); err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +116,7 @@ func TestReaderStalls(t *testing.T) {
 			if status := p.Exit(t); status != 0 {
 				t.Errorf("exit status %d, want 0", status)
 			}
-			// It is promised within a second; a slow machine gets some more.
+			// The program promises a second; allow more on a slow machine.
 			if took := time.Since(started); took > 3*time.Second {
 				t.Errorf("it took %v", took)
 			}
@@ -129,7 +129,7 @@ func TestReaderStalls(t *testing.T) {
 				t.Errorf("lost lines are not counted: %q", log)
 			}
 			if kind == "terminal" {
-				return // its other end, closed, has thrown away what was in it
+				return // closing the other end has discarded its contents
 			}
 			if text := readAll(r); !strings.HasSuffix(text, "}\n") {
 				t.Errorf("the last line is cut: %q", text[max(0, len(text)-100):])
@@ -138,7 +138,7 @@ func TestReaderStalls(t *testing.T) {
 	}
 }
 
-// A reader that stalls and reads on gets a line of each binding, the move first.
+// A reader that stalls and then continues receives a line per binding, the move first.
 func TestStallLosesNoBinding(t *testing.T) {
 	for kind, open := range stdouts {
 		t.Run(kind, func(t *testing.T) {
@@ -183,7 +183,8 @@ func TestStallLosesNoBinding(t *testing.T) {
 					moved = i
 				}
 			}
-			// The move overtakes what was not yet in the buffers of the kernel and the program.
+			// The move overtakes all lines that were not yet in the buffers of the kernel and the
+			// program.
 			if moved < 0 || moved > n-500 {
 				t.Errorf("the move comes as line %d of %d", moved, n+1)
 			}
@@ -191,7 +192,7 @@ func TestStallLosesNoBinding(t *testing.T) {
 	}
 }
 
-// The reader goes away: the program ends at once, although no frame comes.
+// The reader exits: the program ends at once, although no frame arrives.
 func TestReaderGoesAway(t *testing.T) {
 	for kind, open := range stdouts {
 		t.Run(kind, func(t *testing.T) {
@@ -257,13 +258,14 @@ func pace(t *testing.T, port *testenv.Port, n, rate int, frame func(i int) teste
 	}
 }
 
-// invented is a request with the i-th of many addresses.
+// invented returns a request with the i-th of many addresses.
 func invented(i int) testenv.ARP {
 	return request(testenv.MAC{2, 0xbb, 0, byte(i >> 16), byte(i >> 8), byte(i)}, fmt.Sprintf("10.%d.%d.%d", 64+i>>16, i>>8&0xff, i&0xff))
 }
 
-// A reader stalls while 200,000 new bindings come, 20,000 a second. Afterwards it gets a line of
-// each, and the moves before most of them. The memory is that of a program without a stall.
+// A reader stalls while 200,000 new bindings arrive, 20,000 per second. Afterwards it receives a
+// line for each, and the moves before most of them. The program uses as much memory as without a
+// stall.
 func TestLongStall(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -332,7 +334,7 @@ func TestLongStall(t *testing.T) {
 			moved++
 		}
 	}
-	// Before them are the lines that were in the pipe and in the program's buffer already.
+	// Before them come the lines that were already in the pipe and in the program's buffer.
 	t.Logf("the last move is line %d", last)
 	if moved != moves-1 || last > 2000 {
 		t.Errorf("%d moves, the last one is line %d", moved, last)
@@ -343,8 +345,8 @@ func TestLongStall(t *testing.T) {
 	}
 }
 
-// Two owners quarrel about an address, 1,000 frames a second: about a line a second, and the last
-// state after they have stopped. No move is forgotten in the count.
+// Two hosts claim the same address, 1,000 frames per second: this gives about a line per second,
+// and the last state after they have stopped. Each move is counted.
 func TestQuarrel(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -377,11 +379,11 @@ func TestQuarrel(t *testing.T) {
 	if last := lines[len(lines)-1]; last.MAC != owners[(n-1)%2].String() || last.PreviousMAC != owners[n%2].String() {
 		t.Errorf("the last line is %v", last)
 	}
-	wants(t, lines) // against the schema
+	wants(t, lines) // compare with the schema
 }
 
-// With a limit of 100 lines a second, a takeover amid invented addresses, each of which also
-// moves, is among the next lines, and no second has more than 100.
+// With a limit of 100 lines per second, a takeover during a flood of invented addresses, each of
+// which also moves, is among the next lines, and no second has more than 100.
 func TestMaxRate(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -418,7 +420,8 @@ func TestMaxRate(t *testing.T) {
 	if moved < 0 || moved > 2*rate {
 		t.Errorf("the takeover is line %d", moved)
 	}
-	// A line can be read late, and so be close to the next ones: of 5 seconds' lines, 4 seconds.
+	// A line can be read late, and so be close to the next ones: 4 seconds must have passed for the
+	// lines of 5 seconds.
 	if took := times[len(times)-1].Sub(times[0]); took < 3500*time.Millisecond {
 		t.Errorf("%d lines within %v", len(times), took)
 	}
@@ -428,7 +431,7 @@ func TestMaxRate(t *testing.T) {
 	}
 }
 
-// Packets of -v for which there is no room are dropped and counted; the events come.
+// Packets of -v without room are dropped and counted; the events are printed.
 func TestVerboseStall(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)

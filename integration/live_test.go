@@ -12,15 +12,15 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// scenario is frames that go in and the lines that come out, all of them, in order.
+// scenario has the frames that a test sends and all resulting lines, in order.
 type scenario struct {
 	name   string
 	frames []testenv.ARP
 	want   []want
 }
 
-// play runs a scenario on an interface of its own, without a limit of the moves. The line of the
-// fence, which is always last, is not compared.
+// play runs a scenario on a separate interface, without a limit on moves. The line of the fence,
+// which is always last, is not compared.
 func (s scenario) play(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -118,7 +118,7 @@ func tagged(a testenv.ARP, tags ...uint16) testenv.ARP {
 	return a
 }
 
-// Frames that are no ARP packet give nothing, whatever they are, and end nothing.
+// Frames that are not ARP packets give no line, and do not end the program.
 func TestHostileFrames(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -138,7 +138,7 @@ func TestHostileFrames(t *testing.T) {
 		testenv.Must(t, port.Send(bad))
 	}
 	anything.NotBefore(t, sendFence(t, p, port))
-	// One line in the log for all of it at the most: the start-up line.
+	// At most one line in the log: that of the start.
 	if seen := p.Log.Seen(); len(seen) != 1 {
 		t.Errorf("frames are logged: %q", seen)
 	}
@@ -150,8 +150,8 @@ func TestHostileFrames(t *testing.T) {
 	counters.Await(t)
 }
 
-// A million frames that pass the kernel's filter and are no ARP packet, as fast as they can
-// be sent, give no line, fill no log, take no memory, and end nothing.
+// A million frames that pass the kernel's filter and are not ARP packets, as fast as possible, give
+// no line, do not fill the log, use no memory, and do not end the program.
 func TestMillionHostileFrames(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -162,14 +162,14 @@ func TestMillionHostileFrames(t *testing.T) {
 	for range 1_000_000 {
 		frame := append([]byte(nil), good...)
 		switch r.IntN(3) {
-		case 0: // cut off
+		case 0: // truncated
 			frame = frame[:14+r.IntN(28)]
 		case 1: // of other hardware, protocol or lengths
 			frame[14+r.IntN(6)] ^= byte(1 + r.IntN(255))
 		case 2: // with three tags
 			frame = slices.Concat(frame[:12], []byte{0x81, 0, 0, 1, 0x88, 0xa8, 0, 2, 0x81, 0, 0, 3}, frame[12:])
 		}
-		for i := range 12 { // whatever its addresses
+		for i := range 12 { // any addresses
 			frame[i] = byte(r.Uint32()) &^ 1
 		}
 		testenv.Must(t, port.Send(frame))
@@ -180,7 +180,7 @@ func TestMillionHostileFrames(t *testing.T) {
 			t.Fatalf("a line of a frame that is none: %s", l)
 		}
 	}
-	if seen := p.Log.Seen(); len(seen) > 2 { // the start, and that frames were lost
+	if seen := p.Log.Seen(); len(seen) > 2 { // the start, and lost frames
 		t.Errorf("%d messages: %q", len(seen), seen)
 	}
 	for _, pid := range []int{p.Pid(), p.Child(t)} {
@@ -193,7 +193,8 @@ func TestMillionHostileFrames(t *testing.T) {
 	}
 }
 
-// The kernel's own ARP, both directions: who asks and, in its reply, who answers.
+// The kernel's own ARP in both directions: the host that asks and, in the reply, the host that
+// answers.
 func TestKernelsOwnARP(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.Pair(t)
@@ -237,7 +238,7 @@ func TestRefreshed(t *testing.T) {
 	port := b.Port(t)
 	first := p.Lines.Expect(testenv.Event("NEW", "10.0.0.5"))
 	refreshed := p.Lines.Expect(testenv.Event("REFRESHED", "10.0.0.5"), testenv.At(macC))
-	// Time comes with the frames, and real time is all that the kernel gives.
+	// The time comes from the frames, and the kernel supplies only real time.
 	for deadline := time.Now().Add(testenv.Patience); time.Now().Before(deadline); {
 		testenv.Must(t, port.Send(request(macC, "10.0.0.5").Bytes()))
 		if refreshed.Wait(50 * time.Millisecond) {
@@ -273,7 +274,7 @@ func TestTwoInterfaces(t *testing.T) {
 	}
 }
 
-// The table is bounded, and an evicted binding is new when seen again.
+// The table is bounded, and an evicted binding is NEW when it is seen again.
 func TestMaxBindings(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -286,7 +287,7 @@ func TestMaxBindings(t *testing.T) {
 	again.Await(t)
 }
 
-// A burst of frames at once is all there, each once and in order.
+// All frames of a burst are reported, each once and in order.
 func TestBurst(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)

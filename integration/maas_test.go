@@ -15,9 +15,8 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// A rack plays MAAS's rack service: it starts the program for an interface as that does,
-// takes its standard output apart as that does, and hands what a region would get to a
-// stream.
+// A rack acts as MAAS's rack service: it starts the program for an interface and parses its
+// standard output like the service, and publishes the objects that a region would receive.
 type rack struct {
 	iface  string
 	cmd    *exec.Cmd
@@ -26,8 +25,8 @@ type rack struct {
 	ended  chan error
 }
 
-// startRack starts the program with nothing on standard input, in a process group of its
-// own, and with the environment of a service.
+// startRack starts the program with an empty standard input, in its own process group, and with the
+// environment of a service.
 func startRack(t *testing.T, ns *testenv.Namespace, path, iface string, uid uint32) *rack {
 	t.Helper()
 	r := &rack{
@@ -58,8 +57,8 @@ func startRack(t *testing.T, ns *testenv.Namespace, path, iface string, uid uint
 	return r
 }
 
-// read takes what comes, in pieces that have nothing to do with lines, and decodes each
-// line when its newline has come.
+// read reads in pieces that do not depend on lines, and decodes each line when its newline has
+// arrived.
 func (r *rack) read(t *testing.T, stdout io.Reader) {
 	var rest []byte
 	piece := make([]byte, 7)
@@ -92,8 +91,8 @@ func (r *rack) read(t *testing.T, stdout io.Reader) {
 	}
 }
 
-// acceptable checks an object as the region's model does, which keeps ip, mac, time, vid
-// and interface and makes a VLAN of a vid that is not null.
+// acceptable checks an object like the region's model, which stores ip, mac, time, vid and
+// interface and creates a VLAN for a vid that is not null.
 func acceptable(object map[string]any) error {
 	ip, _ := object["ip"].(string)
 	if net.ParseIP(ip).To4() == nil {
@@ -135,7 +134,7 @@ func has(event, ip string, vid any) func(map[string]any) bool {
 	return func(o map[string]any) bool { return o["event"] == event && o["ip"] == ip && o["vid"] == vid }
 }
 
-// MAAS's rack service starts it, understands each line, stops it by its process group, and
+// MAAS's rack service starts the program, parses each line, stops it by its process group, and
 // starts it again when it has ended.
 func TestMAAS(t *testing.T) {
 	testenv.Require(t, testenv.Root)
@@ -153,7 +152,7 @@ func TestMAAS(t *testing.T) {
 	}
 	for _, frame := range []testenv.ARP{
 		request(macC, "10.0.0.5"), request(macD, "10.0.0.5"), tagged(request(macC, "10.0.0.5"), 0x8100, 100),
-		{SenderMAC: macC, SenderIP: "0.0.0.0", TargetIP: "10.0.0.5"}, // a probe, which must not become an address
+		{SenderMAC: macC, SenderIP: "0.0.0.0", TargetIP: "10.0.0.5"}, // a probe, which must not become a binding
 	} {
 		testenv.Must(t, port.Send(frame.Bytes()))
 	}
@@ -161,7 +160,7 @@ func TestMAAS(t *testing.T) {
 		e.Await(t)
 	}
 
-	// It is killed, and started again: what it knew is new once more.
+	// The program is killed, and started again: all bindings are NEW again.
 	testenv.Must(t, r.cmd.Process.Kill())
 	<-r.ended
 	r = startRack(t, a.Namespace, path, a.Name, maas)
@@ -170,7 +169,7 @@ func TestMAAS(t *testing.T) {
 	testenv.Must(t, port.Send(request(macC, "10.0.0.5").Bytes()))
 	again.Await(t)
 
-	// It is stopped as a group, with lines still on their way.
+	// The process group is stopped, with lines still in transit.
 	for i := range 50 {
 		testenv.Must(t, port.Send(request(macC, fmt.Sprintf("10.0.1.%d", i+1)).Bytes()))
 	}
@@ -183,9 +182,9 @@ func TestMAAS(t *testing.T) {
 	}
 }
 
-// A client plays the region's client of MAAS's rack service: for an interface it starts a wrapper,
-// which starts the program and waits for it, and reads the program's lines from the pipe that the
-// wrapper inherited. To stop, it signals the wrapper alone, and reads on.
+// A client acts as the region's client of MAAS's rack service: for an interface it starts a
+// wrapper, which starts the program and waits for it, and reads the program's lines from the pipe
+// that the wrapper inherited. To stop, it signals only the wrapper, and continues to read.
 type client struct {
 	wrapper         *exec.Cmd
 	lines           *testenv.Stream[string]
@@ -214,14 +213,14 @@ func startClient(t *testing.T, ns *testenv.Namespace, iface string) *client {
 	return c
 }
 
-// stop ends the wrapper as twisted's terminateProcess does at first.
+// stop ends the wrapper like the first step of twisted's terminateProcess.
 func (c *client) stop(t *testing.T) {
 	t.Helper()
 	testenv.Must(t, c.wrapper.Process.Signal(syscall.SIGTERM))
 	_ = c.wrapper.Wait()
 }
 
-// After ten stops and starts one pair of processes lives, and each ARP packet gives one report.
+// After ten stops and starts one pair of processes exists, and each ARP packet gives one report.
 func TestMAASClient(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	a, b := testenv.RawPair(t)

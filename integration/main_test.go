@@ -1,6 +1,6 @@
-// Package integration tests the whole program, as it is shipped, on real links in
-// network namespaces: what comes in by frames and signals, and what goes out by lines,
-// log and exit status. It knows the contract and nothing of the inside.
+// Package integration tests the whole shipped program on real links in network namespaces: its
+// input are frames and signals, its output lines, log and exit status. The tests depend on the
+// documented behaviour, not on the implementation.
 package integration
 
 import (
@@ -21,17 +21,17 @@ func TestMain(m *testing.M) {
 	os.Exit(testenv.Main(m))
 }
 
-// Hosts that are only in frames.
+// Hosts that exist only in frames.
 var (
 	macC = testenv.MAC{2, 0, 0, 0, 0, 0xc}
 	macD = testenv.MAC{2, 0, 0, 0, 0, 0xd}
 )
 
-// fence is the address of a request that a test sends after something that must have
-// no effect: its line comes last.
+// fence is the address of a request that a test sends after an act that must have no effect: its
+// line comes last.
 const fence = "10.9.9.9"
 
-// sendFence sends the request and returns what to wait for.
+// sendFence sends the request and returns the expectation of its line.
 func sendFence(t *testing.T, p *testenv.Program, port *testenv.Port) *testenv.Expectation[testenv.Line] {
 	t.Helper()
 	seen := p.Lines.Expect(testenv.IP(fence))
@@ -39,7 +39,7 @@ func sendFence(t *testing.T, p *testenv.Program, port *testenv.Port) *testenv.Ex
 	return seen
 }
 
-// sendUntilSeen is for a program that does not say when it begins to read.
+// sendUntilSeen repeats a frame, for a program that does not report when it begins to read.
 func sendUntilSeen(t *testing.T, p *testenv.Program, port *testenv.Port) {
 	t.Helper()
 	seen := p.Lines.Expect(testenv.IP(fence))
@@ -51,7 +51,7 @@ func sendUntilSeen(t *testing.T, p *testenv.Program, port *testenv.Port) {
 	}
 }
 
-// request is a request of a host for an address that nobody has.
+// request returns a request of a host for an unused address.
 func request(mac testenv.MAC, ip string) testenv.ARP {
 	return testenv.ARP{SenderMAC: mac, SenderIP: ip, TargetIP: "10.0.0.254"}
 }
@@ -59,17 +59,17 @@ func request(mac testenv.MAC, ip string) testenv.ARP {
 // want is a line without its time.
 type want struct {
 	event, ip, mac, previous string
-	vid, inner               int // -1: null, or not there
+	vid, inner               int // -1: null, or missing
 	iface                    string
 }
 
-// untagged is a want of a frame without a VLAN.
+// untagged returns the want for a frame without a VLAN.
 func untagged(event, ip string, mac testenv.MAC) want {
 	return want{event: event, ip: ip, mac: mac.String(), vid: -1, inner: -1}
 }
 
-// wants turns lines into wants, and checks them against the schema, and their time, which is the
-// kernel's.
+// wants converts lines to wants. It compares them with the schema, and checks their time, which is
+// the kernel's.
 func wants(t *testing.T, lines []testenv.Line) []want {
 	t.Helper()
 	schema, err := reporttest.Load("../doc/event.schema.json")

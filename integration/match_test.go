@@ -11,7 +11,7 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// counted returns the lines of the log's counters of an interface.
+// counted returns the log lines with the counters of an interface.
 func counted(log []string, name string) (lines []string) {
 	for _, l := range log {
 		if strings.Contains(l, "msg=counters") && strings.Contains(l, " interface="+name+" ") {
@@ -21,7 +21,7 @@ func counted(log []string, name string) (lines []string) {
 	return lines
 }
 
-// heardOn is heard, on an interface.
+// heardOn is like heard, for one interface.
 func heardOn(t *testing.T, ns *testenv.Namespace, p *testenv.Program, name, peer, ip string) {
 	t.Helper()
 	heard(t, ns, p, peer, ip)
@@ -32,9 +32,9 @@ func heardOn(t *testing.T, ns *testenv.Namespace, p *testenv.Program, name, peer
 	}
 }
 
-// Interfaces that match are watched without a privilege: those that exist, those that come later,
-// and those that get a name that matches. Each line has the interface. One that goes away takes
-// its bindings with it, and its socket is for another.
+// Interfaces that match are watched without a privilege: those that exist, those that appear later,
+// and those that are renamed to a matching name. Each line has the interface. When an interface
+// disappears, its bindings are forgotten, and its socket is free for another one.
 func TestMatch(t *testing.T) {
 	t.Parallel()
 	ns := testenv.Net(t)
@@ -53,11 +53,11 @@ func TestMatch(t *testing.T) {
 	testenv.Must(t, ns.IP("link", "property", "add", "dev", "other", "altname", "altname-of-more-than-15-bytes"))
 	heardOn(t, ns, p, "altname-of-more-than-15-bytes", "p1", "10.0.0.3")
 
-	// Renamed: another interface for the user.
+	// Renamed: for the user it is another interface.
 	testenv.Must(t, ns.Batch("link set va1 down\nlink set va1 name va2\nlink set va2 up\n"))
 	heardOn(t, ns, p, "va2", "p2", "10.0.0.4")
 
-	// Gone: its bindings are, too, and a new interface has a socket.
+	// Deleted: its bindings are forgotten, and a new interface gets the socket.
 	gone := p.Log.Expect(testenv.Contains(`msg="interface is gone" interface=va0`))
 	testenv.Must(t, ns.IP("link", "del", "va0"))
 	gone.Await(t)
@@ -81,7 +81,8 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// An INTERFACE that matches, too, is watched once. A pattern that matches nothing is waited for.
+// An INTERFACE that also matches is watched once. The program waits for a pattern that matches
+// nothing.
 func TestMatchAndInterface(t *testing.T) {
 	t.Parallel()
 	ns := rebindPair(t)
@@ -143,7 +144,7 @@ func TestMatchPoolExhausted(t *testing.T) {
 	heardOn(t, ns, p, "m0", "q0", "10.0.0.1")
 	testenv.Must(t, ns.IP("link", "del", "m1"))
 	testenv.Must(t, ns.IP("link", "del", "m2"))
-	// The sockets of those that went are for others that wait.
+	// The sockets of deleted interfaces are used for others that wait.
 	full := p.Log.Expect(testenv.Contains(`msg="sockets for --match" used=64 sockets=64`))
 	p.Signal(t, unix.SIGUSR1)
 	full.Await(t)
@@ -164,7 +165,7 @@ func TestAlternativeName(t *testing.T) {
 	heardOn(t, ns, p, long, "vb", "10.0.0.3")
 }
 
-// Names that are wrong.
+// Invalid names.
 func TestWrongNames(t *testing.T) {
 	t.Parallel()
 	ns := rebindPair(t)
@@ -188,7 +189,7 @@ func TestWrongNames(t *testing.T) {
 	}
 }
 
-// SIGUSR1 in a loop logs the counters once a second.
+// SIGUSR1 in a loop logs the counters once per second.
 func TestManySIGUSR1(t *testing.T) {
 	t.Parallel()
 	a, _ := testenv.RawPair(t)

@@ -12,15 +12,15 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// metricsDir returns a directory in which anyone may make a file.
+// metricsDir returns a directory in which all users may create files.
 func metricsDir(t *testing.T) string {
 	dir := testenv.Dir(t)
 	testenv.Must(t, os.Chmod(dir, 0o777))
 	return dir
 }
 
-// The metrics file is there from the start, is written whole at each interval, and goes away when
-// the program ends, and so does everything else.
+// The metrics file exists from the start, is replaced at each interval, and is removed when the
+// program ends. No other file remains.
 func TestMetricsFile(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -92,15 +92,15 @@ func TestMetricsOfAFile(t *testing.T) {
 	}
 }
 
-// A program that is killed leaves a spare file, which the next one removes. That it has the
-// same process number, as in a container, does not keep it from starting.
+// A program that is killed leaves a spare file, which the next one removes. It starts also with the
+// same process ID, as in a container.
 func TestMetricsFileAfterACrash(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	t.Parallel()
 	a, _ := testenv.RawPair(t)
 	dir := metricsDir(t)
 	path := filepath.Join(dir, "maas.prom")
-	// The program is process 1 of a PID namespace of its own.
+	// The program is process 1 of its own PID namespace.
 	o := testenv.Options{Shell: `exec unshare --pid --fork --mount-proc "$0" "$@"`, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}}
 	var left []string
 	for range 3 {
@@ -130,13 +130,13 @@ func TestMetricsFileAfterACrash(t *testing.T) {
 	}
 }
 
-// A disk that is full costs the metrics, and nothing else: the file says what it said.
+// A full disk affects only the metrics: the file keeps its old contents.
 func TestMetricsFileOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
 	dir := metricsDir(t)
 	path := filepath.Join(dir, "maas.prom")
-	// A mount of its own, which goes with the program, and that takes 4 KiB for both files.
+	// A separate mount, which disappears with the program, with room for 4 KiB for both files.
 	shell := fmt.Sprintf(`exec unshare -m sh -c 'mount -t tmpfs -o size=4k,mode=777 none %s && exec "$0" "$@"' "$0" "$@"`, dir)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{Shell: shell, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}},
 		"--metrics-file", path, "--stats-interval", "1s", a.Name)
@@ -152,7 +152,7 @@ func TestMetricsFileOnAFullDisk(t *testing.T) {
 	}
 }
 
-// A metrics file that cannot be made is warned of, and does not keep the program from watching.
+// A metrics file that cannot be created gives a warning, and the program works without it.
 func TestMetricsFileRefused(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)

@@ -17,14 +17,14 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// A target is a process to reach into.
+// A target is a process to attack.
 type target struct {
 	pid   int
 	pidfd int
 	page  uintptr // the start of its memory
 }
 
-// newTarget looks a process up, as root.
+// newTarget collects the facts about a process, as root.
 func newTarget(t *testing.T, pid int) target {
 	t.Helper()
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
@@ -35,10 +35,10 @@ func newTarget(t *testing.T, pid int) target {
 	return target{pid, openProcess(t, pid), page}
 }
 
-// proc names a file of the process.
+// proc returns the path of a file of the process.
 func (x target) proc(name string) string { return fmt.Sprintf("/proc/%d/%s", x.pid, name) }
 
-// reads returns a reach that opens a file of /proc/PID and reads some of it.
+// reads returns a reach that opens a file of /proc/PID and reads a part of it.
 func reads(name string) reach {
 	return reach{"read " + name, func(x target) error {
 		fd, err := unix.Open(x.proc(name), unix.O_RDONLY, 0)
@@ -85,7 +85,7 @@ func follows(name string) reach {
 	}}
 }
 
-// getFD returns a reach that takes a descriptor out of the process.
+// getFD returns a reach that takes a descriptor from the process.
 func getFD(n int) reach {
 	return reach{fmt.Sprintf("pidfd_getfd %d", n), func(x target) error {
 		fd, err := unix.PidfdGetfd(x.pidfd, n, 0)
@@ -121,7 +121,7 @@ var reaches = []reach{
 		_, err := unix.ProcessVMWritev(x.pid, []unix.Iovec{{Base: &b[0], Len: 1}},
 			[]unix.RemoteIovec{{Base: x.page, Len: 1}}, 0)
 		if err == unix.EFAULT {
-			return nil // let in; the page is just not writable
+			return nil // access was permitted; only the page is not writable
 		}
 		return err
 	}},
@@ -137,7 +137,7 @@ var reaches = []reach{
 	{"PTRACE_SEIZE", func(x target) error {
 		err := unix.PtraceSeize(x.pid)
 		if err == nil {
-			_ = unix.PtraceInterrupt(x.pid) // to be detached, it must be stopped
+			_ = unix.PtraceInterrupt(x.pid) // a process must be stopped to be detached
 			err = detach(x.pid)
 		}
 		return err
@@ -158,7 +158,7 @@ func errnoOf(_, _ uintptr, errno syscall.Errno) error {
 	return nil
 }
 
-// detach lets go of a process that is about to stop for the calling thread, its tracer.
+// detach detaches from a process that is about to stop for the calling thread, its tracer.
 func detach(pid int) error {
 	var info unix.Siginfo
 	if err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WALL, nil); err != nil {
@@ -167,7 +167,7 @@ func detach(pid int) error {
 	return unix.PtraceDetach(pid)
 }
 
-// asNobody runs f on a thread that is a process of the user nobody.
+// asNobody runs f on a thread with the credentials of the user nobody.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	done := make(chan bool)
@@ -179,11 +179,11 @@ func asNobody(t *testing.T, f func()) {
 	<-done
 }
 
-// unknown reports whether an attempt failed because the kernel was built without it.
+// unknown reports whether an attempt failed because the kernel lacks the call.
 func unknown(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOSYS) }
 
-// A process of the same user cannot take the packet socket, or anything else, out of
-// either process, and cannot read or change what is in its memory.
+// A process of the same user cannot take the packet socket, or anything else, from either process,
+// and cannot read or change its memory.
 func TestSameUserCannotReachIn(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.PidFD)
 	t.Parallel()
@@ -197,8 +197,8 @@ func TestSameUserCannotReachIn(t *testing.T) {
 	})
 }
 
-// ambient has a program started as nobody with an ambient capability, from a file that nobody may
-// read. What protects a program with a file capability is not there: the kernel makes such a
+// ambient starts a program as nobody with an ambient capability, from a file that nobody may read.
+// The protection of a program with a file capability is missing here: the kernel makes such a
 // process dumpable.
 func ambient(t *testing.T) testenv.Options {
 	t.Helper()
@@ -216,7 +216,7 @@ func cannotReachIn(t *testing.T, o testenv.Options) {
 		tries := append([]reach{}, reaches...)
 		entries, err := os.ReadDir(x.proc("fd"))
 		testenv.Must(t, err)
-		for _, e := range entries { // the packet socket among them
+		for _, e := range entries { // including the packet socket
 			var fd int
 			_, err := fmt.Sscan(e.Name(), &fd)
 			testenv.Must(t, err)
@@ -233,9 +233,9 @@ func cannotReachIn(t *testing.T, o testenv.Options) {
 	}
 }
 
-// Not even while the program starts: the parser is out of reach from its first instruction
-// on, whether its user may read the program's file or not. With the control socket
-// in hand, an attacker would be given the packet socket in the parser's place.
+// The same while the program starts: the parser cannot be accessed from its first instruction on,
+// whether its user may read the program's file or not. An attacker with the control socket would
+// receive the packet socket instead of the parser.
 func TestSameUserCannotReachInAtStart(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.PidFD)
 	for name, mode := range map[string]os.FileMode{"readable": 0o755, "not readable": 0o711} {
@@ -264,7 +264,7 @@ func TestSameUserCannotReachInAtStart(t *testing.T) {
 	}
 }
 
-// Nor can it take the packet socket out of a monitor that starts, where the kernel lets it reach in
+// Nor can it take the packet socket from a monitor that starts, even if the kernel permits access
 // at first.
 func TestSameUserCannotTakeTheSocketAtStart(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.PidFD)
@@ -295,9 +295,9 @@ func TestSameUserCannotTakeTheSocketAtStart(t *testing.T) {
 	}
 }
 
-// All that rests on fs.suid_dumpable: where it is 1, as which the attempts above succeed,
-// nothing is started. The test does not change it, for it is everybody's: the program is
-// shown a file in its place.
+// All this depends on fs.suid_dumpable: if it is 1, the attempts above would succeed, and the
+// program does not start. The setting belongs to the whole machine, so the test does not change it:
+// it mounts a file in its place.
 func TestSuidDumpable(t *testing.T) {
 	a, _ := testenv.RawPair(t)
 	capture := inputFile(t, littlePcap.File(fileSeconds, arpFrames...))
@@ -328,8 +328,8 @@ func TestSuidDumpable(t *testing.T) {
 	start("-t tmpfs none /proc/sys", a.Name).Ready(t)
 }
 
-// snatch tries to take the descriptors of a child that a process may just have started,
-// and returns how often there was one to try.
+// snatch tries to take the descriptors of a child that a process may just have started, and returns
+// the number of children that it tried.
 func snatch(t *testing.T, parent int) (tries int) {
 	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", parent, parent))
 	for _, child := range strings.Fields(string(children)) {

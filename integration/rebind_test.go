@@ -40,7 +40,7 @@ var replacements = []replacement{
 	}, ""},
 }
 
-// rebindPair makes va and vx with their peers in a namespace, and quiet links whose changes fill
+// rebindPair creates va and vx with their peers in a namespace, and quiet links whose changes fill
 // the monitor's queue.
 func rebindPair(t *testing.T) *testenv.Namespace {
 	t.Helper()
@@ -187,7 +187,7 @@ func TestReplacedWhileMessagesAreLost(t *testing.T) {
 // monitor's queue, without an error.
 func cutMessages(t *testing.T, p *testenv.Program) {
 	t.Helper()
-	testenv.Require(t, testenv.Root) // the monitor's descriptors are out of everybody else's reach
+	testenv.Require(t, testenv.Root) // only root can access the monitor's descriptors
 	none, err := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 0}})
 	testenv.Must(t, err)
 	filter := make([]unix.SockFilter, len(none))
@@ -213,8 +213,8 @@ func cutMessages(t *testing.T, p *testenv.Program) {
 	t.Fatal("the monitor subscribes to no interface changes")
 }
 
-// No message reaches the monitor. It finds out by itself that a socket is not bound to the
-// interface of its name, binds it again, reports and counts that, and its watchdog is fed again.
+// No message reaches the monitor. It detects that a socket is not bound to the interface of its
+// name, binds it again, reports and counts that, and feeds the watchdog again.
 func TestReplacedWithoutMessages(t *testing.T) {
 	for _, r := range replacements {
 		t.Run(r.name, func(t *testing.T) {
@@ -243,7 +243,7 @@ func TestReplacedWithoutMessages(t *testing.T) {
 	}
 }
 
-// An interface that was deleted without a message is not said to be watched.
+// An interface that was deleted without a message is not reported as watched.
 func TestDeletedWithoutMessages(t *testing.T) {
 	t.Parallel()
 	ns := rebindPair(t)

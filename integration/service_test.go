@@ -14,8 +14,7 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// serviceManager listens like systemd does and returns the environment of a service, and
-// what it says.
+// serviceManager listens like systemd and returns the environment of a service, and its messages.
 func serviceManager(t *testing.T) (env []string, said *testenv.Stream[string]) {
 	t.Helper()
 	path := filepath.Join(testenv.Dir(t), "notify")
@@ -43,8 +42,8 @@ func serviceManager(t *testing.T) (env []string, said *testenv.Stream[string]) {
 	return []string{"NOTIFY_SOCKET=" + path}, said
 }
 
-// The service manager is told when both processes are confined and the parser reads, how
-// it goes, and that it ends.
+// The service manager receives messages when both processes are confined and the parser reads,
+// about the status, and at the end.
 func TestServiceManager(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -66,7 +65,7 @@ func TestServiceManager(t *testing.T) {
 	}
 }
 
-// statusOf is the predicate that the status of the interfaces, before the counters, is this.
+// statusOf is the predicate that this is the status of the interfaces, before the counters.
 func statusOf(interfaces string) func(string) bool {
 	return func(said string) bool {
 		for line := range strings.Lines(said) {
@@ -79,8 +78,8 @@ func statusOf(interfaces string) func(string) bool {
 	}
 }
 
-// An interface of which nothing can be received is in the status, with the reason, from the start
-// and as soon as that changes, and it is warned of.
+// An interface from which no frame can be received is in the status, with the reason, from the
+// start and after each change, and gives a warning.
 func TestStatusOfInterfaces(t *testing.T) {
 	t.Parallel()
 	ns := testenv.Net(t)
@@ -134,7 +133,7 @@ func TestStatusOfPatterns(t *testing.T) {
 	again.Await(t)
 	none.Await(t)
 
-	// Of many, the first ones.
+	// Of many interfaces, only the first ones.
 	many := said.Expect(testenv.Contains("va10: down; va11: down; va12: down; va13: down; va14: down; 3 more are not up; 0 bindings; "))
 	var add strings.Builder
 	for i := range 8 {
@@ -144,7 +143,7 @@ func TestStatusOfPatterns(t *testing.T) {
 	many.Await(t)
 }
 
-// What the kernel lacks is said once, and is no warning.
+// A layer that the kernel lacks is reported once, not as a warning.
 func TestMissingLayers(t *testing.T) {
 	t.Parallel()
 	a, _ := testenv.RawPair(t)
@@ -153,14 +152,14 @@ func TestMissingLayers(t *testing.T) {
 	p.Exit(t)
 	check := strings.Join(p.Log.WaitEnd(t), "\n")
 	for missing, said := range map[string]string{"mdwe=false": "this kernel has no PR_SET_MDWE", "landlock=0": "this kernel has no Landlock"} {
-		want := strings.Count(check, missing) // in the line that reports the start
+		want := strings.Count(check, missing) // as in the line about the start
 		if got := strings.Count(check, `level=INFO msg="`+said+`"`); got != want || strings.Count(check, said) != want {
 			t.Errorf("%q %d times, want %d:\n%s", said, got, want, check)
 		}
 	}
 }
 
-// A parser that is stuck gets nobody's watchdog fed.
+// The watchdog is not fed while the parser is stuck.
 func TestWatchdog(t *testing.T) {
 	t.Parallel()
 	a, _ := testenv.RawPair(t)
@@ -179,7 +178,7 @@ func TestWatchdog(t *testing.T) {
 	again.Await(t)
 }
 
-// The environment of a watchdog that is meant for another process is not ours.
+// The variables of a watchdog for another process are ignored.
 func TestWatchdogOfAnotherProcess(t *testing.T) {
 	t.Parallel()
 	a, _ := testenv.RawPair(t)
@@ -192,12 +191,12 @@ func TestWatchdogOfAnotherProcess(t *testing.T) {
 	p.Signal(t, sigTERM)
 	p.Exit(t)
 	fed.Wait(0)
-	if n := strings.Count(fmt.Sprint(said.Seen()), "WATCHDOG=1"); n > 3 { // one for each round of answers
+	if n := strings.Count(fmt.Sprint(said.Seen()), "WATCHDOG=1"); n > 3 { // one per round of answers
 		t.Errorf("fed %d times", n)
 	}
 }
 
-// To the journal each message has its priority, and not the time, which the journal has.
+// Messages to the journal have their priority, and no time, which the journal adds.
 func TestJournal(t *testing.T) {
 	t.Parallel()
 	a, _ := testenv.RawPair(t)

@@ -17,16 +17,16 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// snapDaemon is the number that snapd gives to the user and group snap_daemon.
+// snapDaemon is the ID that snapd assigns to the user and group snap_daemon.
 const snapDaemon = 584788
 
-// snapFlag makes the test binary start a program as snapd starts a daemon of MAAS's snap.
+// snapFlag makes the test binary start a program like snapd starts a daemon of MAAS's snap.
 const snapFlag = "--like-a-snap"
 
-// snapConfine surrounds itself with what is left to root in MAAS's snap, and becomes the program:
-// the file is readable and on a read-only file system; of other users only snap_daemon may be
-// become; the calls that are missing in snapd's list of system calls fail with EPERM; so does what
-// AppArmor denies there: the use of CAP_SETPCAP, and to execute a file in memory.
+// snapConfine applies the restrictions of root in MAAS's snap, and executes the program: the file
+// is readable and on a read-only file system; snap_daemon is the only possible other user; calls
+// that are not in snapd's list of system calls fail with EPERM, and so do the acts that AppArmor
+// denies there: the use of CAP_SETPCAP, and the execution of a file in memory.
 func snapConfine(args []string) error {
 	runtime.LockOSThread()
 	dir := "/mnt"
@@ -66,8 +66,8 @@ func snapConfine(args []string) error {
 	return unix.Exec(program, append([]string{"maas-netmon"}, args[1:]...), os.Environ())
 }
 
-// refuseLikeSnapd loads the filter. snapd has a list of what is allowed; here is what it lacks of
-// the calls that a program like ours could think of.
+// refuseLikeSnapd loads the filter. snapd has a list of allowed calls; this filter refuses the
+// calls that are not in that list and that this program could use.
 func refuseLikeSnapd() error {
 	filter, err := seccomp.NewFilter(seccomp.ActAllow)
 	if err != nil {
@@ -96,8 +96,8 @@ func refuseLikeSnapd() error {
 	if err := refuse("setgroups", eperm, seccomp.ScmpCondition{Argument: 0, Op: seccomp.CompareNotEqual, Operand1: 0}); err != nil {
 		return err
 	}
-	// Of users and groups only root and snap_daemon. A filter compares an argument once, so here
-	// are some others.
+	// Only root and snap_daemon are allowed as users and groups. A filter can compare an argument
+	// only once, so this refuses some other IDs.
 	for call, n := range map[string]uint{"setuid": 1, "setgid": 1, "setresuid": 3, "setresgid": 3} {
 		for i := range n {
 			for _, other := range []uint64{1, 33, 999, 65534} {
@@ -124,7 +124,7 @@ var maasEnv = []string{
 	"LANG=C.UTF-8", "LC_ALL=C.UTF-8", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONUNBUFFERED=1", "LOG_LEVEL=info",
 }
 
-// inSnap starts the program as MAAS's snap does.
+// inSnap starts the program like MAAS's snap.
 func inSnap(t *testing.T, ns *testenv.Namespace, args ...string) *testenv.Program {
 	t.Helper()
 	exe, err := os.Executable()
@@ -134,7 +134,7 @@ func inSnap(t *testing.T, ns *testenv.Namespace, args ...string) *testenv.Progra
 	}, append([]string{snapFlag, testenv.Binary(t)}, args...)...)
 }
 
-// In MAAS's snap it starts, confined as elsewhere, and its parser cannot be reached.
+// In MAAS's snap the program starts, confined as elsewhere, and its parser cannot be accessed.
 func TestSnap(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.Landlock)
 	t.Parallel()
@@ -164,8 +164,7 @@ func TestSnap(t *testing.T) {
 	}
 }
 
-// A parser that is stopped cannot keep the program from ending, although pidfd_send_signal is
-// refused.
+// A stopped parser cannot prevent the program from ending, although pidfd_send_signal is refused.
 func TestSnapStoppedParser(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	t.Parallel()
@@ -197,7 +196,7 @@ func TestSnapCheck(t *testing.T) {
 	}
 }
 
-// Another user than snap_daemon is refused there, with a reason.
+// A user other than snap_daemon is refused there, with a reason.
 func TestSnapUser(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	t.Parallel()
@@ -211,7 +210,7 @@ func TestSnapUser(t *testing.T) {
 	}
 }
 
-// It starts and stops a hundred times.
+// The program starts and stops a hundred times.
 func TestSnapRestarts(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	a, _ := testenv.RawPair(t)
@@ -225,8 +224,8 @@ func TestSnapRestarts(t *testing.T) {
 	}
 }
 
-// Where it may become nobody, as in a container with CAP_NET_RAW alone, it stays user 0 without a
-// capability, and reports that.
+// If the program cannot become another user, as in a container with only CAP_NET_RAW, it stays user
+// 0 without a capability, and reports that.
 func TestUserZero(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.Landlock)
 	t.Parallel()
@@ -289,8 +288,8 @@ func TestDieWithParent(t *testing.T) {
 	}
 }
 
-// What the part of doc/snap.md installs has the modes that snapd wants: everybody may read and
-// execute the command and each directory on the way to it.
+// The files of the part in doc/snap.md have the modes that snapd requires: all users may read and
+// execute the command and each directory in its path.
 func TestSnapModes(t *testing.T) {
 	page, err := os.ReadFile("../doc/snap.md")
 	testenv.Must(t, err)
@@ -312,7 +311,7 @@ func TestSnapModes(t *testing.T) {
 	}
 }
 
-// A diversion, as doc/compatibility.md has it, keeps the file through an upgrade of MAAS's package.
+// A diversion as in doc/compatibility.md preserves the file during an upgrade of MAAS's package.
 func TestDiversion(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	root := testenv.Dir(t)

@@ -15,7 +15,7 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// Nobody reads standard error: the work goes on, and the end comes at once.
+// The reader of standard error stalls: the program continues, and ends at once when stopped.
 func TestErrorReaderStalls(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -26,13 +26,13 @@ func TestErrorReaderStalls(t *testing.T) {
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
-	// An error that nobody reads is still a status.
+	// An error that is not read still has its exit status.
 	if status := testenv.Start(t, a.Namespace, testenv.Options{Stderr: w}, "eth9").Exit(t); status != 1 {
 		t.Errorf("exit status %d", status)
 	}
 }
 
-// A service manager that does not read is not waited for.
+// The program does not wait for a service manager that does not read.
 func TestServiceManagerStalls(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -60,7 +60,7 @@ func TestServiceManagerStalls(t *testing.T) {
 	}
 }
 
-// A full table is said once, however many interfaces there are.
+// A full table is reported once, for any number of interfaces.
 func TestEvictionsAreSaidOnce(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -92,7 +92,7 @@ func TestEvictionsAreSaidOnce(t *testing.T) {
 
 var number = regexp.MustCompile(`/proc/\d+/`)
 
-// Limits and mounts under which it cannot work are an error with a remedy.
+// Limits and mounts under which the program cannot work are an error with a hint.
 func TestImpossibleSurroundings(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -148,7 +148,7 @@ func TestImpossibleSurroundings(t *testing.T) {
 	}
 }
 
-// However many threads it may have, it runs, or ends with an error and a remedy: at its start, and
+// For any limit on threads, the program runs, or ends with an error and a hint: at its start, and
 // when it is confined. There is no dump of the Go runtime, and no kill by seccomp.
 func TestFewThreads(t *testing.T) {
 	testenv.Require(t, testenv.Root)
@@ -176,8 +176,8 @@ func TestFewThreads(t *testing.T) {
 	}
 }
 
-// The same where a cgroup bounds processes and threads, as TasksMax= of a unit does. Where there
-// are just enough of them, it can be at the end that one is missing.
+// The same if a cgroup limits processes and threads, like TasksMax= of a unit. With a limit that is
+// barely sufficient, a thread can be missing only at the end.
 func TestFewThreadsInACgroup(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.CgroupPids)
 	a, _ := testenv.RawPair(t)
@@ -204,7 +204,7 @@ func TestFewThreadsInACgroup(t *testing.T) {
 	}
 }
 
-// withoutLog returns the lines that are not the log's.
+// withoutLog returns the lines that are not from the log.
 func withoutLog(lines []string) []string {
 	return slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, " level=") })
 }

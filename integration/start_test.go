@@ -12,8 +12,7 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// However it is started, it works: what a service manager, a shell or a user leaves
-// behind in a process must not matter.
+// The program works for any state of a process that a service manager, a shell or a user may leave.
 func TestStartedAnyhow(t *testing.T) {
 	path := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	for _, c := range []struct {
@@ -21,7 +20,7 @@ func TestStartedAnyhow(t *testing.T) {
 		shell string
 		env   []string
 		root  bool
-		quiet bool // it prints nothing but its own log
+		quiet bool // it prints only its own log
 	}{
 		{name: "standard input closed", shell: `exec "$0" "$@" <&-`},
 		{name: "locked memory forbidden", shell: `ulimit -l 0; exec "$0" "$@"`},
@@ -66,8 +65,8 @@ func TestStartedAnyhow(t *testing.T) {
 	}
 }
 
-// With standard error closed there are no messages; the lines come all the same, and
-// what would have been a message never ends up among them.
+// With standard error closed there are no messages; the lines are printed nevertheless, and no
+// message appears among them.
 func TestStandardErrorClosed(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -84,8 +83,8 @@ func TestStandardErrorClosed(t *testing.T) {
 	}
 }
 
-// Too few descriptors are an error like any other, not a crash and not a hang; and where
-// they are enough to start, they are enough to run.
+// Too few descriptors give an ordinary error, not a crash or a hang; and if they are enough to
+// start, they are enough to run.
 func TestFewDescriptors(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -113,9 +112,9 @@ func TestFewDescriptors(t *testing.T) {
 	t.Logf("%d started, %d refused", started, refused)
 }
 
-// Each interface costs the parser one descriptor, and there are no others.
+// The parser has one descriptor per interface, and no others.
 func TestDescriptorsOfInterfaces(t *testing.T) {
-	testenv.Require(t, testenv.Root) // to look into a process that is not dumpable
+	testenv.Require(t, testenv.Root) // to inspect an undumpable process
 	t.Parallel()
 	ns := testenv.Net(t)
 	var names []string
@@ -135,7 +134,7 @@ func TestDescriptorsOfInterfaces(t *testing.T) {
 	}
 }
 
-// It starts without /dev, as in a container that has none.
+// The program starts without /dev, as in a container that has none.
 func TestNoDev(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)

@@ -15,7 +15,7 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// stressTime is how long the tests below last: NETMON_STRESS, 5 s if it is not set.
+// stressTime is the duration of the tests below: NETMON_STRESS, 5 s if it is not set.
 func stressTime(t *testing.T) time.Duration {
 	t.Helper()
 	s := os.Getenv("NETMON_STRESS")
@@ -27,18 +27,18 @@ func stressTime(t *testing.T) time.Duration {
 	return d
 }
 
-// The confinement allows all that the Go runtime and the C library do in a long life: under
-// load, with collections without end, threads that come and go, signals, a link that
-// flaps, and under a CPU limit that changes, both processes live and lines come. The
-// strain on the runtime is in internal/testbin/stress; all else is as shipped.
+// The confinement allows all acts of the Go runtime and the C library over a long time: both
+// processes survive and lines are printed under load, with continuous garbage collections, threads
+// that start and end, signals, a flapping link, and a changing CPU limit. internal/testbin/stress
+// has the load on the runtime; everything else is as in the shipped program.
 func TestItLasts(t *testing.T) {
 	binary := testenv.TestBin(t, "stress")
 	t.Run("unlimited", func(t *testing.T) {
 		t.Parallel()
 		testItLasts(t, testenv.Options{Path: binary}, nil)
 	})
-	// What the user can have the monitor's C library do by other system calls. (The Go runtime gets
-	// no setting, and the parser's environment is the program's own.)
+	// Settings with which the user can make the monitor's C library use other system calls. (The Go
+	// runtime gets no setting, and the program sets the parser's environment.)
 	for name, env := range map[string][]string{
 		"environment": {
 			"GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.arena_max=99:glibc.malloc.trim_threshold=0:glibc.pthread.stack_cache_size=0",
@@ -56,7 +56,7 @@ func TestItLasts(t *testing.T) {
 		testenv.Require(t, testenv.CgroupCPU)
 		t.Parallel()
 		limit := testenv.NewCPULimit(t)
-		// A limit at the start makes the Go runtime look for it.
+		// A limit at the start makes the Go runtime read it.
 		testenv.Must(t, limit.Set(150))
 		testItLasts(t, testenv.Options{Path: binary, Shell: limit.Shell()}, limit)
 	})
@@ -66,7 +66,7 @@ func testItLasts(t *testing.T, o testenv.Options, limit *testenv.CPULimit) {
 	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, o, a.Name)
 	pids := []int{p.Pid(), p.Child(t)}
-	// By descriptors, so that no signal goes to a process that got the number of one that ended.
+	// By descriptors, so that no signal goes to another process with a reused ID.
 	pidfds := []int{openProcess(t, pids[0]), openProcess(t, pids[1])}
 
 	var strains sync.WaitGroup
@@ -93,7 +93,7 @@ func testItLasts(t *testing.T, o testenv.Options, limit *testenv.CPULimit) {
 			i := rand.N(1 << 16)
 			mac := testenv.MAC{2, 0, 0, 0, 0, byte(i)}
 			if rand.N(500) == 0 {
-				mac[4] = 1 // MOVED, and with the next one back
+				mac[4] = 1 // MOVED, and back with the next frame
 			}
 			_ = load.Send(request(mac, address(i)).Bytes()) // ENETDOWN while the link is down
 		}
@@ -128,11 +128,11 @@ func testItLasts(t *testing.T, o testenv.Options, limit *testenv.CPULimit) {
 	var slowest time.Duration
 	for end := started.Add(stressTime(t)); time.Now().Before(end); lines++ {
 		ip := fmt.Sprintf("10.2.%d.%d", lines>>8&0xff, lines&0xff)
-		// A MAC of its own: the address may come again.
+		// A separate MAC: the address may occur again.
 		mac := testenv.MAC{2, 1, 0, byte(lines >> 16), byte(lines >> 8), byte(lines)}
 		seen := p.Lines.Expect(testenv.And(testenv.IP(ip), testenv.At(mac)))
 		asked := time.Now()
-		for !seen.Wait(50 * time.Millisecond) { // the frame may be lost, as the link is down at times
+		for !seen.Wait(50 * time.Millisecond) { // the frame may be lost while the link is down
 			if time.Since(asked) > testenv.Patience || !p.Running() {
 				t.Fatalf("no line for %s after %d lines in %v; log:\n%s", ip, lines, time.Since(started), lastOf(p.Log.Seen()))
 			}

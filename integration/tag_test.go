@@ -7,8 +7,7 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// What a tag says and what it does not, beyond the plain cases, and whose addresses are
-// no bindings.
+// The meaning of tags beyond the simple cases, and addresses that do not form bindings.
 func TestTagsAndAddresses(t *testing.T) {
 	vlan := func(vid, inner int) []want {
 		return []want{{"NEW", "10.0.0.5", macC.String(), "", vid, inner, ""}}
@@ -48,8 +47,8 @@ func TestTagsAndAddresses(t *testing.T) {
 	}
 }
 
-// Real VLAN devices, with the tags that the kernel itself makes: what is seen on the
-// interface below, and on the VLAN's own.
+// Real VLAN devices, with the tags of the kernel: the frames on the interface below, and on the
+// VLAN device.
 func TestVLANDevices(t *testing.T) {
 	testenv.Require(t, testenv.VLAN)
 	t.Parallel()

@@ -17,8 +17,8 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// The same frames give the same lines, whether the program watches the interface itself or
-// reads what tcpdump captures there.
+// The same frames give the same lines, whether the program watches the interface or reads the
+// capture of tcpdump.
 func TestLikeTcpdump(t *testing.T) {
 	testenv.Require(t, testenv.Tcpdump)
 	t.Parallel()
@@ -30,7 +30,7 @@ func TestLikeTcpdump(t *testing.T) {
 	sendUntilSeen(t, live, port)
 	for deadline := time.Now().Add(testenv.Patience); !begun.Wait(10 * time.Millisecond); {
 		if time.Now().After(deadline) {
-			t.Fatal("tcpdump captures nothing") // it does not say when it begins
+			t.Fatal("tcpdump captures nothing") // tcpdump does not report when it begins
 		}
 		testenv.Must(t, port.Send(request(macD, fence).Bytes()))
 	}
@@ -54,8 +54,8 @@ func TestLikeTcpdump(t *testing.T) {
 	}
 }
 
-// What `tcpdump -i any` captures is read, in both of its forms. libpcap puts the tag that the
-// kernel has stripped back into the first form only.
+// The captures of `tcpdump -i any` are read, in both formats. libpcap inserts the tag that the
+// kernel has stripped only into the first format.
 func TestTcpdumpAny(t *testing.T) {
 	testenv.Require(t, testenv.Tcpdump)
 	t.Parallel()
@@ -78,8 +78,8 @@ func TestTcpdumpAny(t *testing.T) {
 	}
 }
 
-// tcpdump starts tcpdump on the host's interface, with the filter that MAAS gave it, and
-// returns the reading end of its output. It ends with the test.
+// tcpdump starts tcpdump on the host's interface, with the filter that MAAS gave it, and returns
+// the reading end of its output. tcpdump ends with the test.
 func tcpdump(t *testing.T, h testenv.Host) *os.File {
 	return startTcpdump(t, h, "-i", h.Name, "-p", "-s", "64", "arp or (vlan and arp)")
 }
@@ -103,8 +103,8 @@ func startTcpdump(t *testing.T, h testenv.Host, args ...string) *os.File {
 	return r
 }
 
-// randomFrame returns a frame that is ARP, or nearly, with at most one tag: tcpdump's filter
-// knows no more.
+// randomFrame returns a frame that is ARP, or almost, with at most one tag: tcpdump's filter does
+// not support more.
 func randomFrame(r *rand.Rand) []byte {
 	mac := func() testenv.MAC { return testenv.MAC{byte(r.IntN(2) * r.IntN(4)), 0, 0, 0, 0, byte(r.IntN(4))} }
 	ip := func() string {
@@ -128,7 +128,7 @@ func randomFrame(r *rand.Rand) []byte {
 	return b
 }
 
-// What -v prints of a capture is what tcpdump prints of it, field by field.
+// -v prints the same as tcpdump for a capture, field by field.
 func TestVerboseLikeTcpdump(t *testing.T) {
 	testenv.Require(t, testenv.Tcpdump)
 	t.Parallel()
@@ -178,7 +178,7 @@ func randomPacket(r *rand.Rand) testenv.ARP {
 		return netip.AddrFrom4([4]byte{byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32())}).String()
 	}
 	a := testenv.ARP{
-		// Zero ones would be replaced.
+		// Zero fields would be replaced.
 		Source: testenv.MAC{byte(r.Uint32()), 1}, Destination: testenv.MAC{byte(r.Uint32()), 2},
 		Operation: uint16(1 + r.IntN(2)), SenderMAC: mac(), SenderIP: ip(), TargetMAC: mac(), TargetIP: ip(),
 	}
@@ -194,7 +194,7 @@ var (
 	tcpdumpVLAN = regexp.MustCompile(`vlan ([1-9]\d*), `)
 )
 
-// tcpdumpFields returns what a line of tcpdump says, in the form of blockFields.
+// tcpdumpFields returns the fields of a line of tcpdump, in the form of blockFields.
 func tcpdumpFields(t *testing.T, line string) string {
 	m := tcpdumpLine.FindStringSubmatch(line)
 	if m == nil {
@@ -207,7 +207,7 @@ func tcpdumpFields(t *testing.T, line string) string {
 	return fmt.Sprintf("%s, %s to %s, VLAN %s: %s", m[1], m[2], m[3], vid, m[4])
 }
 
-// blockFields returns what a block of -v says, in tcpdump's words.
+// blockFields returns the fields of a block of -v, in tcpdump's terms.
 func blockFields(block string) string {
 	first, rest, _ := strings.Cut(block, "\n")
 	at := strings.TrimSuffix(strings.TrimPrefix(first, "ARP observed at "), ":")

@@ -14,8 +14,8 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// output sends frames to the program, ends it when the last one has been seen, and
-// returns what it printed, times replaced by TIME.
+// output sends frames to the program, ends it after the line of the last one, and returns its
+// output, with times replaced by TIME.
 func output(t *testing.T, o testenv.Options, args []string, frames ...testenv.ARP) string {
 	t.Helper()
 	a, b := testenv.RawPair(t)
@@ -39,8 +39,7 @@ func output(t *testing.T, o testenv.Options, args []string, frames ...testenv.AR
 	return regexp.MustCompile(`"time":\d+`).ReplaceAllString(text, `"time":TIME`)
 }
 
-// Verbose text stands behind the event lines of its packet, in the layout of the
-// program that MAAS used to have.
+// Verbose text follows the event lines of its packet, in the layout of MAAS's former program.
 func TestVerbose(t *testing.T) {
 	const blocks = `{"ip":"10.0.0.5","mac":"02:00:00:00:00:0c","time":TIME,"event":"NEW","vid":100}
 {"ip":"10.0.0.6","mac":"02:00:00:00:00:0d","time":TIME,"event":"NEW","vid":100}
@@ -93,7 +92,7 @@ func TestVerboseTimeZone(t *testing.T) {
 	t.Parallel()
 	zone, err := time.LoadLocation("Asia/Kathmandu")
 	if err != nil {
-		zone = time.UTC // no zones are installed here: what the program falls back to
+		zone = time.UTC // no zones are installed here, so the program uses UTC
 	}
 	a, b := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{Env: []string{"TZ=Asia/Kathmandu"}}, "-v", a.Name)
@@ -106,7 +105,7 @@ func TestVerboseTimeZone(t *testing.T) {
 	}
 }
 
-// With several interfaces, each packet has the name of its own.
+// With several interfaces, each packet has the name of its interface.
 func TestVerboseInterface(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
@@ -159,7 +158,7 @@ TIME NEW       10.9.9.9        02:00:00:00:00:0d -
 	}
 }
 
-// Colour is for terminals alone, and not for those who do not want it.
+// Colour is used only on terminals, and not if the user disables it.
 func TestColour(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -218,8 +217,7 @@ func terminal() (master, slave *os.File, err error) {
 	return master, slave, err
 }
 
-// The counters come when they are asked for, at intervals, and at the end, each
-// interface on a line.
+// The counters are logged on request, at intervals, and at the end, one line per interface.
 func TestCounters(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
