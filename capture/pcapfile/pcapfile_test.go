@@ -745,9 +745,13 @@ func BenchmarkFile(b *testing.B) {
 		{"pcap", p.Header(), p.Record(testSeconds, testFrame, 60)},
 		{"pcapng", slices.Concat(n.Section(), n.Interface(1, 0)), n.Enhanced(0, testSeconds*1e6, testFrame, 60)},
 		{"pcap of 1500 bytes", p.Header(), p.Record(testSeconds, make([]byte, 1500), 1500)},
+		{"gzip", p.Header(), p.Record(testSeconds, testFrame, 60)},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			content, frames := benchInput(c.header, c.record, 64<<20)
+			if c.name == "gzip" {
+				content = gzipped(b, content)
+			}
 			fd := input(b, content)
 			control, _ := testenv.Wake(b)
 			b.ReportAllocs()
