@@ -12,7 +12,7 @@ import (
 	"maas-netmon/tracker"
 )
 
-// request returns an ARP request that tells of the n-th of many bindings.
+// request returns an ARP request with the n-th of many bindings.
 func request(n int) parser.ARP {
 	arp := parser.ARP{Operation: parser.OperationRequest, SenderHardware: parser.MAC{0x02}}
 	binary.BigEndian.PutUint32(arp.SenderProtocol[:], 0x0a000000+uint32(n))
@@ -77,8 +77,8 @@ func BenchmarkObserveMoved(b *testing.B) {
 	}
 }
 
-// BenchmarkObserveNew tells of an unknown binding with each packet. A full table
-// evicts one for each.
+// BenchmarkObserveNew observes an unknown binding with each packet. A full table evicts one per
+// packet.
 func BenchmarkObserveNew(b *testing.B) {
 	for _, full := range []bool{false, true} {
 		b.Run(fmt.Sprintf("full=%t", full), func(b *testing.B) {
@@ -142,8 +142,8 @@ func BenchmarkGrowth(b *testing.B) {
 	}
 }
 
-// longestObserve fills another table and returns the time of its slowest
-// observation, which is one that doubles the table.
+// longestObserve fills another table and returns the time of its slowest observation, which doubles
+// the table.
 func longestObserve(b *testing.B, n int) time.Duration {
 	table, err := tracker.NewTable(tracker.Config{MaxBindings: n})
 	if err != nil {

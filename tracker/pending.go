@@ -2,9 +2,8 @@ package tracker
 
 import "maas-netmon/parser"
 
-// wait is the part of a binding that is needed while a line about it is to come: 16 bytes, which
-// a sighting without a change does not touch. Where the entry has no such line, its contents
-// have no meaning.
+// wait is the part of a binding that is needed while a line about it is pending: 16 bytes, which a
+// sighting without a change does not access. If no line is pending, its contents have no meaning.
 type wait struct {
 	prev, next uint32     // neighbours in the list that the binding is in
 	previous   parser.MAC // the hardware address before entry.mac
@@ -12,16 +11,16 @@ type wait struct {
 }
 
 // The lists of bindings that wait. Each is a ring through its end, which is the wait of that
-// number: next of the end is the binding that is first, prev the one that came last.
+// number: next of the end is the first binding, prev the last one.
 const (
 	noList    uint32 = iota
 	moved            // reported before; the hardware address has changed since
 	fresh            // never reported
 	refreshed        // reported before; seen again after the refresh interval
 
-	// wheel is the first of wheelSize lists. They hold the bindings that rest: a move was
-	// reported, and the next one is not before the moved interval has passed. A binding is in
-	// the list of the tick at which its rest ends.
+	// wheel is the first of wheelSize lists. They hold the bindings that rest: a move was reported,
+	// and the next one must wait for the moved interval. A binding is in the list of the tick at
+	// which its rest ends.
 	wheel
 
 	wheelSize    = 32
@@ -41,8 +40,7 @@ const (
 	stateMask  = 7 << stateShift
 )
 
-// The number of moves is divided between entry.flags and wait.moves. A binding that moves more
-// often than maxMoves within one line is reported with maxMoves.
+// The number of moves is divided between entry.flags and wait.moves. It stops at maxMoves.
 const (
 	movesShift = 5 // above stateMask
 	maxMoves   = 1<<(16-movesShift+16) - 1
@@ -68,7 +66,7 @@ func (s *store) setMoves(i, n uint32) {
 	s.waits[i].moves = uint16(n)
 }
 
-// isHeld reports whether a resting binding has a line to come.
+// isHeld reports whether a line is pending for a resting binding.
 func (s *store) isHeld(i uint32) bool {
 	return s.at(i).state() == restsRefreshed || s.moves(i) > 0
 }
@@ -81,7 +79,7 @@ func (s *store) pushBack(list, i uint32) {
 	end.prev = i
 }
 
-// cut takes a binding out of the list that it is in.
+// cut removes a binding from its list.
 func (s *store) cut(i uint32) {
 	w := &s.waits[i]
 	s.waits[w.prev].next = w.next
@@ -108,7 +106,7 @@ func listOf(state uint16) uint32 {
 	return noList
 }
 
-// leave takes a binding out of its list. It reports whether a line about it was to come.
+// leave removes a binding from its list. It reports whether a line was pending for it.
 func (s *store) leave(i uint32) (waited bool) {
 	e := s.at(i)
 	switch e.state() {

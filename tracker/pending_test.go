@@ -2,8 +2,8 @@ package tracker
 
 import "testing"
 
-// A number of moves is stored as it is up to the largest one, without a change of the state or
-// of the key beside it.
+// A number of moves is stored exactly up to the largest one, without a change of the state or the
+// key in the same field.
 func TestMoves(t *testing.T) {
 	var s store
 	s.init(1, 0)
@@ -19,7 +19,7 @@ func TestMoves(t *testing.T) {
 			t.Errorf("%d moves: key %v, interface %d, state %#x", n, e.key(), e.iface(), e.state())
 		}
 	}
-	if maxMoves != 134_217_727 { // as the documentation of Event.Moves has it
+	if maxMoves != 134_217_727 { // as documented at Event.Moves
 		t.Errorf("bound of %d moves", maxMoves)
 	}
 }

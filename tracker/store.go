@@ -31,9 +31,9 @@ func keyOf(addr parser.Addr, iface, vid, inner uint16) key {
 	}
 }
 
-// entry is the part of a binding that every sighting reads: 32 bytes, so two of them fill a
-// cache line. Entries refer to each other by number, which takes half the space of pointers
-// and gives the garbage collector nothing to follow.
+// entry is the part of a binding that every sighting reads: 32 bytes, so two of them fill a cache
+// line. Entries refer to each other by number, which takes half the space of pointers and needs no
+// work of the garbage collector.
 type entry struct {
 	addr       uint64 // as in key; 0 for an entry that is free
 	flags      uint16 // ifaceHigh, stateMask, and the upper bits of the number of moves
@@ -43,7 +43,7 @@ type entry struct {
 	chain      uint32 // next entry that its group has no slot for, or none, and isProtected
 }
 
-// isProtected is the bit of entry.chain that tells the two lists of use apart. No entry has a
+// isProtected is the bit of entry.chain that distinguishes the two lists of use. No entry has a
 // number that large.
 const isProtected = 1 << 31
 
@@ -69,8 +69,8 @@ const (
 	probation uint32 = iota
 	protected
 
-	// none is not an entry. No search ever gives the end of a list, so its number is free for
-	// this, and new memory needs no preparation.
+	// none is not an entry. No search returns the end of a list, so its number can stand for none,
+	// and new memory, which is zero, needs no initialization.
 	none = probation
 )
 
@@ -81,17 +81,16 @@ type group [8]uint64
 
 const overflow = len(group{}) - 1
 
-// groupsFor returns how many groups n entries need: 15 for each 64 entries. More would waste
-// memory. Fewer would fill the groups: with this number, about two entries in a hundred have no
-// slot.
+// groupsFor returns the number of groups for n entries: 15 per 64 entries. More would waste memory.
+// Fewer would fill the groups: with this number, about two entries in a hundred have no slot.
 func groupsFor(n uint32) uint32 {
 	return 1 + uint32(uint64(n)*15/64)
 }
 
-// roomAtStart is the number of bindings that a store has room for from the start, if its bound
-// is not lower. The kernel gives memory to the pages that are used and to no others, so room
-// that is not used takes address space alone: 63 MiB for this many. A store with a larger bound
-// doubles its room when it is used up.
+// roomAtStart is the number of bindings that a store has room for from the start, if its bound is
+// not lower. The kernel allocates memory only for pages that are used, so unused room takes only
+// address space: 63 MiB for this many. A store with a larger bound doubles its room when it is used
+// up.
 const roomAtStart = 1 << 20
 
 // store holds the entries, finds them by key and keeps them in order of use.
@@ -131,7 +130,7 @@ type store struct {
 	held  uint32 // resting bindings that have a line to come
 }
 
-// init makes an empty store.
+// init initializes an empty store.
 func (s *store) init(limit uint32, idle uint64) {
 	n := firstBinding + min(limit, roomAtStart)
 	*s = store{
@@ -175,13 +174,13 @@ func (s *store) hash(k key) uint32 {
 func (s *store) group(h uint32) *group {
 	n := h & s.groupMask
 	if n >= s.groupCount {
-		// This group does not exist yet: its entries are where half the mask puts them.
+		// This group does not exist yet: its entries are in the group of half the mask.
 		n &= s.groupMask >> 1
 	}
 	return &s.groups[n]
 }
 
-// equal is compiled to a comparison without a branch.
+// equal compiles to a comparison without a branch.
 func equal(slot uint64, h uint32) uint {
 	if uint32(slot) == h {
 		return 1
@@ -192,7 +191,7 @@ func equal(slot uint64, h uint32) uint {
 // find returns the entry with a key and its hash, or none.
 func (s *store) find(h uint32, k key) (uint32, *entry) {
 	g := s.group(h)
-	// A bit for each slot with this hash.
+	// One bit per slot with this hash.
 	m := equal(g[0], h) | equal(g[1], h)<<1 | equal(g[2], h)<<2 | equal(g[3], h)<<3 |
 		equal(g[4], h)<<4 | equal(g[5], h)<<5 | equal(g[6], h)<<6
 	for ; m != 0; m &= m - 1 {
@@ -249,10 +248,9 @@ func (s *store) remove(i uint32) {
 	e.setOverflow(s.at(i).overflow())
 }
 
-// add makes an entry for a key that has none. If the store is full, the binding of probation
-// that was seen least recently is dropped: evicted is true, of is its interface, and unreported
-// is true if it waited to be reported. The caller sets hardware address and time of the new
-// entry.
+// add creates an entry for a key that has none. If the store is full, the binding of probation that
+// was seen least recently is dropped: evicted is true, of is its interface, and unreported is true
+// if it waited to be reported. The caller sets hardware address and time of the new entry.
 func (s *store) add(h uint32, k key) (i uint32, evicted bool, of uint16, unreported bool) {
 	switch {
 	case s.used == s.limit:
@@ -275,8 +273,8 @@ func (s *store) add(h uint32, k key) (i uint32, evicted bool, of uint16, unrepor
 	return i, evicted, of, unreported
 }
 
-// drop removes a binding from the index and from all lists. It reports whether the binding
-// waited to be reported. What becomes of the entry is up to the caller.
+// drop removes a binding from the index and from all lists. It reports whether the binding waited
+// to be reported. The caller decides about the entry.
 func (s *store) drop(i uint32) (unreported bool) {
 	e := s.at(i)
 	unreported = s.leave(i)
@@ -290,7 +288,7 @@ func (s *store) drop(i uint32) (unreported bool) {
 	return unreported
 }
 
-// release makes an entry that was dropped free for another binding.
+// release frees a dropped entry for another binding.
 func (s *store) release(i uint32) {
 	e := s.at(i)
 	e.addr, e.flags, e.next = 0, 0, s.free
@@ -342,9 +340,8 @@ func (s *store) split() {
 	}
 }
 
-// promote makes an entry of probation a protected one if the segment has a place for it, or if
-// demote can give it one. It returns the list that the entry now belongs to. The caller moves
-// it there.
+// promote makes an entry of probation a protected one if the segment has room, or if demote can
+// make room. It returns the list that the entry now belongs to. The caller moves it there.
 func (s *store) promote(e *entry, now uint32) uint32 {
 	if s.protected < s.maxProtected {
 		s.protected++

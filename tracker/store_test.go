@@ -79,7 +79,7 @@ func TestIndex(t *testing.T) {
 	}
 }
 
-// Nothing is copied, and so nothing takes long, up to the room that a table has at the start.
+// Up to the room that a table has at the start nothing is copied, so no observation takes long.
 func TestRoomAtStart(t *testing.T) {
 	var s store
 	s.init(MaxBindings, protectedIdle)

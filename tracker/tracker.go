@@ -1,29 +1,29 @@
 // Package tracker remembers the last hardware address of each protocol address and reports when
 // it changes.
 //
-// It runs in the confined parser process. It is a pure state machine: the caller passes the time
-// of each frame and the time that has passed; there is no clock, no timer, no goroutine and no
-// I/O. The same calls always give the same events. The package does not know where packets come
-// from or how an event is printed.
+// It runs in the confined parser process. It is a pure state machine: the caller passes the time of
+// each frame and the time that has passed; there is no clock, no timer, no goroutine and no I/O.
+// The same calls always give the same events. The package does not depend on the source of packets
+// or the form of the output.
 //
 // # Bindings and changes
 //
-// A binding is identified by interface, VLAN IDs and protocol address. An ARP request contains
-// one binding, that of its sender; a reply contains two, the sender's and then the target's. A
-// binding that is not in the table is [New]. One whose hardware address differs from the last
-// one is [Moved]. One that is seen again with the same hardware address at least
-// [Config.Refresh] after its last change is [Refreshed]. These three are changes. Any other
-// sighting changes nothing and leaves the time of the last change alone, unless the clock has
-// gone backwards: then that time is set back to the frame's, so that a clock that is corrected
-// by an hour does not silence every host for an hour.
+// A binding is identified by interface, VLAN IDs and protocol address. An ARP request contains one
+// binding, that of its sender; a reply contains two, the sender's and then the target's. A binding
+// that is not in the table is [New]. One whose hardware address differs from the last one is
+// [Moved]. One that is seen again with the same hardware address at least [Config.Refresh] after
+// its last change is [Refreshed]. These three are changes. Any other sighting changes nothing and
+// does not change the time of the last change, unless the clock was set back: then that time is set
+// back to the frame's, so that a clock that is corrected by an hour does not silence every host for
+// an hour.
 //
 // # Changes and events
 //
-// To observe a change and to report it are two steps. [Table.Observe] returns the events of a
-// packet at once, in packet order. While nothing can be written, the caller uses [Table.Note]
-// instead: then each binding that changes waits in the table, and [Table.Next] returns one event
-// for each when there is room again. A binding waits once, however often it changes, and the
-// event describes its state at the time of Next:
+// Observing a change and reporting it are two steps. [Table.Observe] returns the events of a packet
+// at once, in packet order. While nothing can be written, the caller uses [Table.Note] instead:
+// then each binding that changes waits in the table, and [Table.Next] returns one event for each
+// when there is room again. A binding waits once, however often it changes, and the event describes
+// its state at the time of Next:
 //
 //   - A binding that was never reported gives New with its latest hardware address, even if it
 //     moved in the meantime. Otherwise a flood of invented bindings that all move once would
@@ -36,8 +36,8 @@
 //
 // Time is that of the frame of the latest change. Moved bindings come first, then new ones, then
 // refreshed ones. Within each of the three, the binding that began to wait first comes first. As
-// long as one binding waits, Observe reports nothing at once either: the events of its packet
-// wait for their turn.
+// long as one binding waits, Observe reports nothing at once either: the events of its packet wait,
+// too.
 //
 // # The moved interval
 //
@@ -58,25 +58,24 @@
 //   - A new binding enters probation. When another packet contains it again, it moves to the
 //     protected segment, four fifths of the bound, if there is room.
 //   - Only the binding of probation that was seen least recently is ever evicted.
-//   - A protected binding gives up its place only to another binding that was seen twice, and
-//     only if nothing was heard of it for a day. It returns to probation then. The day is
+//   - A protected binding loses its place only to another binding that was seen twice, and
+//     only if it was not seen for a day. It returns to probation then. The day is
 //     counted by the frames' own time.
 //
-// So a host that was seen twice before a flood stays as long as it is heard of once a day,
-// however many addresses the flood invents and however often it repeats each. There is a
-// limit: an attacker who comes first can fill the protected segment, and hosts that appear
-// later stay on probation, where the least recently seen goes first, until the attacker falls
-// silent for a day.
+// So a host that was seen twice before a flood stays in the table as long as it is seen once per
+// day, for any number of invented addresses and repetitions. There is a limit: an attacker who
+// comes first can fill the protected segment. Then hosts that appear later stay on probation, where
+// the least recently seen is evicted first, until the attacker stops for a day.
 //
 // # Memory
 //
-// A binding takes 63 bytes, whether it waits or not, and no pointer is among them, so the garbage
-// collector does not scan the table. The table has address space for its bound from the start, or
-// for a million bindings if its bound is higher. The kernel gives it memory as the number of
-// bindings grows, never beyond the bound; the table never shrinks. Beyond a million bindings it
-// doubles. An observation takes constant time on average, whatever the number of bindings, and all
-// but those that double the table take constant time in the worst case. The place of a binding
-// follows from a hash with a random secret, so nobody can choose addresses that collide.
+// A binding takes 63 bytes, whether it waits or not, without pointers, so the garbage collector
+// does not scan the table. The table has address space for its bound from the start, or for a
+// million bindings if its bound is higher. The kernel allocates memory as the number of bindings
+// grows, up to the bound; the table never shrinks. Beyond a million bindings it doubles. An
+// observation takes constant time on average, for any number of bindings; all except those that
+// double the table take constant time in the worst case. The place of a binding depends on a hash
+// with a random secret, so an attacker cannot choose addresses that collide.
 package tracker
 
 import (
@@ -88,7 +87,7 @@ import (
 	"maas-netmon/parser"
 )
 
-// Kind is what happened to a binding. The zero value is invalid.
+// Kind is the type of a change. The zero value is invalid.
 type Kind uint8
 
 const (
@@ -119,8 +118,8 @@ type Event struct {
 	Addr        parser.Addr
 	MAC         parser.MAC
 	PreviousMAC parser.MAC // of a Moved binding, else zero
-	// Moves is the number of moves that a Moved event stands for, 1 at least, else 0. It does
-	// not count beyond 134,217,727.
+	// Moves is the number of moves that a Moved event reports, at least 1, otherwise 0. It does not
+	// count beyond 134,217,727.
 	Moves uint32
 	// Time is that of the frame, in seconds since the Unix epoch. The time of an event that
 	// waited is in the range of uint32: other times count as its nearer end.
@@ -134,40 +133,40 @@ const (
 	MaxMovedInterval = 24 * time.Hour // largest moved interval
 )
 
-// protectedIdle is how many seconds after its last change a protected binding can lose its
-// place, in addition to the refresh interval. A binding that is heard of changes at least once
-// per refresh interval, so nothing was heard of it for at least this many seconds.
+// protectedIdle is the time in seconds after its last change after which a protected binding can
+// lose its place, in addition to the refresh interval. A binding that is seen changes at least once
+// per refresh interval, so it was not seen for at least this time.
 const protectedIdle = 24 * 60 * 60
 
-// Config is what the operator chooses.
+// Config has the settings of the operator.
 type Config struct {
 	// MaxBindings bounds the table, over all interfaces: 1 to [MaxBindings].
 	MaxBindings int
-	// Refresh is how long after its last change an unchanged binding is reported again. Frame
-	// times are whole seconds, so a fraction counts as a whole second. With zero, every
+	// Refresh is the time after its last change at which an unchanged binding is reported again.
+	// Frame times are whole seconds, so a fraction counts as a whole second. With zero, every
 	// sighting is reported.
 	Refresh time.Duration
-	// MovedInterval is how long a binding rests after a Moved event: 0 to [MaxMovedInterval].
-	// With zero, every move is reported.
+	// MovedInterval is the time for which a binding rests after a Moved event: 0 to
+	// [MaxMovedInterval]. With zero, every move is reported.
 	MovedInterval time.Duration
 }
 
-// Stats counts what a table has done for one interface. Each number except Bindings only grows.
+// Stats has the counters of a table for one interface. Each number except Bindings only grows.
 type Stats struct {
 	New       uint64 // events by kind
 	Moved     uint64
 	Refreshed uint64
 
-	// Refused is the number of bindings that packets contained and that no host can have:
-	// those whose hardware address is zero or a group address, or whose protocol address is
-	// 0.0.0.0, 255.255.255.255, in 224.0.0.0/4 or in 127.0.0.0/8. A binding counts once,
-	// whatever is wrong with it: a request adds at most one, a reply at most two.
+	// Refused is the number of bindings that packets contained and that no host can have: those
+	// whose hardware address is zero or a group address, or whose protocol address is 0.0.0.0,
+	// 255.255.255.255, in 224.0.0.0/4 or in 127.0.0.0/8. A binding counts once, also with several
+	// errors: a request adds at most one, a reply at most two.
 	Refused uint64
 	// Ignored is the number of packets that are neither request nor reply. None of their
 	// bindings is in Refused.
 	Ignored uint64
-	// Evicted is the number of bindings that gave their place to a new one, of this or
-	// another interface.
+	// Evicted is the number of bindings that were replaced by a new one, of this or another
+	// interface.
 	Evicted uint64
 	// Unreported is the number of bindings that waited to be reported and were evicted,
 	// forgotten or abandoned before that.
@@ -185,7 +184,7 @@ type Table struct {
 
 	interval time.Duration // the moved interval
 	tick     time.Duration // unit in which the end of a rest is measured
-	now      time.Duration // as the caller said last
+	now      time.Duration // the last value from the caller
 	ticks    uint64        // whole ticks in now
 }
 
@@ -211,8 +210,8 @@ func NewTable(c Config) (*Table, error) {
 	return t, nil
 }
 
-// Advance tells the table the time that has passed since a fixed moment that the caller chose.
-// Only the moved interval is measured by it. A time before an earlier one has no effect.
+// Advance sets the time since a fixed moment that the caller chooses. Only the moved interval
+// depends on it. A time before an earlier one has no effect.
 func (t *Table) Advance(now time.Duration) {
 	if now <= t.now || t.interval == 0 {
 		return
@@ -235,16 +234,16 @@ func (t *Table) Due() (time.Duration, bool) {
 	return time.Duration(t.store.restEnds(t.ticks)) * t.tick, true
 }
 
-// Flush ends all rests, so that Next returns everything that is to be reported.
+// Flush ends all rests, so that Next returns every unreported change.
 func (t *Table) Flush() {
 	for n := range uint64(wheelSize) {
 		t.store.wake(t.ticks + 1 + n)
 	}
 }
 
-// Observe processes the bindings of one packet, seen on an interface at a time in seconds since
-// the Unix epoch, and appends the events to dst: none, one or two, in the order of the packet.
-// While other bindings wait to be reported, it returns no events, as Note.
+// Observe processes the bindings of one packet, seen on an interface at a time in seconds since the
+// Unix epoch, and appends the events to dst: none, one or two, in the order of the packet. While
+// other bindings wait to be reported, it returns no events, like Note.
 //
 // The interface is a number less than [MaxInterfaces]; there are counters for each up to the
 // highest one used. Observe allocates nothing if dst has room, except for the table's own
@@ -253,13 +252,12 @@ func (t *Table) Observe(dst []Event, iface uint16, seconds int64, arp *parser.AR
 	return t.observe(dst, t.store.ready == 0, iface, seconds, arp)
 }
 
-// Note is Observe for a caller that can write nothing at the moment: what changes waits for
-// Next.
+// Note is Observe for a caller that cannot write at the moment: bindings that change wait for Next.
 func (t *Table) Note(iface uint16, seconds int64, arp *parser.ARP) {
 	t.observe(nil, false, iface, seconds, arp)
 }
 
-// observe is Observe where atOnce is true, else Note.
+// observe implements Observe if atOnce is true, otherwise Note.
 func (t *Table) observe(dst []Event, atOnce bool, iface uint16, seconds int64, arp *parser.ARP) []Event {
 	for len(t.stats) <= int(iface) {
 		if iface >= MaxInterfaces {
@@ -297,10 +295,9 @@ func (t *Table) observe(dst []Event, atOnce bool, iface uint16, seconds int64, a
 	return dst
 }
 
-// see finds or makes the entry of a binding. It returns the entry and how the binding has
-// changed, or 0 if it has not; if it has, the caller calls change. known is the entry that the
-// same packet has already given, or none: a second mention in one packet is not a second
-// sighting.
+// see finds or creates the entry of a binding. It returns the entry and how the binding has
+// changed, or 0 if it has not; if it has, the caller calls change. known is the entry that the same
+// packet has already given, or none: a second mention in one packet is not a second sighting.
 func (t *Table) see(k key, mac *parser.MAC, now, known uint32) (uint32, Kind) {
 	h := t.store.hash(k)
 	i, e := t.store.find(h, k)
@@ -325,7 +322,7 @@ func (t *Table) see(k key, mac *parser.MAC, now, known uint32) (uint32, Kind) {
 	return i, 0
 }
 
-// learn makes an entry for a binding that has none.
+// learn creates an entry for a binding that has none.
 func (t *Table) learn(h uint32, k key) uint32 {
 	i, evicted, of, unreported := t.store.add(h, k)
 	t.stats[t.store.at(i).iface()].Bindings++
@@ -339,8 +336,8 @@ func (t *Table) learn(h uint32, k key) uint32 {
 	return i
 }
 
-// change enters a change into the entry of its binding. It appends the event to dst if it is to
-// be reported at once, else the binding waits.
+// change records a change in the entry of its binding. It appends the event to dst if it is
+// reported at once, otherwise the binding waits.
 func (t *Table) change(dst []Event, atOnce bool, kind Kind, i uint32, mac *parser.MAC, seconds int64) []Event {
 	s := &t.store
 	e := s.at(i)
@@ -415,7 +412,7 @@ func (t *Table) Next(e *Event) bool {
 	return true
 }
 
-// event returns the event for a binding that is to be reported, and counts it.
+// event returns the event for a binding, and counts it.
 func (t *Table) event(kind Kind, i uint32, seconds int64) Event {
 	e := t.store.at(i)
 	event := Event{
@@ -497,9 +494,9 @@ func usable(mac *parser.MAC, addr *parser.Addr) bool {
 	return true
 }
 
-// storedTime returns a time in the form that entries keep. The time of a frame is always in the
-// range 1970 to 2106 (struct tpacket2_hdr in include/uapi/linux/if_packet.h). A file can
-// contain other times, which count as the nearer end of that range.
+// storedTime converts a time to the form in entries. The time of a frame is always in the range
+// 1970 to 2106 (struct tpacket2_hdr in include/uapi/linux/if_packet.h). A file can contain other
+// times, which count as the nearer end of that range.
 func storedTime(seconds int64) uint32 {
 	return uint32(min(max(seconds, 0), math.MaxUint32))
 }

@@ -37,7 +37,7 @@ func newTable(tb testing.TB, bound int, refresh time.Duration) *tracker.Table {
 	return table
 }
 
-// claim returns a request that tells of one binding, of the host 10.0.0.n.
+// claim returns a request with one binding, of the host 10.0.0.n.
 func claim(n byte, mac parser.MAC) parser.ARP {
 	return parser.ARP{Operation: 1, SenderHardware: mac, SenderProtocol: parser.Addr{10, 0, 0, n}}
 }
@@ -155,8 +155,7 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-// TestVectors: the bindings that the vectors say a frame tells of are those that
-// an empty table learns.
+// TestVectors: an empty table learns the bindings that the vectors list for a frame.
 func TestVectors(t *testing.T) {
 	vectors, err := parsertest.Load("../parser/testdata/frames")
 	if err != nil {
@@ -201,7 +200,7 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// Every part of the key keeps bindings apart.
+// Every part of the key distinguishes bindings.
 func TestKey(t *testing.T) {
 	table := newTable(t, 10, time.Hour)
 	base := claim(5, macA)
@@ -229,7 +228,7 @@ func TestRefreshRounding(t *testing.T) {
 	for _, test := range []struct {
 		refresh time.Duration
 		quiet   int64 // seconds after which there is no event
-		event   int64 // and after which there is one
+		event   int64 // seconds after which there is an event
 	}{
 		{0, -1, 0},
 		{1, 0, 1},
@@ -324,7 +323,7 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-// flood tells a table of n invented bindings, each in so many packets.
+// flood passes n invented bindings to a table, each in this number of packets.
 func flood(table *tracker.Table, from, n, packets int, seconds int64) {
 	for i := range n {
 		arp := request(1<<20 + from + i)
@@ -348,7 +347,7 @@ func TestFloodDoesNotHideATakeover(t *testing.T) {
 				}
 			}
 			flood(table, 0, 20*bound, packets, 1)
-			flood(table, 20*bound, 20*bound, packets, day) // no host has been heard of since
+			flood(table, 20*bound, 20*bound, packets, day) // no host was seen since
 			for n := range hosts {
 				arp := request(n)
 				arp.SenderHardware[1]++
@@ -386,8 +385,7 @@ func TestFloodOfRepliesIsNoSecondSighting(t *testing.T) {
 	}
 }
 
-// Protected bindings of which nothing is heard for a day give way to others that
-// are seen twice.
+// Protected bindings that are not seen for a day are replaced by others that are seen twice.
 func TestProtectionEnds(t *testing.T) {
 	const bound, day = 10, 24 * 60 * 60
 	table := newTable(t, bound, 10*time.Minute)
@@ -489,8 +487,7 @@ func againstModel(t *testing.T, bound int, interval time.Duration, stalls bool) 
 	}
 }
 
-// Counters are each interface's own: of an evicted binding, those of the interface that
-// it was of.
+// Each interface has its own counters: an eviction counts for the interface of the evicted binding.
 func TestStats(t *testing.T) {
 	table := newTable(t, 3, time.Minute)
 	observe := func(iface uint16, host byte) {
@@ -518,8 +515,7 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// A table large enough for many blocks finds everything that is in it, and
-// nothing else, while it grows and while it evicts.
+// A large table finds all its bindings, and no others, while it grows and while it evicts.
 func TestLargeTable(t *testing.T) {
 	const bound = 50_000
 	table := newTable(t, bound, time.Hour)
@@ -557,7 +553,7 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
-// The heap that a full table takes, all of whose bindings wait.
+// The heap of a full table in which all bindings wait.
 func TestMemory(t *testing.T) {
 	const bound = 1 << 18
 	before := liveHeap()
@@ -574,8 +570,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// A table takes memory for the bindings that it has, not for those that it could have. Only new
-// memory of a process shows it: the Go runtime clears what has been in use before.
+// A table uses memory for its bindings, not for its bound. Only new memory of a process shows that:
+// the Go runtime clears memory that was used before.
 func TestResident(t *testing.T) {
 	if info, _ := debug.ReadBuildInfo(); slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		t.Skip("the race detector has memory of its own for each byte")
@@ -603,7 +599,7 @@ func TestResident(t *testing.T) {
 	runtime.KeepAlive(table)
 }
 
-// resident returns the memory that the process has, in bytes (proc_pid_statm(5)).
+// resident returns the resident memory of the process, in bytes (proc_pid_statm(5)).
 func resident(t *testing.T) int {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/statm")

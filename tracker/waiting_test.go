@@ -14,8 +14,8 @@ import (
 	"maas-netmon/tracker"
 )
 
-// showAll returns the events that a table gives until nothing waits, in the short form, with the
-// number of moves where it is not 1.
+// showAll returns the events of a table until nothing waits, in the short form, with the number of
+// moves if it is not 1.
 func showAll(table *tracker.Table) string {
 	var all []string
 	var e tracker.Event
@@ -29,8 +29,8 @@ func showAll(table *tracker.Table) string {
 	return strings.Join(all, ", ")
 }
 
-// TestStalls: bindings change while nothing can be written. Each step is a sighting; want is
-// what is reported when there is room again.
+// TestStalls: bindings change while nothing can be written. Each step is a sighting; want has the
+// events when there is room again.
 func TestStalls(t *testing.T) {
 	type step struct {
 		time int64
@@ -85,7 +85,7 @@ func TestStalls(t *testing.T) {
 			if table.Waiting() || showAll(table) != "" {
 				t.Error("something still waits")
 			}
-			// Afterwards all is as it is without a stall.
+			// Afterwards the table works as without a stall.
 			arp := claim(9, macA)
 			if events := table.Observe(nil, 0, last, &arp); len(events) != 1 || show(events[0]) != "NEW 9 aa" {
 				t.Errorf("after the stall: %v", events)
@@ -158,9 +158,9 @@ func movingTable(tb testing.TB, interval time.Duration) *tracker.Table {
 	return table
 }
 
-// Two hosts quarrel about an address, a thousand times a second for ten seconds: a line at the
-// first move and one after each interval, each of which is true at its time, and one for the
-// last state after they have stopped.
+// Two hosts claim the same address a thousand times per second for ten seconds: this gives a line
+// at the first move and one after each interval, each correct at its time, and one for the last
+// state after they have stopped.
 func TestQuarrel(t *testing.T) {
 	table := movingTable(t, time.Second)
 	arp := claim(5, macA)
@@ -207,7 +207,7 @@ func TestQuarrel(t *testing.T) {
 	}
 }
 
-// The interval holds for one binding, not for another, and begins again after it has passed.
+// The interval applies to each binding separately, and begins again after it has passed.
 func TestMovedInterval(t *testing.T) {
 	table := movingTable(t, 3*time.Second)
 	at := func(now time.Duration, host byte, mac parser.MAC, want string) {
@@ -240,8 +240,8 @@ func TestMovedInterval(t *testing.T) {
 	}
 }
 
-// A binding that is evicted before it was reported is counted, one whose changes were all
-// reported is not.
+// A binding that is evicted before it was reported is counted; one whose changes were all reported
+// is not.
 func TestUnreported(t *testing.T) {
 	table := newTable(t, 3, time.Hour)
 	for n := range byte(3) {
@@ -323,7 +323,7 @@ func TestNumberOfAnInterface(t *testing.T) {
 	table.Observe(nil, tracker.MaxInterfaces, 0, &arp)
 }
 
-// A stall takes no memory beyond the table's, and no allocation.
+// A stall uses no memory besides the table, and allocates nothing.
 func TestStallsTakeNoMemory(t *testing.T) {
 	const bound = 1 << 16
 	table := newTable(t, bound, time.Hour)

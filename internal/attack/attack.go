@@ -1,16 +1,14 @@
-// Package attack is a table of acts that a confined process must not be able to do, and
-// what is to become of each.
+// Package attack is a table of acts that a confined process must not be able to perform, with the
+// expected outcomes.
 //
-// A build of the program with the tag attack tries one of them inside the real
-// monitor or the real parser, when both are confined as they are for the rest of
-// their lives: it is code of the program's own process that tries, as it would be
-// after a parser bug. The same build also tries an act unconfined, in a process of
-// its own: an act that does nothing there would prove nothing here. integration
-// runs them all and reads the table. The shipped program contains none of this.
+// internal/testbin/attack tries one of them inside the real monitor or the real parser, after the
+// last step of their confinement: the code of the process itself tries the act, as after the
+// exploit of a parser bug. The same program also tries an act unconfined, in a separate process: an
+// act that has no effect there would prove nothing here. integration runs them all and compares
+// with the table. The shipped program contains none of this.
 //
-// An act's first system call that its process may not make is the one the
-// act is named after. Unconfined, none may harm the machine: what cannot be tried in
-// throw-away namespaces is given arguments that the kernel refuses.
+// An act is named after its first forbidden system call. Unconfined, no act may harm the machine:
+// acts that cannot be tried in temporary namespaces have arguments that the kernel refuses.
 package attack
 
 import (
@@ -23,16 +21,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Outcome is what becomes of an act: one of the constants, or the name of the errno
-// with which the kernel refuses it.
+// An Outcome is the result of an act: one of the constants, or the name of the errno with which the
+// kernel refuses it.
 type Outcome string
 
 const (
-	NotTried Outcome = ""       // the act makes no sense there
+	NotTried Outcome = ""       // not applicable there
 	Killed   Outcome = "killed" // by seccomp: SIGSYS
 	Done     Outcome = "done"
 
-	// Of an unconfined process only.
+	// Only for an unconfined process.
 	Sent       Outcome = "sent"         // done, and a frame has gone out
 	DoneByRoot Outcome = "done by root" // user 0 of a user namespace may be refused
 	Whatever   Outcome = "whatever"     // depends on the kernel; but no signal
@@ -40,7 +38,7 @@ const (
 
 // An Act is one row of the table.
 type Act struct {
-	Group string // what it would be good for
+	Group string // the purpose of the act
 	Name  string // unique
 
 	Parser, Monitor, Unconfined Outcome
@@ -48,15 +46,15 @@ type Act struct {
 	do func(Target) syscall.Errno
 }
 
-// A Target is what an attacker finds in a process.
+// A Target has the descriptors and processes that an attacker finds in a process.
 type Target struct {
-	Packet  int // the packet socket, or the input that is read in its place
-	Control int // the socket that leads to the other process
+	Packet  int // the packet socket, or the input in its place
+	Control int // the socket to the other process
 	Netlink int // the monitor's netlink socket; -1 elsewhere
 	Peer    int // the other process
 
-	// Standard input, as good as any other number, where there are no such descriptors:
-	// in parser and monitor, but for the input.
+	// Standard input, instead, in processes without such descriptors: parser and monitor, except
+	// for the input.
 	File  int // a file with a frame in it
 	Pipe  int // the reading end of a pipe with a frame in it
 	PidFD int // of the other process
@@ -77,9 +75,8 @@ func Source(name string) [6]byte {
 
 func named(name string) func(Act) bool { return func(a Act) bool { return a.Name == name } }
 
-// Try tries the act with that name, from the calling thread or from a fresh one, and says
-// on standard error that it is about to, and what became of it if the process is still
-// there:
+// Try tries the act with that name, from the calling thread or from a fresh one. It prints to
+// standard error before the attempt, and the outcome afterwards if the process still exists:
 //
 //	attack: NAME: now
 //	attack: NAME: EPERM
@@ -111,9 +108,8 @@ func Try(name string, fresh bool, t Target) {
 // say writes a line to standard error, at once.
 func say(line string) { _, _ = unix.Write(stderr, []byte("attack: "+line+"\n")) }
 
-// onFreshThread runs f on a thread that was made after the confinement. There were
-// fewer than crowd threads then: when that many goroutines hold one each, the last
-// has a new one.
+// onFreshThread runs f on a thread that was created after the confinement. At that time there were
+// fewer than crowd threads: when that many goroutines have one each, the last one has a new thread.
 func onFreshThread(f func()) {
 	const crowd = 32
 	holding, done := make(chan bool), make(chan bool)
@@ -143,7 +139,7 @@ func sys(number uintptr, args ...uintptr) func(Target) syscall.Errno {
 	return func(Target) syscall.Errno { return raw(number, args...) }
 }
 
-// raw makes a system call without the Go runtime's knowledge.
+// raw makes a system call without notifying the Go runtime.
 func raw(number uintptr, args ...uintptr) syscall.Errno {
 	_, errno := value(number, args...)
 	return errno
@@ -157,31 +153,30 @@ func value(number uintptr, args ...uintptr) (uintptr, syscall.Errno) {
 	return r, errno
 }
 
-// kept holds what keep and text gave the address of.
+// kept refers to the objects of keep and text, so that they stay allocated.
 var kept []any
 
-// keep returns the address of a copy of v that stays.
+// keep returns the address of a copy of v that stays allocated.
 func keep[T any](v T) uintptr {
 	p := &v
 	kept = append(kept, p)
 	return uintptr(unsafe.Pointer(p))
 }
 
-// text returns the address of s as a C string that stays.
+// text returns the address of a copy of s as a C string that stays allocated.
 func text(s string) uintptr {
 	b := append([]byte(s), 0)
 	kept = append(kept, b)
 	return uintptr(unsafe.Pointer(&b[0]))
 }
 
-// word is some memory under an address that is the same in every process of this
-// executable.
+// word is memory at an address that is the same in every process of this executable.
 var word [64]byte
 
 func wordAddress() uintptr { return uintptr(unsafe.Pointer(&word)) }
 
-// frame is what is transmitted: a broadcast of an EtherType for experiments (IEEE 802
-// 9.2.4). Try fills in the source.
+// frame is the frame to transmit: a broadcast of an EtherType for experiments (IEEE 802 9.2.4). Try
+// fills in the source.
 var frame = [60]byte{
 	0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
 	0, 0, 0, 0, 0, 0,
@@ -216,6 +211,6 @@ const (
 	cwd      = ^uintptr(99) // AT_FDCWD
 	none     = ^uintptr(0)  // -1
 	page     = 4096
-	high     = 1 << 32 // above what the kernel takes for a descriptor
+	high     = 1 << 32 // above the bits that the kernel uses of a descriptor
 	loopback = 1       // its index, in every network namespace
 )

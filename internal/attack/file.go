@@ -8,8 +8,8 @@ import (
 
 const fileSystem = "reach the file system"
 
-// files is the file system, by name and by descriptor. Unconfined, /tmp is the
-// process's own and its working directory.
+// files has acts on the file system, by name and by descriptor. Unconfined, the process has its own
+// /tmp, its working directory.
 var files = []Act{
 	dies(fileSystem, "openat", Done, sys(unix.SYS_OPENAT, cwd, text("/etc/passwd"), unix.O_RDONLY)),
 	dies(fileSystem, "openat to create", Done, sys(unix.SYS_OPENAT, cwd, text("/tmp/new"), unix.O_CREAT|unix.O_WRONLY, 0o600)),
@@ -72,7 +72,7 @@ var files = []Act{
 	}),
 	dies(fileSystem, "ioctl TIOCSTI", "ENOTTY", sys(unix.SYS_IOCTL, 0, unix.TIOCSTI, wordAddress())),
 	dies(fileSystem, "close_range", Done, sys(unix.SYS_CLOSE_RANGE, 100, 200, 0)),
-	// The monitor closes what it has at its end.
+	// The monitor closes its descriptors at the end.
 	{fileSystem, "close", Killed, NotTried, Done, sys(unix.SYS_CLOSE, 0)},
 	{fileSystem, "epoll_ctl", Killed, NotTried, Whatever, sys(unix.SYS_EPOLL_CTL, 0, unix.EPOLL_CTL_DEL, 0, 0)},
 	{fileSystem, "shutdown", Killed, NotTried, Done, func(t Target) syscall.Errno {

@@ -6,14 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// legacy is what only this architecture has: two more ways into the kernel, and calls
-// that newer architectures do without. It also has what takes assembly: new processes,
-// whose first instruction must be known.
+// legacy has acts that only this architecture has: two more entry points of the kernel, and calls
+// that newer architectures lack. It also has acts that need assembly: new processes, whose first
+// instruction must be known.
 var legacy = []Act{
 	dies(transmit, "write by int 0x80", Sent, func(t Target) syscall.Errno {
 		return i386(4, uintptr(t.Packet), frameAddress(), frameLen)
 	}),
-	dies(transmit, "write by x32", Whatever, func(t Target) syscall.Errno { // most kernels are built without
+	dies(transmit, "write by x32", Whatever, func(t Target) syscall.Errno { // most kernels are built without x32
 		return raw(unix.SYS_WRITE|x32, uintptr(t.Packet), frameAddress(), frameLen)
 	}),
 	dies(machine, "getpid by int 0x80", Done, func(Target) syscall.Errno { return i386(20, 0, 0, 0) }),
@@ -48,7 +48,7 @@ var legacy = []Act{
 	dies(privilege, "clone into a user namespace", Whatever, process(unix.SYS_CLONE, unix.CLONE_NEWUSER|uintptr(unix.SIGCHLD))),
 	dies(privilege, "clone into a network namespace", Done, process(unix.SYS_CLONE, unix.CLONE_NEWNET|uintptr(unix.SIGCHLD))),
 	dies(program, "clone a thread without its usual flags", "EINVAL", process(unix.SYS_CLONE, unix.CLONE_THREAD)),
-	// The filter cannot see its flags: it is told that there is no such call.
+	// The filter cannot see its flags, and answers ENOSYS.
 	{program, "clone3 a process", "ENOSYS", "ENOSYS", Done, func(Target) syscall.Errno {
 		return spawn(unix.SYS_CLONE3, keep([8]uint64{4: uint64(unix.SIGCHLD)}), 64, 0)
 	}},
@@ -60,12 +60,11 @@ var legacy = []Act{
 // x32 marks the number of a call of the x32 ABI (syscall(2)).
 const x32 = 0x40000000
 
-// i386 makes a system call by the entry for 32-bit programs. An address must be
-// below 4 GiB, as those of variables in an executable that is not position
-// independent are.
+// i386 makes a system call through the entry point for 32-bit programs. Addresses must be below 4
+// GiB, like those of variables in an executable that is not position-independent.
 func i386(number, a, b, c uintptr) syscall.Errno { return failed(int64(int32(int80(number, a, b, c)))) }
 
-// process is an act that makes a process, which ends at once.
+// process is an act that creates a process, which ends at once.
 func process(number uintptr, args ...uintptr) func(Target) syscall.Errno {
 	return func(Target) syscall.Errno {
 		var a [3]uintptr
@@ -76,7 +75,7 @@ func process(number uintptr, args ...uintptr) func(Target) syscall.Errno {
 
 func spawn(number, a, b, c uintptr) syscall.Errno { return failed(int64(spawnExit(number, a, b, c))) }
 
-// failed returns the errno of a system call's plain result.
+// failed returns the errno in the raw result of a system call.
 func failed(result int64) syscall.Errno {
 	if result < 0 && result > -4096 {
 		return syscall.Errno(-result)
@@ -84,9 +83,9 @@ func failed(result int64) syscall.Errno {
 	return 0
 }
 
-// int80 makes a system call by int 0x80 and returns its plain result.
+// int80 makes a system call by int 0x80 and returns its raw result.
 func int80(number, a, b, c uintptr) uintptr
 
-// spawnExit makes a system call that makes a process and returns its plain result. The new
-// process, which may share this one's stack, ends without touching it.
+// spawnExit makes a system call that creates a process and returns its raw result. The new process,
+// which may share this one's stack, ends without using it.
 func spawnExit(number, a, b, c uintptr) uintptr

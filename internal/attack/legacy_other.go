@@ -2,5 +2,5 @@
 
 package attack
 
-// legacy is empty where the kernel has one entry and no old calls.
+// legacy is empty: other architectures have one entry point and no old calls.
 var legacy []Act

@@ -9,15 +9,14 @@ import (
 
 const exhaustion = "take the memory of the machine"
 
-// exhaustions take memory until the kernel refuses more, in each way that a limit might not
-// count, or until they have more than [MaxMemory]. They write the first page of what they
-// map and release everything, so that the machine that runs the tests keeps its memory;
-// whether the rest of the mapping is written makes no difference to the limit. They report
-// how much they could hold:
+// exhaustions allocate memory until the kernel refuses more, in each way that a limit might not
+// count, or until they have more than [MaxMemory]. They write only the first page of each mapping
+// and release everything, to save the memory of the test machine; the limit does not depend on
+// whether the rest is written. They report the amount that they could hold:
 //
 //	attack: NAME holds N MiB
 //
-// The monitor has no limit, but reads nothing that would let anyone take it over.
+// The monitor has no limit, because it reads no untrusted input.
 var exhaustions = []Act{
 	takes("memory that is written", Done, held{size: 16 << 20, protection: writable, flags: private}),
 	takes("memory that is written, then read-only", Done, held{size: 16 << 20, protection: writable, flags: private, then: protect}),
@@ -26,7 +25,7 @@ var exhaustions = []Act{
 	takes("memory that is not reserved", Done, held{size: 64 << 20, protection: writable, flags: private | unix.MAP_NORESERVE}),
 	takes("memory that the kernel may drop", Whatever, held{size: 16 << 20, protection: writable, flags: unix.MAP_DROPPABLE | unix.MAP_ANONYMOUS}),
 	takes("stacks of threads", Done, held{size: 8 << 20, protection: writable, flags: private | unix.MAP_STACK}),
-	// One page each, so far from each other that none shares a page table: three more pages.
+	// One page each, at such distances that none shares a page table: three more pages.
 	takes("page tables", Whatever, held{size: page, protection: writable, flags: private | unix.MAP_FIXED, apart: 1 << 30, tables: 3 * page}),
 	takes("the program's break", Done, held{then: grow}),
 }
@@ -39,17 +38,17 @@ const (
 // MaxMemory is more than a parser with a small table may have.
 const MaxMemory = 4 << 30
 
-// held is a way to take memory.
+// held is a way to allocate memory.
 type held struct {
 	size       uintptr // of a mapping
 	protection uintptr
 	flags      uintptr
-	apart      uintptr // distance of the addresses, 0 where the kernel chooses them
-	tables     uintptr // page tables that each takes besides
+	apart      uintptr // distance of the addresses, 0 if the kernel chooses them
+	tables     uintptr // page tables per mapping
 	then       func(address, size uintptr) syscall.Errno
 }
 
-// takes is an act that takes memory.
+// takes is an act that allocates memory.
 func takes(name string, unconfined Outcome, h held) Act {
 	return Act{exhaustion, name, "ENOMEM", NotTried, unconfined, func(Target) syscall.Errno {
 		total, errno := h.take()
@@ -58,10 +57,10 @@ func takes(name string, unconfined Outcome, h held) Act {
 	}}
 }
 
-// mappings are those that take holds. It has no memory to allocate when it is done.
+// mappings are the mappings that take holds, allocated in advance: at the limit it cannot allocate.
 var mappings [1 << 17]uintptr
 
-// take maps until it is refused.
+// take maps memory until the kernel refuses.
 func (h held) take() (total uintptr, errno syscall.Errno) {
 	n := 0
 	for ; total < MaxMemory && n < len(mappings); n++ {
@@ -75,7 +74,7 @@ func (h held) take() (total uintptr, errno syscall.Errno) {
 		}
 		at := uintptr(0)
 		if h.apart != 0 {
-			at = 1<<40 + uintptr(n)*h.apart // where nothing is
+			at = 1<<40 + uintptr(n)*h.apart // an unused range
 		}
 		address, errno = value(unix.SYS_MMAP, at, h.size, h.protection, h.flags, none, 0)
 		if errno != 0 {
@@ -103,7 +102,7 @@ func (h held) take() (total uintptr, errno syscall.Errno) {
 	return total, errno
 }
 
-// touch has the kernel write to memory at an address, of which Go knows nothing.
+// touch makes the kernel write to memory at an address that Go does not manage.
 func touch(address uintptr) { _ = raw(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, address) }
 
 func protect(address, size uintptr) syscall.Errno {
@@ -113,8 +112,7 @@ func protect(address, size uintptr) syscall.Errno {
 // first is the program's break before grow changed it.
 var first uintptr
 
-// grow moves the program's break (brk(2)) up by size, n times that from the first; by
-// nothing: to where it was.
+// grow moves the program's break (brk(2)) to n+1 times size above the first one; size 0 restores it.
 func grow(n, size uintptr) syscall.Errno {
 	if first == 0 {
 		first, _ = value(unix.SYS_BRK, 0)

@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// harmless shows that trying does not kill by itself.
+// harmless shows that an attempt itself does not kill the process.
 var harmless = []Act{
 	{"nothing at all", "nothing", Done, Done, Done, func(Target) syscall.Errno { return 0 }},
 }
 
 const transmit = "transmit a frame"
 
-// transmission is every way to send a frame by the packet socket.
+// transmission has all ways to send a frame through the packet socket.
 var transmission = []Act{
 	dies(transmit, "write", Sent, func(t Target) syscall.Errno { return writeFrame(uintptr(t.Packet)) }),
 	dies(transmit, "write, high bits in the descriptor", Sent, func(t Target) syscall.Errno {
@@ -109,7 +109,7 @@ func writeFrame(fd uintptr) syscall.Errno {
 	return raw(unix.SYS_WRITE, fd, frameAddress(), frameLen)
 }
 
-// through is an act that makes another descriptor of the packet socket and writes to it.
+// through is an act that creates another descriptor of the packet socket and writes to it.
 func through(duplicate func(Target) (uintptr, syscall.Errno)) func(Target) syscall.Errno {
 	return func(t Target) syscall.Errno {
 		fd, errno := duplicate(t)
@@ -137,13 +137,13 @@ func option[T any](level, name uintptr, v T) func(Target) syscall.Errno {
 
 const receive = "receive more than the filter lets pass"
 
-// acceptAll is a socket filter that lets everything pass.
+// acceptAll is a socket filter that accepts everything.
 func acceptAll() unix.SockFprog {
 	return unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0xffff}}
 }
 
-// reception is what the packet socket could be made to give, and by what calls. The locked
-// filter (socket(7), SO_LOCK_FILTER) holds without any sandbox.
+// reception has acts that try to receive more from the packet socket. The locked filter (socket(7),
+// SO_LOCK_FILTER) protects also without a sandbox.
 var reception = []Act{
 	dies(receive, "detach the filter", "EPERM", option(unix.SOL_SOCKET, unix.SO_DETACH_FILTER, int32(0))),
 	dies(receive, "replace the filter", "EPERM", option(unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, acceptAll())),
@@ -157,7 +157,7 @@ var reception = []Act{
 	dies(receive, "join a fanout group", Done, option(unix.SOL_PACKET, unix.PACKET_FANOUT, int32(1))),
 	dies(receive, "SO_BINDTODEVICE", Whatever, option(unix.SOL_SOCKET, unix.SO_BINDTODEVICE, [16]byte{'l', 'o'})),
 	dies(receive, "SO_RCVBUFFORCE", DoneByRoot, option(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, int32(1<<20))),
-	// The monitor does so when the interface has come back.
+	// The monitor does so when the interface was created again.
 	{receive, "bind to another interface", Killed, Done, Done, func(t Target) syscall.Errno {
 		return raw(unix.SYS_BIND, uintptr(t.Packet), linkAddress(), unix.SizeofSockaddrLinklayer)
 	}},
@@ -202,11 +202,11 @@ var reception = []Act{
 		}{name: [16]byte{'l', 'o'}, flags: unix.IFF_UP | unix.IFF_PROMISC}
 		return raw(unix.SYS_IOCTL, uintptr(t.Packet), unix.SIOCSIFFLAGS, keep(request))
 	}),
-	// It has the socket, and may send on it; the kernel wants CAP_NET_ADMIN.
+	// The monitor has the socket and may send on it; the kernel requires CAP_NET_ADMIN.
 	{receive, "promiscuous by netlink", NotTried, "EPERM", NotTried, setPromiscuous},
 }
 
-// mapRing is an act that maps the packet socket's ring, as long as it is.
+// mapRing is an act that maps the packet socket's ring, in its full length.
 func mapRing(protection uintptr) func(Target) syscall.Errno {
 	return func(t Target) syscall.Errno {
 		const ringLen = 20 << 16

@@ -11,7 +11,7 @@ import (
 
 const program = "run another program"
 
-// programs is exec. The program says itself that it runs.
+// programs has acts of exec. The executed program reports that it runs.
 var programs = []Act{
 	dies(program, "execve", Done, func(Target) syscall.Errno {
 		return raw(unix.SYS_EXECVE, text("/bin/sh"), arguments("execve"), 0)
@@ -29,7 +29,7 @@ func arguments(name string) uintptr {
 
 const reachIn = "reach into another process"
 
-// processes is the other process, and all others.
+// processes has acts on the other process, and on all others.
 var processes = []Act{
 	dies(reachIn, "ptrace PTRACE_ATTACH", Done, func(t Target) syscall.Errno {
 		return raw(unix.SYS_PTRACE, unix.PTRACE_ATTACH, uintptr(t.Peer))
@@ -37,7 +37,7 @@ var processes = []Act{
 	dies(reachIn, "ptrace PTRACE_SEIZE", Done, func(t Target) syscall.Errno {
 		return raw(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(t.Peer))
 	}),
-	// Elsewhere, the tests would become the tracer.
+	// In other processes, the tests would become the tracer.
 	dies(reachIn, "ptrace PTRACE_TRACEME", NotTried, sys(unix.SYS_PTRACE, unix.PTRACE_TRACEME)),
 	dies(reachIn, "process_vm_readv", Done, vm(unix.SYS_PROCESS_VM_READV)),
 	dies(reachIn, "process_vm_writev", Done, vm(unix.SYS_PROCESS_VM_WRITEV)),
@@ -65,7 +65,7 @@ var processes = []Act{
 	}),
 	dies(reachIn, "pidfd_open", Done, func(t Target) syscall.Errno { return raw(unix.SYS_PIDFD_OPEN, uintptr(t.Peer), 0) }),
 	dies(reachIn, "pidfd_getfd", Done, func(t Target) syscall.Errno { return raw(unix.SYS_PIDFD_GETFD, uintptr(t.PidFD), 0, 0) }),
-	// The monitor may, by the one descriptor that it has for it.
+	// The monitor may, through its one descriptor of the parser.
 	dies(reachIn, "pidfd_send_signal", Done, func(t Target) syscall.Errno {
 		return raw(unix.SYS_PIDFD_SEND_SIGNAL, uintptr(t.PidFD), uintptr(unix.SIGKILL), 0, 0)
 	}),
@@ -138,7 +138,7 @@ func futex(operation uintptr) func(Target) syscall.Errno {
 
 const privilege = "gain a privilege, or undo the confinement"
 
-// privileges is what the confinement consists of, turned back.
+// privileges has acts that try to undo the confinement.
 var privileges = []Act{
 	dies(privilege, "capset", Done, func(Target) syscall.Errno { // CAP_NET_RAW
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -184,7 +184,7 @@ var privileges = []Act{
 	dies(privilege, "setrlimit", Done, func(Target) syscall.Errno {
 		return raw(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_CORE, keep(unix.Rlimit{}), 0)
 	}),
-	dies(privilege, "unshare CLONE_NEWUSER", "EINVAL", sys(unix.SYS_UNSHARE, unix.CLONE_NEWUSER)), // of several threads
+	dies(privilege, "unshare CLONE_NEWUSER", "EINVAL", sys(unix.SYS_UNSHARE, unix.CLONE_NEWUSER)), // refused with several threads
 	dies(privilege, "unshare CLONE_NEWNET", Done, sys(unix.SYS_UNSHARE, unix.CLONE_NEWNET)),
 	dies(privilege, "unshare CLONE_FILES", Done, sys(unix.SYS_UNSHARE, unix.CLONE_FILES)),
 	dies(privilege, "setns", "EINVAL", sys(unix.SYS_SETNS, 0, 0)),
@@ -204,11 +204,11 @@ func addFilter(flags uintptr) func(Target) syscall.Errno {
 
 const code = "run code that was not there, or disturb memory"
 
-// memory is the process's own memory.
+// memory has acts on the process's own memory.
 var memory = []Act{
 	dies(code, "mmap executable", Done, mmap(unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)),
 	dies(code, "mmap writable and executable", Done, mmap(unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)),
-	// The same descriptor, none, as the filter sees it in 32 bits.
+	// The same descriptor, -1, with 32 bits.
 	dies(code, "mmap executable, 32 bits of descriptor", Done,
 		sys(unix.SYS_MMAP, 0, page, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, 0xffffffff, 0)),
 	dies(code, "mmap shared, 32 bits of descriptor", Done,
@@ -264,7 +264,7 @@ func mmap(protection, flags uintptr) func(Target) syscall.Errno {
 	return sys(unix.SYS_MMAP, 0, page, protection, flags, none, 0)
 }
 
-// onPage is an act on a page of memory of its own, which any process may have.
+// onPage is an act on a separate page of memory, which any process may have.
 func onPage(f func(address uintptr) syscall.Errno) func(Target) syscall.Errno {
 	return func(Target) syscall.Errno {
 		address, errno := value(unix.SYS_MMAP, 0, page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, none, 0)
@@ -277,7 +277,7 @@ func onPage(f func(address uintptr) syscall.Errno) func(Target) syscall.Errno {
 
 const machine = "reach the kernel, or learn about the machine"
 
-// kernel is the rest of what a kernel offers.
+// kernel has acts with the other calls of the kernel.
 var kernel = []Act{
 	dies(machine, "bpf", Whatever, sys(unix.SYS_BPF, unix.BPF_MAP_CREATE, keep([12]uint32{unix.BPF_MAP_TYPE_ARRAY, 4, 4, 1}), 48)),
 	dies(machine, "perf_event_open", Whatever, func(Target) syscall.Errno {
@@ -294,7 +294,7 @@ var kernel = []Act{
 	dies(machine, "acct", Whatever, sys(unix.SYS_ACCT, text("/tmp/none"))),
 	dies(machine, "sethostname", Done, sys(unix.SYS_SETHOSTNAME, text("x"), 1)),
 	dies(machine, "clock_settime", "EFAULT", sys(unix.SYS_CLOCK_SETTIME, unix.CLOCK_REALTIME, 0)),
-	dies(machine, "adjtimex", Done, sys(unix.SYS_ADJTIMEX, keep(unix.Timex{}))), // only asks
+	dies(machine, "adjtimex", Done, sys(unix.SYS_ADJTIMEX, keep(unix.Timex{}))), // only reads
 	dies(machine, "timer_create", Done, sys(unix.SYS_TIMER_CREATE, unix.CLOCK_MONOTONIC, 0, keep(int32(0)))),
 	dies(machine, "setitimer", Done, sys(unix.SYS_SETITIMER, 0, keep([4]int64{}), 0)),
 	dies(machine, "timerfd_create", Done, sys(unix.SYS_TIMERFD_CREATE, unix.CLOCK_MONOTONIC, 0)),

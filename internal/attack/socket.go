@@ -20,11 +20,11 @@ var families = []string{
 	"XDP", "MCTP",
 }
 
-// sockets is a socket of each family, and what is done with sockets of the usual ones.
+// sockets has acts that create a socket of each family, and acts on sockets of the usual families.
 func sockets() []Act {
 	var acts []Act
 	for number, name := range families {
-		// Elsewhere, as root, the attempt could load a kernel module.
+		// As root, unconfined, the attempt could load a kernel module.
 		unconfined := NotTried
 		if slices.Contains([]string{"UNIX", "INET", "NETLINK", "PACKET"}, name) {
 			unconfined = Done
@@ -65,7 +65,7 @@ var connections = []Act{
 	dies(network, "bind the control socket", Done, func(t Target) syscall.Errno {
 		return raw(unix.SYS_BIND, uintptr(t.Control), keep(uint16(unix.AF_UNIX)), 2)
 	}),
-	// The monitor asks what its sockets are bound to.
+	// The monitor reads the addresses of its sockets.
 	{network, "getsockname", Killed, Done, Done, func(t Target) syscall.Errno {
 		return raw(unix.SYS_GETSOCKNAME, uintptr(t.Packet), wordAddress(), keep(uint32(len(word))))
 	}},
@@ -87,7 +87,7 @@ var connections = []Act{
 	}),
 }
 
-// connect is an act that makes a socket of a family and connects it to an address.
+// connect is an act that creates a socket of a family and connects it to an address.
 func connect[T any](kind uintptr, address T, family uintptr) func(Target) syscall.Errno {
 	return func(Target) syscall.Errno {
 		fd, errno := value(unix.SYS_SOCKET, family, kind, 0)

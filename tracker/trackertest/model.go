@@ -1,5 +1,5 @@
-// Package trackertest is a slow and simple implementation of package tracker, to compare with. It
-// is for tests only.
+// Package trackertest is a slow and simple implementation of package tracker, for comparison. It is
+// for tests only.
 package trackertest
 
 import (
@@ -25,18 +25,18 @@ type binding struct {
 	told   bool   // there was an event
 	moves  uint32 // since the last event
 	seen   bool   // refreshed since the last event
-	waits  int    // since which change or end of a rest, counted over all bindings; 0: does not wait
+	waits  int    // since this change or end of a rest, numbered over all bindings; 0: no
 	rests  bool   // until end
 	end    time.Duration
 	rested int // order of the events after which bindings rest
 }
 
-// pending reports whether there is something to report.
+// pending reports whether an event is pending.
 func (b *binding) pending() bool {
 	return !b.told || b.moves > 0 || b.seen
 }
 
-// kind returns what is to be reported.
+// kind returns the kind of the pending event.
 func (b *binding) kind() tracker.Kind {
 	switch {
 	case !b.told:
@@ -73,7 +73,7 @@ func NewModel(limit int, refresh int64, interval time.Duration) *Model {
 }
 
 // Check returns the difference between a table and the model in counters, in the number of
-// bindings, and in what waits; nothing if there is none.
+// bindings, and in waiting bindings, or "".
 func (m *Model) Check(table *tracker.Table) string {
 	bindings := uint64(0)
 	for iface, want := range m.stats {
@@ -97,7 +97,7 @@ func (m *Model) Check(table *tracker.Table) string {
 	return ""
 }
 
-// due returns the end of the first rest after which there is something to report.
+// due returns the end of the first rest after which an event is pending.
 func (m *Model) due() (first time.Duration, held bool) {
 	for _, b := range m.bindings {
 		if b.rests && b.pending() && (!held || b.end < first) {
@@ -198,7 +198,7 @@ func (m *Model) Forget(iface uint16) {
 	}
 }
 
-// Abandon counts what waits as unreported.
+// Abandon counts the waiting bindings as unreported.
 func (m *Model) Abandon() {
 	m.Flush()
 	for k, b := range m.bindings {
@@ -230,8 +230,8 @@ func (m *Model) of(iface uint16) *tracker.Stats {
 	return m.stats[iface]
 }
 
-// Observe returns the events that follow from a packet. With room, they are reported at once,
-// unless something waits.
+// Observe returns the events of a packet. With room, they are reported at once, unless another
+// binding waits.
 func (m *Model) Observe(room bool, iface uint16, seconds int64, arp parser.ARP) []tracker.Event {
 	type claim struct {
 		addr parser.Addr
@@ -265,7 +265,7 @@ func (m *Model) Observe(room bool, iface uint16, seconds int64, arp parser.ARP) 
 	return events
 }
 
-// observe takes in one binding and reports whether it is to be reported at once.
+// observe records one binding and reports whether its event is returned at once.
 func (m *Model) observe(k Key, mac parser.MAC, seconds int64, mentioned, room bool) bool {
 	now := min(max(seconds, 0), math.MaxUint32)
 	b := m.bindings[k]
@@ -308,7 +308,7 @@ func (m *Model) observe(k Key, mac parser.MAC, seconds int64, mentioned, room bo
 	b.seen = b.seen || refreshed
 	switch {
 	case b.rests:
-		// A refresh is not a move: it has not to wait for the end of the rest.
+		// A refresh is not a move: it need not wait for the end of the rest.
 		return room && refreshed && before == 0
 	case b.waits > 0 && b.kind() == before:
 		return false
