@@ -112,7 +112,7 @@ func protect(address, size uintptr) syscall.Errno {
 // first is the program's break before grow changed it.
 var first uintptr
 
-// grow moves the program's break (brk(2)) to n+1 times size above the first one; size 0 restores it.
+// grow moves the program's break (brk(2)) to n+1 times size above the first; size 0 restores it.
 func grow(n, size uintptr) syscall.Errno {
 	if first == 0 {
 		first, _ = value(unix.SYS_BRK, 0)

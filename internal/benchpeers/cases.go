@@ -16,7 +16,7 @@ import (
 	"maas-netmon/capture"
 )
 
-// cases are what is measured, in order.
+// cases are the measurements, in order.
 var cases = []struct {
 	name, what string
 	run        func(*lab) error
@@ -39,16 +39,16 @@ var cases = []struct {
 	{"rates", "duplicates from 100 a second to as fast as the sender can", (*lab).rates},
 }
 
-// A load is what was sent to a run, and what that took.
+// A load has the frames that were sent to a run, and their cost.
 type load struct {
 	frames  int
 	took    time.Duration
 	cpu     time.Duration // of the subject
-	dropped int           // by its own count; -1 if it has none
+	dropped int           // by the subject's own count; -1 if it has none
 	pss     int           // in KiB, after it
 }
 
-// drive sends to a run. The subject is stopped at the end.
+// drive sends frames to a run. It stops the subject at the end.
 func (l *lab) drive(r *run, first, hosts, frames, rate int) (load, error) {
 	before, err := r.cpu()
 	if err != nil {
@@ -71,10 +71,11 @@ func (l *lab) drive(r *run, first, hosts, frames, rate int) (load, error) {
 	return load{frames, took, after - before, dropped, memory}, err
 }
 
-// kept returns how many frames the subject was given, as far as it tells.
+// kept returns the number of frames that the subject received, according to its own count of lost
+// frames.
 func (d load) kept() int { return d.frames - max(d.dropped, 0) }
 
-// perFrame returns the CPU time for each frame that the subject was given.
+// perFrame returns the CPU time per frame that the subject received.
 func (d load) perFrame() float64 { return float64(d.cpu.Nanoseconds()) / float64(d.kept()) }
 
 // duplicates measures the CPU of duplicates at a rate.
@@ -102,7 +103,7 @@ func (l *lab) duplicates(name string, subjects []*subject, frames, rate int) err
 	return nil
 }
 
-// lost returns a percentage, or -1 where nobody tells.
+// lost returns a percentage, or -1 if it is unknown.
 func lost(n, of int) float64 {
 	if n < 0 {
 		return -1
@@ -135,8 +136,8 @@ func (l *lab) steady() error {
 // dailyRates are frames per second of the case "daily".
 var dailyRates = []int{100, 1_000, 10_000, 50_000}
 
-// daily gives all subjects the same frames at the same time, so that what else the machine does
-// concerns all of them. The start is over before the measurement.
+// daily sends all subjects the same frames at the same time, so that other load on the machine
+// affects all of them. The start is complete before the measurement.
 func (l *lab) daily() error {
 	const warmUp, window = 3, 10 // seconds
 	for _, rate := range dailyRates {
@@ -181,10 +182,10 @@ func (l *lab) daily() error {
 	return nil
 }
 
-// address finds the addresses in events that are text, ours and arpwatch's.
+// address finds the addresses in text events, of this program and of arpwatch.
 var address = regexp.MustCompile(`(?:"ip":"|ip address: )(\d+\.\d+\.\d+\.\d+)`)
 
-// hosts counts how often each host is named in a file of events.
+// hosts counts the events per host in a file.
 func hosts(file string) (map[string]int, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -197,8 +198,8 @@ func hosts(file string) (map[string]int, error) {
 	return found, nil
 }
 
-// fill sends as many new addresses, at once, and returns how many of the hosts are named in the
-// events, and how many of these more than once.
+// fill sends this number of new addresses at once, and returns the number of hosts that have an
+// event, and the number of those that have several.
 func (l *lab) fill(r *run, n int) (d load, named, twice int, err error) {
 	if d, err = l.drive(r, 0, n, n, 0); err != nil {
 		return
@@ -220,7 +221,7 @@ func (l *lab) newAddresses() error {
 			if err != nil {
 				return err
 			}
-			if s.name == tcpdumpPipe { // its events are frames
+			if s.name == tcpdumpPipe { // its output has frames
 				d, err := l.drive(r, 0, frames, frames, 0)
 				if err != nil {
 					return err
@@ -241,9 +242,9 @@ func (l *lab) newAddresses() error {
 	return nil
 }
 
-// burstFrames is the length of a burst that meets a sleeping reader, burstRate its frames per
-// second: about half of what a subject can take and remember. At the full rate of the sender (the
-// case "new") what is lost depends on the table and on the writing, not on the sleep.
+// burstFrames is the length of a burst during a reader's sleep, burstRate its frames per second:
+// about half of the rate that a subject can handle. At the full rate of the sender (the case "new")
+// the loss depends on the table and on writing, not on the sleep.
 const burstFrames, burstRate = 400_000, 400_000
 
 func (l *lab) surprise() error {
@@ -269,8 +270,8 @@ func (l *lab) surprise() error {
 	return nil
 }
 
-// busyBurst measures a burst that meets a reader that lets frames gather. What 100 ms bring
-// beyond the ring may be lost, but has to be counted.
+// busyBurst measures a burst while the reader lets frames gather. Frames of 100 ms that exceed the
+// ring may be lost, but must be counted.
 func (l *lab) busyBurst() error {
 	const before = 2_000
 	for range l.count {
@@ -300,7 +301,7 @@ func (l *lab) busyBurst() error {
 	return nil
 }
 
-// stall lets the reader of the events sleep while new addresses come, and then read all.
+// stall lets the reader of the events sleep while new addresses arrive, and then read all.
 func (l *lab) stall() error {
 	const frames, rate = 200_000, 20_000
 	for range l.count {
@@ -375,14 +376,14 @@ func (l *lab) burst() error {
 	return nil
 }
 
-// An arrival is when the event of a host was read.
+// An arrival is the time at which the event of a host was read.
 type arrival struct {
 	host int
 	at   time.Time
 }
 
-// arrivals reads events until the end and sends when each came. It reads with a blocking
-// system call, on a thread of its own.
+// arrivals reads events until the end and sends their arrivals. It reads with a blocking system
+// call, on a separate thread.
 func arrivals(s *subject, pipe *os.File) <-chan arrival {
 	c := make(chan arrival, 1<<16)
 	go func() {
@@ -414,7 +415,7 @@ func arrivals(s *subject, pipe *os.File) <-chan arrival {
 	return c
 }
 
-// hostsOfText returns the hosts that are named in whole lines, and what is behind them.
+// hostsOfText returns the hosts in complete lines, and the rest after them.
 func hostsOfText(b []byte) (found []int, rest []byte) {
 	end := bytes.LastIndexByte(b, '\n') + 1
 	for _, m := range address.FindAllSubmatch(b[:end], -1) {
@@ -426,8 +427,8 @@ func hostsOfText(b []byte) (found []int, rest []byte) {
 	return found, b[end:]
 }
 
-// hostsOfPcap does that for a pcap stream (pcap-savefile(5)). The file header is left
-// behind in front of a record.
+// hostsOfPcap does the same for a pcap stream (pcap-savefile(5)). It skips the file header before
+// the first record.
 func hostsOfPcap(b []byte) (found []int, rest []byte) {
 	const fileHeader, recordHeader, senderIP = 24, 16, 28
 	if len(b) >= fileHeader && binary.NativeEndian.Uint32(b) == 0xa1b2c3d4 {
@@ -449,9 +450,8 @@ func (l *lab) latency() error { return l.delays("latency", 500, 250) }
 
 func (l *lab) quiet() error { return l.delays("quiet", 20, 1) }
 
-// delays measures how long it takes from a frame to its event, of new addresses at a rate.
-// Subjects get the same frames at the same time, but not arpwatch: its events are the others'
-// noise.
+// delays measures the time from a frame to its event, for new addresses at a rate. The subjects
+// receive the same frames at the same time, except arpwatch, which would disturb the others.
 func (l *lab) delays(name string, frames, rate int) error {
 	took := make(map[string][]float64)
 	for range l.count {
@@ -505,7 +505,7 @@ func (l *lab) startUp() error {
 		for _, s := range l.named(ours, oursCopied, tcpdumpPipe, arpwatch) {
 			stop := make(chan bool)
 			stopped := make(chan error, 1)
-			go func() { // frames all the time
+			go func() { // continuous frames
 				for i := 0; ; i++ {
 					select {
 					case <-stop:
@@ -538,7 +538,7 @@ func (l *lab) startUp() error {
 			if err := <-stopped; err != nil {
 				return err
 			}
-			_, _ = r.stop() // stopped so early, it may have no counters
+			_, _ = r.stop() // stopped this early, it may have no counters
 			for range came {
 			}
 			if !ok {
@@ -553,7 +553,7 @@ func (l *lab) startUp() error {
 	return nil
 }
 
-// idle watches all subjects at the same time: they do nothing.
+// idle measures all subjects at the same time, without frames.
 func (l *lab) idle() error {
 	const window = 20 * time.Second
 	var runs []*run
@@ -569,7 +569,7 @@ func (l *lab) idle() error {
 		discard(pipe)
 		runs = append(runs, r)
 	}
-	time.Sleep(3 * time.Second) // the start is over
+	time.Sleep(3 * time.Second) // until the start is complete
 	before := make([]int, len(runs))
 	for range l.count {
 		for i, r := range runs {
@@ -627,7 +627,7 @@ var (
 	interfaceRates  = []int{100, 1_000, 10_000, 50_000}
 )
 
-// interfaces adds interfaces on which nothing comes.
+// interfaces adds interfaces without frames.
 func (l *lab) interfaces() error {
 	names := []string{"va"}
 	for _, n := range interfaceCounts {
@@ -698,7 +698,7 @@ func (l *lab) bindings() error {
 				if err != nil {
 					return err
 				}
-				// All of them, at a rate that loses none; then the same again, to be measured.
+				// All of them, at a rate without loss; then the same again, for the measurement.
 				if _, err := l.send.send(0, n, n, 100_000); err != nil {
 					return err
 				}

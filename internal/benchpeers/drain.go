@@ -15,9 +15,10 @@ import (
 	"maas-netmon/capture/packetsock"
 )
 
-// drain is the lower limit: it empties the same ring (the socket, the filter, the size and about
-// the pauses of package capture) and does nothing else. With look it reads one byte of each
-// frame, which is in another cache line than the slot's status. On SIGTERM it prints what it lost.
+// drain is the lower limit of the cost: it empties the same ring (with the socket, the filter, the
+// size and about the pauses of package capture) and does nothing else. With look it reads one byte
+// per frame, in another cache line than the slot's status. On SIGTERM it prints the number of lost
+// frames.
 func drain(name string, look bool) error {
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {

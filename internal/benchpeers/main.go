@@ -1,12 +1,11 @@
-// Benchpeers measures maas-netmon beside what one would run instead (tcpdump with MAAS's
-// own options, arpwatch) and beside the bare limit, a loop that empties the same ring and
-// discards, on the same frames and in turn, in private network namespaces.
+// Benchpeers compares maas-netmon with its alternatives (tcpdump with MAAS's own options, arpwatch)
+// and with the lower limit, a loop that only empties the same ring, on the same frames and in turn,
+// in private network namespaces.
 //
 //	benchpeers [-runs N] [-case NAME,...] [-json FILE] [-svg FILE] PATH-OF-MAAS-NETMON
 //
-// It needs root, and a machine that has nothing else to do. It prints each run, then a table
-// of medians and ratios with what is wanted of them. It does not fail when a target is missed:
-// it measures.
+// It needs root, and an otherwise idle machine. It prints each run, then a table of medians and
+// ratios with their targets. It does not fail if a target is missed: it only measures.
 package main
 
 import (
@@ -58,20 +57,20 @@ func main() {
 	}
 }
 
-// A lab is where things are measured: a namespace where the subjects run, and another
-// from which frames come.
+// A lab is the environment of the measurements: a namespace for the subjects, and another one for
+// the sender.
 type lab struct {
 	dir   string
 	rack  *testenv.Namespace
 	host  *testenv.Namespace
 	send  *sender
 	every []*subject
-	count int // how often a measurement is repeated
-	runs  int // of subjects until now
+	count int // number of repetitions of a measurement
+	runs  int // number of runs up to now
 	results
 }
 
-// newLab makes the namespaces, with a link between them, va and vb.
+// newLab creates the namespaces, with a link between them, va and vb.
 func newLab(dir, binary string, count int) (*lab, error) {
 	l := &lab{dir: dir, count: count}
 	var err error
@@ -102,12 +101,12 @@ func newLab(dir, binary string, count int) (*lab, error) {
 	return l, err
 }
 
-// noNames makes every name server unreachable at once: arpwatch asks for the name of each new
-// address, and would wait.
+// noNames makes every name server fail at once: arpwatch looks up the name of each new address, and
+// would wait.
 func (l *lab) noNames() error {
 	config, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil {
-		return nil // then there is none
+		return nil // then there is no name server
 	}
 	for line := range strings.Lines(string(config)) {
 		words := strings.Fields(line)
@@ -125,7 +124,7 @@ func (l *lab) noNames() error {
 	return nil
 }
 
-// link makes one more link. Neither end's kernel speaks on it by itself.
+// link creates another link. The kernel sends nothing on it.
 func (l *lab) link(near, far string) (a, b testenv.Host, err error) {
 	a, b, err = testenv.Connect(l.rack, near, testenv.MACA, l.host, far, testenv.MACB)
 	if err != nil {
@@ -153,7 +152,7 @@ func (l *lab) close() {
 	}
 }
 
-// named returns those of the named subjects that are there.
+// named returns the named subjects that are installed.
 func (l *lab) named(names ...string) []*subject {
 	var found []*subject
 	for _, s := range l.every {

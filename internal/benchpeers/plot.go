@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// fullRate is where the plot has the sender's full rate, in frames a second.
+// fullRate is the position of the sender's full rate in the plot, in frames per second.
 const fullRate = 1_000_000
 
-// A panel is one plot of a cost that grows, both axes logarithmic.
+// A panel is one plot of a growing cost, with logarithmic axes.
 type panel struct {
 	title, name, metric string
 	ticks               []string
@@ -25,7 +25,7 @@ var panels = []panel{
 	{"CPU, ns per frame at 10,000 a second, by interfaces", "interfaces", "CPU ns/frame at 10000/s", []string{"1", "4", "16", "64", "500"}},
 }
 
-// colours are those of the subjects.
+// colours has the colours of the subjects.
 var colours = []struct{ subject, colour string }{
 	{ours, "#0072b2"}, {bare, "#666666"}, {tcpdumpPipe, "#d55e00"}, {arpwatch, "#009e73"},
 }
@@ -56,7 +56,7 @@ func (r *results) writePlot(file string) error {
 	return os.WriteFile(file, []byte(b.String()), 0o644)
 }
 
-// draw draws one panel. The points of a subject are in the order of x, one for each tick.
+// draw draws one panel. The points of a subject are in the order of x, one per tick.
 func (r *results) draw(b *strings.Builder, p panel) {
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, m := range r.Measurements {
@@ -64,7 +64,7 @@ func (r *results) draw(b *strings.Builder, p panel) {
 			low, high = min(low, m.Median), max(high, m.Median)
 		}
 	}
-	if low > high { // nothing but zeros
+	if low > high { // only zeros
 		low, high = 0.1, 1
 	}
 	low, high = math.Floor(math.Log10(low)), math.Ceil(math.Log10(high)+1e-9)

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// results are all that was measured, and where.
+// results has all measurements, and the machine.
 type results struct {
 	Machine      string         `json:"machine"`
 	Program      string         `json:"program"`
@@ -29,12 +29,12 @@ type measurement struct {
 	Case    string    `json:"case"`
 	Subject string    `json:"subject"`
 	Metric  string    `json:"metric"`
-	X       int       `json:"x,omitempty"` // of a cost that grows with something
+	X       int       `json:"x,omitempty"` // the parameter of a growing cost
 	Median  float64   `json:"median"`
 	Values  []float64 `json:"values"`
 }
 
-// A target is what is wanted of medians.
+// A target is a condition on medians.
 type target struct {
 	What string  `json:"what"`
 	Got  float64 `json:"got"`
@@ -42,7 +42,7 @@ type target struct {
 	Met  bool    `json:"met"`
 }
 
-// describe notes the machine.
+// describe records the machine.
 func (r *results) describe(binary string) {
 	r.Date = time.Now().UTC().Format(time.DateOnly)
 	model := "unknown processor"
@@ -61,10 +61,10 @@ func (r *results) describe(binary string) {
 	fmt.Printf("%s\n%s\nload average %s\n", r.Machine, r.Program, r.Load)
 }
 
-// add notes one value, and prints it.
+// add records one value, and prints it.
 func (r *results) add(name, subject, metric string, v float64) { r.at(name, subject, metric, 0, v) }
 
-// at is add for a cost at some x.
+// at is add for a cost at x.
 func (r *results) at(name, subject, metric string, x int, v float64) {
 	fmt.Printf("%s\t%s\t%s\t%d\t%.4g\n", name, subject, metric, x, v)
 	m := r.find(name, subject, metric, x)
@@ -91,7 +91,7 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// judge holds the medians against what is wanted. What was not measured is passed over.
+// judge compares the medians with the targets. It skips values that were not measured.
 func (r *results) judge() {
 	r.Targets = nil
 	value := func(name, subject, metric string, x int) (float64, bool) {

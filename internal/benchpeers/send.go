@@ -12,11 +12,10 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// batch is how many frames the sender gives to the kernel in one system call.
+// batch is the number of frames per system call of the sender.
 const batch = 64
 
-// A sender sends ARP requests from an interface, many a system call. Not safe for
-// concurrent use.
+// A sender sends ARP requests from an interface, many per system call. Not safe for concurrent use.
 type sender struct {
 	fd       int
 	frames   [batch][]byte
@@ -27,7 +26,7 @@ type sender struct {
 // message is struct mmsghdr (sendmmsg(2)).
 type message struct {
 	unix.Msghdr
-	_ [8]byte // how many bytes were sent
+	_ [8]byte // number of bytes sent
 }
 
 // openSender opens a packet socket on an interface of this namespace.
@@ -41,7 +40,7 @@ func openSender(name string) (*sender, error) {
 	if s.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
 		return nil, fmt.Errorf("open packet socket: %w", err)
 	}
-	// No queue between us and the other end (packet(7)).
+	// No queue between the sender and the other end (packet(7)).
 	if err := unix.SetsockoptInt(s.fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1); err != nil {
 		return nil, fmt.Errorf("bypass queue: %w", err)
 	}
@@ -62,7 +61,7 @@ func (s *sender) close() { unix.Close(s.fd) }
 // firstHost is the address of host 0. Each host has the MAC 02:00 and its address.
 const firstHost = 10<<24 + 1<<16
 
-// number makes frame i of the batch one of the host with that number.
+// number turns frame i of the batch into a frame of the host with this number.
 func (s *sender) number(i, host int) {
 	const source, senderMAC, senderIP = 6, 22, 28 // offsets
 	f, address := s.frames[i], uint32(firstHost+host)
@@ -73,9 +72,9 @@ func (s *sender) number(i, host int) {
 	binary.BigEndian.PutUint32(f[senderIP:], address)
 }
 
-// send sends count frames, at a rate a second or, if that is 0, as fast as it can. They
-// tell of the hosts from first on, in turn, and of the first again after that many. It
-// returns the time that it took.
+// send sends count frames, at a rate per second or, if that is 0, as fast as possible. They are
+// from the hosts from first on, in turn, and start again after that many hosts. It returns the time
+// that it took.
 func (s *sender) send(first, hosts, count, rate int) (time.Duration, error) {
 	start := time.Now()
 	for sent := 0; sent < count; {
@@ -84,7 +83,7 @@ func (s *sender) send(first, hosts, count, rate int) (time.Duration, error) {
 			due := int(time.Since(start).Seconds()*float64(rate)) + 1 - sent
 			if due <= 0 {
 				wait := time.Until(start.Add(time.Duration(float64(sent) / float64(rate) * 1e9)))
-				// Not time.Sleep, which is late by a millisecond.
+				// Not time.Sleep, which can be late by a millisecond.
 				t := unix.NsecToTimespec(int64(max(wait, 100*time.Microsecond)))
 				_ = unix.Nanosleep(&t, nil)
 				continue

@@ -18,7 +18,7 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// The names of the subjects, as the table has them.
+// The names of the subjects in the table.
 const (
 	ours        = "maas-netmon"
 	oursCopied  = "maas-netmon, readable file"
@@ -29,18 +29,18 @@ const (
 	arpwatch    = "arpwatch"
 )
 
-// A subject is a program that is measured.
+// A subject is a program to measure.
 type subject struct {
 	name    string
-	args    []string       // path and arguments; the interfaces come behind
-	uid     uint32         // whom it is started as
-	ready   string         // what it says on standard error when it reads; "" if it does not say
-	dropped *regexp.Regexp // what it says in the end of frames lost; nil if nothing
-	// settled is how long after the last frame it has read it.
+	args    []string       // path and arguments; the interfaces are appended
+	uid     uint32         // the user that it is started as
+	ready   string         // its message on standard error when it reads; "" if it has none
+	dropped *regexp.Regexp // its final message about lost frames; nil if it has none
+	// settled is the time after the last frame until it has read all frames.
 	settled time.Duration
 }
 
-// subjects returns all that can be measured here, and the names of what is missing.
+// subjects returns all subjects that can be measured here, and the names of missing ones.
 func subjects(dir, binary string) (found []*subject, missing []string, err error) {
 	for _, f := range []struct{ name, mode string }{{"installed", "0711"}, {"readable", "0755"}} {
 		path := filepath.Join(dir, f.name)
@@ -66,7 +66,7 @@ func subjects(dir, binary string) (found []*subject, missing []string, err error
 	if path, err := exec.LookPath("tcpdump"); err != nil {
 		missing = append(missing, "tcpdump")
 	} else {
-		// As MAAS starts it, but for the filter's place.
+		// As MAAS starts it, except for the position of the filter.
 		args := []string{path, "-p", "-U", "--immediate-mode", "-s", "64", "-n"}
 		dropped := regexp.MustCompile(`(\d+) packets? dropped by kernel`)
 		for _, v := range []struct{ name, file string }{{tcpdumpNull, "/dev/null"}, {tcpdumpPipe, "-"}} {
@@ -79,22 +79,22 @@ func subjects(dir, binary string) (found []*subject, missing []string, err error
 	} else {
 		data := filepath.Join(dir, "arp.dat")
 		found = append(found, &subject{name: arpwatch,
-			settled: 1300 * time.Millisecond, // it lets frames wait for a second
+			settled: 1300 * time.Millisecond, // it delays frames for up to a second
 			args:    []string{path, "-d", "-p", "-N", "-f", data, "-i"}})
 	}
 	return found, missing, nil
 }
 
-// A run is a subject that runs.
+// A run is a running subject.
 type run struct {
 	*subject
 	cmd  *exec.Cmd
 	pids []int  // its processes
 	log  string // file of standard error
-	out  string // file of its events, when they go into a file
+	out  string // file of its events, if they are written to a file
 }
 
-// Where the events of a run go.
+// The destinations of the events of a run.
 type sink int
 
 const (
@@ -126,7 +126,7 @@ func (l *lab) begin(s *subject, to sink, more []string, interfaces ...string) (*
 	var reader *os.File
 	switch to {
 	case toFile:
-		// In memory: what a disk has to do besides is not measured. Written over each time.
+		// In memory, so that the disk is not measured. Each run overwrites it.
 		r.out = filepath.Join("/dev/shm", filepath.Base(l.dir))
 		out, err := os.Create(r.out)
 		if err != nil {
@@ -151,7 +151,7 @@ func (l *lab) begin(s *subject, to sink, more []string, interfaces ...string) (*
 	return r, reader, nil
 }
 
-// start is begin, and waits until the subject reads.
+// start calls begin, and waits until the subject reads.
 func (l *lab) start(s *subject, to sink, more []string, interfaces ...string) (*run, *os.File, error) {
 	r, reader, err := l.begin(s, to, more, interfaces...)
 	if err != nil {
@@ -173,7 +173,7 @@ func (l *lab) start(s *subject, to sink, more []string, interfaces ...string) (*
 	}
 }
 
-// find learns the processes of the run.
+// find determines the processes of the run.
 func (r *run) find() error {
 	pid := r.cmd.Process.Pid
 	r.pids = []int{pid}
@@ -212,7 +212,7 @@ func (r *run) cpu() (time.Duration, error) {
 	return sum, nil
 }
 
-// read returns what is in the files of that pattern below each process's folder in /proc.
+// read returns the contents of the files of that pattern in each process's directory in /proc.
 func (r *run) read(pattern string) ([]string, error) {
 	var texts []string
 	for _, pid := range r.pids {
@@ -237,7 +237,7 @@ func (r *run) read(pattern string) ([]string, error) {
 	return texts, nil
 }
 
-// sum adds up the numbers behind a word at the beginning of a line of these files.
+// sum adds the numbers after a word at the beginning of a line of these files.
 func (r *run) sum(pattern, word string) (int, error) {
 	texts, err := r.read(pattern)
 	total := 0
@@ -258,10 +258,10 @@ func (r *run) sum(pattern, word string) (int, error) {
 // pss returns the memory of the processes in KiB, shared pages divided by their users.
 func (r *run) pss() (int, error) { return r.sum("smaps_rollup", "Pss:") }
 
-// wakeups returns how often the threads began to wait.
+// wakeups returns the number of times that the threads began to wait.
 func (r *run) wakeups() (int, error) { return r.sum("task/*/status", "voluntary_ctxt_switches:") }
 
-// threads returns how many there are.
+// threads returns the number of threads.
 func (r *run) threads() (int, error) { return r.sum("status", "Threads:") }
 
 // confined reports whether all threads of all its processes have a seccomp filter.
@@ -275,14 +275,14 @@ func (r *run) confined() (bool, error) {
 	return len(r.pids) == 2, err
 }
 
-// stop ends the run and returns how many frames it says that it lost, or -1.
+// stop ends the run and returns the number of lost frames that it reports, or -1.
 func (r *run) stop() (int, error) {
 	if err := r.cmd.Process.Signal(unix.SIGTERM); err != nil {
 		return -1, fmt.Errorf("stop %s: %w", r.name, err)
 	}
 	timer := time.AfterFunc(testenv.Patience, func() { _ = r.cmd.Process.Kill() })
 	defer timer.Stop()
-	_ = r.cmd.Wait() // arpwatch ends with 1
+	_ = r.cmd.Wait() // arpwatch exits with 1
 	if r.dropped == nil {
 		return -1, nil
 	}

@@ -1,11 +1,11 @@
-// Demo shows maas-netmon at work: it makes a small LAN of network namespaces, whose
-// hosts' kernels talk ARP by themselves, runs the program on the rack's bridge, and
-// lets things happen. Nothing outside the namespaces is touched, and they go away with it.
+// Demo shows maas-netmon at work: it creates a small LAN of network namespaces, where the kernels
+// of the hosts send ARP, runs the program on the rack's bridge, and causes events. It changes
+// nothing outside the namespaces, and they disappear with it.
 //
 //	demo PATH-OF-MAAS-NETMON
 //
-// As root it runs as it is, as anyone else in a user namespace. It exits with 0 when all
-// kinds of lines have been seen.
+// For a user other than root it runs in a user namespace. It exits with 0 after all kinds of lines
+// have appeared.
 package main
 
 import (
@@ -43,7 +43,7 @@ func main() {
 	}
 }
 
-// say tells what happens, beside the program's lines.
+// say prints a comment between the program's lines.
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "# "+format+"\n", args...) }
 
 // lan is the rack and its hosts, each with an interface eth0 on the rack's bridge.
@@ -92,7 +92,7 @@ func makeLAN(n int) (*lan, error) {
 	return l, nil
 }
 
-// talk has a host's kernel ask for the rack again, from one of its addresses.
+// talk makes a host's kernel request the rack's address again, from one of its addresses.
 func talk(h testenv.Host, from string) error {
 	if err := h.IP("neigh", "flush", "all"); err != nil {
 		return err
@@ -109,8 +109,8 @@ func talk(h testenv.Host, from string) error {
 	})
 }
 
-// talkVLAN has a host say something in VLAN 100: by a real VLAN device, or where the
-// kernel has none, by a tagged frame of our own making.
+// talkVLAN makes a host send a frame in VLAN 100: from a real VLAN device, or, if the kernel does
+// not support that, a tagged frame that the demo builds.
 func talkVLAN(h testenv.Host) error {
 	if err := h.IP("link", "add", "link", h.Name, "name", "eth0.100", "type", "vlan", "id", "100"); err == nil {
 		say("(on a real VLAN device)")
@@ -135,7 +135,7 @@ type program struct {
 	lines *testenv.Stream[testenv.Line]
 }
 
-// start starts it and returns when it reads.
+// start starts the program and returns when it reads.
 func (l *lan) start(path string) (*program, error) {
 	p := &program{
 		cmd:   exec.Command(path, "--refresh", "1s", "br0"),
@@ -187,11 +187,11 @@ func copyLines(r io.Reader, f func([]byte)) {
 	}
 }
 
-// step is something that happens, and the line that it must give.
+// step is an event, and the line that it must cause.
 type step struct {
 	what string
 	do   func() error
-	// again is what the host goes on doing until the line is there.
+	// again is repeated until the line appears.
 	again func() error
 	want  []func(testenv.Line) bool
 }
@@ -240,7 +240,7 @@ func run(path string) error {
 	return nil
 }
 
-// step does it and waits for its line.
+// step performs a step and waits for its line.
 func (p *program) step(s step) error {
 	seen := p.lines.Expect(s.want...)
 	if err := s.do(); err != nil {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Each mutant fits the code: what it replaces is there once.
+// Each mutant fits the code: the text that it replaces occurs once.
 func TestMutantsFit(t *testing.T) {
 	for _, m := range all() {
 		text, err := os.ReadFile(filepath.Join("../..", m.file))

@@ -23,7 +23,7 @@ const (
 // guards are the protective acts of the sandbox, of privsep, and of both processes: each
 // restriction, flag, limit and comparison.
 var guards = []guard{
-	// How the parser is started and ended, and by whom.
+	// The start and the end of the parser.
 	{"parser executed from a readable file", "privsep/start.go", "if !readable(self) {\n\t\treturn", "if true {\n\t\treturn", byThief},
 	{"copy in memory is readable", "privsep/start.go", "unix.Fchmod(fd, 0o111)", "unix.Fchmod(fd, 0o555)", byThief},
 	{"parser started with the real group", "privsep/start.go", "Gid: uint32(gid), NoSetGroups", "Gid: uint32(gid*0 + os.Getgid()), NoSetGroups", byThief},
@@ -85,7 +85,7 @@ var guards = []guard{
 	{"a parser that is stopped keeps the program", "internal/monitor/loop.go", "m.deadline = time.After(stopLimit)", "m.deadline = time.After(time.Hour)", bySnap},
 	{"a parser that closes its socket and goes on", "internal/monitor/end.go", "time.AfterFunc(stopLimit, m.child.Kill)", "time.AfterFunc(time.Hour, m.child.Kill)", "./integration ^TestLyingParser$/^(close|shutdown)$"},
 
-	// Which calls, with which arguments.
+	// The allowed calls and their arguments.
 	{"mmap executable", "sandbox/rules.go", "bitsClear(2, unix.PROT_EXEC), bitsWithin(3, anonymous), eq(4, -1)", "bitsWithin(3, anonymous), eq(4, -1)", byPolicy},
 	{"mmap executable, 32 bits of descriptor", "sandbox/rules.go", "bitsClear(2, unix.PROT_EXEC), bitsWithin(3, anonymous), eq(4, 0xffffffff)", "bitsWithin(3, anonymous), eq(4, 0xffffffff)", byPolicy},
 	{"mmap with any flags", "sandbox/rules.go", "bitsWithin(3, anonymous), eq(4, -1)", "eq(4, -1)", byPolicy},
@@ -117,7 +117,7 @@ var guards = []guard{
 	{"blocks of descriptors with high bits", "sandbox/rules.go", "{i, -size, s.first}", "{i, -size & 0xffffffff, s.first}", "./sandbox ^TestAllowWithin$"},
 	{"a rule for each descriptor", "sandbox/rules.go", "size := uint64(1) << bits.Len64(s.end-s.first) >> 1", "size := uint64(1)", "./sandbox ^TestFilterSizes$"},
 
-	// What becomes of a violation.
+	// The result of a violation.
 	{"violations kill a thread", "sandbox/violation.go", "seccomp.ActKillProcess", "seccomp.ActKillThread", "./sandbox ^(TestCompile|TestExportedFilters)$"},
 	{"foreign architectures", "sandbox/seccomp.go", "f.SetBadArchAction(seccomp.ActKillProcess)", "f.SetBadArchAction(seccomp.ActAllow)", "./sandbox ^(TestCompile|TestExportedFilters)$"},
 	{"clone3", "sandbox/seccomp.go", "seccomp.ActErrno.SetReturnCode(int16(unix.ENOSYS))", "seccomp.ActErrno.SetReturnCode(int16(unix.EPERM))", byPolicy},
@@ -150,7 +150,7 @@ var guards = []guard{
 	{"the effective set is not emptied", "sandbox/sandbox.go", "set.ClearFlag(cap.Effective)", "error(nil)", byPrivileges},
 	{"the capability stays raised", "sandbox/sandbox.go", "errors.Join(f(), ClearEffective())", "f()", byPrivileges},
 
-	// What Inspect compares.
+	// The comparisons of Inspect.
 	{"a file system that is not proc", "sandbox/inspect.go", "mounted.Type != unix.PROC_SUPER_MAGIC", "false", byInspect},
 	{"another process", "sandbox/inspect.go", "\t\t{\"Tgid\", strconv.Itoa(pid)},\n", "", byInspect},
 	{"another thread", "sandbox/inspect.go", "\t\t{\"Pid\", tid},\n", "", byInspect},
@@ -197,7 +197,7 @@ var guards = []guard{
 	{"a pipe is taken for a spare file", "internal/monitor/metrics.go", "unix.O_NOFOLLOW|unix.O_NONBLOCK|", "unix.O_NOFOLLOW|", byFiles},
 	{"a symbolic link is taken for a spare file", "internal/monitor/metrics.go", "unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK", "unix.O_RDONLY|unix.O_NONBLOCK", byFiles},
 
-	// The monitor from its start to its end.
+	// The monitor from start to end.
 	{"dumpable while it has the capability", "internal/monitor/privileged.go", "\tif err := sandbox.SetUndumpable(); err != nil {\n\t\treturn p, cli.Unconfined(err)\n\t}\n\tif err := sandbox.ClearEffective()", "\tif err := sandbox.ClearEffective()", "./integration ^TestSameUserCannotTakeTheSocketAtStart$"},
 	{"dumpable monitor", "sandbox/sandbox.go", "\tif err := SetUndumpable(); err != nil {\n\t\treturn layers, nil, err\n\t}\n", "", "./sandbox ^TestMonitorLayers$"},
 	{"all capabilities for one call", "internal/monitor/privileged.go", "\tif err := sandbox.ClearEffective(); err != nil {\n\t\treturn p, cli.Unconfined(err)\n\t}\n", "", "./integration ^TestOneCapabilityForOneCall$"},
@@ -221,7 +221,7 @@ var guards = []guard{
 	{"descriptors of the parser", "privsep/conn.go", "err == nil && flags&unix.MSG_CTRUNC != 0", "false", byMessages},
 }
 
-// Not in the list, because no test can tell:
+// Not in the list, because no test can detect them:
 //
 //   - The second SetUndumpable in internal/monitor/privileged.go has an effect only where
 //     fs.suid_dumpable is 1, with which the program refuses to start a moment later.

@@ -1,6 +1,6 @@
 package main
 
-// Tests of what happens to interfaces.
+// Tests of changes of interfaces.
 const (
 	byLinkmon   = "./linkmon ^Test(ChangesWhileMessagesAreLost|Table|Answer|Complete|ListAfterUnreadAnswer|Decode|Changes)$"
 	byLinkState = "./internal/monitor ^Test(LinkState|ManyFlaps|ConditionOf|MatchedName)$"
@@ -8,7 +8,7 @@ const (
 	byMatch     = "./integration ^Test(Match|MatchNameFirst|MatchAndInterface|MatchPoolExhausted|AlternativeName|WrongNames|ManySIGUSR1)$"
 )
 
-// linkGuards are the rules by which sockets follow interfaces.
+// linkGuards are mutants of the rules by which sockets follow interfaces.
 var linkGuards = []guard{
 	{"link: a lost message is ignored", "linkmon/monitor.go", "\t\t\tm.lost = true\n\t\t\tcontinue", "\t\t\tcontinue", byLinkmon},
 	{"link: the list is asked for while the queue is congested", "linkmon/monitor.go", "if !pending {", "if pending || !pending {", byLinkmon},

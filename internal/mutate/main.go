@@ -1,13 +1,13 @@
-// Command mutate shows that the tests are worth something: it breaks each rule of parser,
-// tracker, report and files once, as listed in mutants.go, and each protective act, as listed
-// in guards.go, links.go and sockets.go, and sees whether a test fails.
+// Command mutate tests the tests: it breaks each rule of parser, tracker, report and files once, as
+// listed in mutants.go, and each protective act, as listed in guards.go, links.go and sockets.go,
+// and checks that a test fails.
 //
 //	go run ./internal/mutate            all of them
 //	go run ./internal/mutate PATTERN    those whose rule or file contains PATTERN
 //
-// It never writes to the work tree: the broken file is handed to the go command as
-// an overlay. It prints a line a mutant and exits with status 1 if one of them
-// survives, or if a mutant no longer fits the code.
+// It never writes to the work tree: it passes the broken file to the go command as an overlay. It
+// prints one line per mutant and exits with status 1 if one of them survives, or if a mutant does
+// not fit the code.
 package main
 
 import (
@@ -22,16 +22,16 @@ import (
 	"strings"
 )
 
-// mutant is one way to break the code: the only occurrence of old in a file
-// becomes new, and so a rule no longer holds.
+// mutant is one way to break the code: the only occurrence of old in a file becomes new, which
+// breaks a rule.
 type mutant struct {
 	rule     string
 	file     string
 	old, new string
 }
 
-// guard is a mutant of a protective act, and the test that has to notice: "./PACKAGE REGEXP". A
-// test that starts the program builds it with the mutant.
+// guard is a mutant of a protective act, and the test that must fail: "./PACKAGE REGEXP". A test
+// that starts the program builds it with the mutant.
 type guard struct {
 	rule     string
 	file     string
@@ -39,7 +39,7 @@ type guard struct {
 	by       string
 }
 
-// packages are those whose tests have to notice.
+// packages are the packages with the tests that must fail.
 var packages = []string{"./parser", "./tracker", "./report", "./fuzz", "./capture/pcapfile"}
 
 func main() {
@@ -98,8 +98,7 @@ func run(pattern string) error {
 	return nil
 }
 
-// kill tests a mutant and returns the name of the first test that fails, or
-// nothing if none does.
+// kill tests a mutant and returns the name of the first test that fails, or "" if none does.
 func kill(dir string, m guard) (string, error) {
 	text, err := os.ReadFile(m.file)
 	if err != nil {
@@ -148,7 +147,7 @@ func test(dir string, replace map[string]string, by string) (string, error) {
 		args = append(args, packages...)
 	}
 	cmd := exec.Command(cmp.Or(os.Getenv("GO"), "go"), args...)
-	// By the environment, so that a test that builds the program builds the mutant.
+	// Through the environment, so that a test that builds the program builds the mutant.
 	cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlay, "NETMON_BIN=")
 	out, err := cmd.CombinedOutput()
 	return string(out), err

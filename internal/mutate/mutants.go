@@ -1,8 +1,7 @@
 package main
 
-// mutants are in the order of the rules: which frames are packets, which bindings a packet has,
-// which events follow, what the table forgets, what waits, the form of a line, and how a file is
-// read.
+// mutants are in the order of the rules: frames that are packets, bindings of a packet, events,
+// evictions from the table, waiting changes, the form of a line, and reading of files.
 var mutants = []mutant{
 	// Frame to packet.
 	{"frame shorter than its header", "parser/parser.go", "if len(frame) < etherLen {", "if len(frame) == 0 {"},
@@ -92,7 +91,7 @@ var mutants = []mutant{
 	{"bound without bound", "tracker/tracker.go", "|| c.MaxBindings > MaxBindings:", ":"},
 	{"negative refresh", "tracker/tracker.go", "case c.Refresh < 0:", "case false:"},
 
-	// What the table forgets.
+	// Evictions from the table.
 	{"bound is one more", "tracker/store.go", "case s.used == s.limit:", "case s.used == s.limit+1:"},
 	{"no bound", "tracker/store.go", "case s.used == s.limit:", "case false:"},
 	{"the newest goes first", "tracker/store.go", "i = s.at(probation).prev", "i = s.at(probation).next"},

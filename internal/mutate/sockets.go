@@ -1,6 +1,6 @@
 package main
 
-// Tests of packet sockets and of what the parser does with them.
+// Tests of packet sockets and of their use by the parser.
 const (
 	bySocket     = "./capture/packetsock ^Test"
 	byRing       = "./capture ^Test(Reader|RingFull|Sources|WhatWakes|ManySockets|NoAllocation)$"
@@ -11,8 +11,8 @@ const (
 	byStall      = "./integration ^TestReaderOfAFileStalls$"
 )
 
-// socketGuards are in the order of a frame's way: the filter, the socket, the ring, the pauses, and
-// what the parser takes from its monitor.
+// socketGuards are in the order of a frame's path: the filter, the socket, the ring, the pauses,
+// and the parser's checks of messages from the monitor.
 var socketGuards = []guard{
 	{"filter: tag 0x88a8 in the frame", "capture/packetsock/filter.go", "Val: unix.ETH_P_8021AD, SkipTrue: 1},\n\t\tbpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_QINQ1, SkipFalse: 8}", "Val: unix.ETH_P_8021Q, SkipTrue: 1},\n\t\tbpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_QINQ1, SkipFalse: 8}", bySocket},
 	{"filter: tag 0x9100 in the frame", "capture/packetsock/filter.go", "Val: unix.ETH_P_QINQ1, SkipFalse: 8}", "Val: unix.ETH_P_8021Q, SkipFalse: 8}", bySocket},

@@ -1,11 +1,11 @@
-// Attacker tries what the AppArmor profiles forbid, from under one of them: as root with
-// every capability, without seccomp and all else. It is for vm/init:
+// Attacker tries the acts that the AppArmor profiles forbid, under one of the profiles: as root
+// with every capability, without seccomp and the other layers. It is for vm/init:
 //
 //	attacker LABEL
 //
-// starts the file at the program's place, which must be a copy of this one, under the
-// label, and fails unless each act ends as it should there. Where nothing is in the way (label
-// unconfined) every act must succeed: one that does nothing proves nothing.
+// starts the file in the program's place, which must be a copy of this one, under the label, and
+// fails unless each act has the expected result there. With the label unconfined every act must
+// succeed: an act that cannot succeed proves nothing.
 package main
 
 import (
@@ -32,7 +32,7 @@ const (
 	parser     = "maas-netmon//&maas-netmon//parser"
 )
 
-// acts are what is tried; allowed names the labels besides unconfined that may.
+// acts are the acts; allowed names the labels, besides unconfined, under which they succeed.
 var acts = []struct {
 	name    string
 	allowed []string
@@ -59,7 +59,7 @@ var acts = []struct {
 	{"start a shell", nil, func() error { return unix.Exec("/opt/busybox", []string{"true"}, nil) }},
 }
 
-// other is the number of a process under the monitor's profile that does nothing.
+// other is the ID of an idle process under the monitor's profile.
 var other int
 
 func open(path string, flags int) func() error {
@@ -83,7 +83,7 @@ func socket(family, kind int) func() error {
 }
 
 func main() {
-	runtime.LockOSThread() // labels, users and namespaces are a thread's
+	runtime.LockOSThread() // labels, users and namespaces belong to the thread
 	var err error
 	switch len(os.Args) {
 	case 1:
@@ -119,7 +119,7 @@ func enter(label string) error {
 	return unix.Exec(program, []string{"attacker", label, strconv.Itoa(pid)}, nil)
 }
 
-// next has the next exec of this thread be under the label.
+// next sets the label for the next exec of this thread.
 func next(label string) error {
 	return os.WriteFile("/proc/thread-self/attr/exec", []byte("exec "+label), 0)
 }
