@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UnmapAtEnd unmaps the rings of a reader with the test. Until then the kernel keeps the sockets,
-// and it closes those of a process that ends one after the other.
+// UnmapAtEnd unmaps the rings of a reader at the end of the test. Until then the kernel keeps the
+// sockets. At the end of a process it would close them one after the other.
 func UnmapAtEnd(t *testing.T, r *Reader) {
 	t.Cleanup(func() {
 		for _, g := range r.rings {

@@ -192,7 +192,7 @@ func TestBadFile(t *testing.T) {
 		content []byte
 		status  int
 		lines   string
-		says    string // behind the name
+		says    string // the message after the name
 	}{
 		{"empty", nil, 3, "", "input ended before its header"},
 		{"header cut", good[:20], 3, "", "input ended before its header"},

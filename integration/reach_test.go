@@ -351,13 +351,12 @@ func snatch(t *testing.T, parent int) (tries int) {
 	return tries
 }
 
-// The same attempts succeed on a process of that user that does not defend itself: what
-// refuses them above is that ours do.
+// The same attempts succeed on an unprotected process of that user. So the protection of the
+// program is what refuses them above.
 func TestReachesWork(t *testing.T) {
 	testenv.Require(t, testenv.Root, testenv.PidFD)
 	t.Parallel()
-	// Started by a shell: if it were our child, a wait for its end would return when it is
-	// stopped.
+	// Started by a shell: a wait for the end of a child would return when the child is stopped.
 	cmd := exec.Command("sh", "-c", "cat; exit")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	stdin, err := cmd.StdinPipe()
@@ -395,8 +394,8 @@ func TestReachesWork(t *testing.T) {
 	})
 }
 
-// Signals are what the same user can do: they end the program with a status that tells
-// of it, or stop it for a while, or do nothing. Nothing else comes of any of them.
+// The same user can send signals: they end the program with a status that shows the reason, or stop
+// it for some time, or have no effect. None has another effect.
 func TestSignalsOfTheSameUser(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	path := testenv.CapableBinary(t, "cap_net_raw=p")
@@ -422,8 +421,8 @@ func TestSignalsOfTheSameUser(t *testing.T) {
 		})
 	}
 	const killedBySignal = -1
-	// The Go runtime leaves 34 alone, which is musl's. 32 and 33 are glibc's: they end a process
-	// or are ignored, as the one that started it has it (posix_spawn(3) has them ignored).
+	// The Go runtime does not handle 34, which musl uses. glibc uses 32 and 33: they end a process
+	// or are ignored, depending on the parent (posix_spawn(3) ignores them).
 	for process, ends := range map[string]map[syscall.Signal]int{
 		"parser": {
 			syscall.SIGKILL: 1, syscall.SIGABRT: 1, syscall.SIGBUS: 1, syscall.SIGFPE: 1, syscall.SIGILL: 1,

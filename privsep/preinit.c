@@ -63,8 +63,8 @@ static void need_proc(void) {
 }
 
 // set_runtime makes the Go runtime independent of the caller's environment, which it reads before
-// main. The two that the program needs itself get its own values. The pointers
-// are replaced, not removed: the runtime finds the auxiliary vector behind the last one.
+// main. The two variables that the program needs get its own values. The pointers are replaced, not
+// removed: the runtime finds the auxiliary vector after the last one.
 static void set_runtime(char **envp) {
 	static const struct {
 		const char *name, *ours;
@@ -100,8 +100,8 @@ __attribute__((constructor(101))) static void preinit(int argc, char **argv, cha
 	set_stacks();
 }
 
-// fail ends a process, confined or not, with a line and a hint. It is called where the Go runtime
-// would print a dump and exit with the status of wrong usage.
+// fail ends a process, confined or not, with an error and a hint. Otherwise the Go runtime would
+// print a dump and exit with the status of wrong usage.
 static _Noreturn void fail(const char *what, int err, const char *hint) {
 	char text[256];
 	// Not dprintf, which calls lseek(2).

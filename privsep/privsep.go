@@ -7,8 +7,8 @@
 // ([Become]). It does not interpret the descriptors and numbers, and does not confine a process.
 //
 // Its C part, preinit.c, runs in both processes before the Go runtime starts. It sets the variables
-// that the runtime reads, and ends the process with a line of its own where the runtime would die
-// of a lack of threads or memory.
+// that the runtime reads, and ends the process with one line if the runtime would crash for lack of
+// threads or memory.
 package privsep
 
 // #cgo LDFLAGS: -Wl,--wrap=pthread_create -Wl,--wrap=mmap

@@ -100,7 +100,7 @@ func launch(args []string) (*Child, error) {
 	return c, nil
 }
 
-// noInput opens the parser's standard input: /dev/null or, where a container has none, a pipe
+// noInput opens the parser's standard input: /dev/null or, in a container without it, a pipe
 // without a writer.
 func noInput() (*os.File, error) {
 	if null, err := os.Open(os.DevNull); err == nil {

@@ -353,7 +353,7 @@ func TestRuntimeVariables(t *testing.T) {
 	}
 }
 
-// Where the Go runtime gets no memory, a line and a status take the place of its dump.
+// If the Go runtime gets no memory, the process ends with one line and a status instead of a dump.
 func TestOutOfMemory(t *testing.T) {
 	info, _ := debug.ReadBuildInfo()
 	if slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {

@@ -21,7 +21,7 @@ type inflater struct {
 	input    []byte // compressed bytes, not yet used
 	buf      []byte // holds input
 	ended    bool   // no bytes follow input
-	starved  bool   // it cannot go on without more input
+	starved  bool   // it needs more input to continue
 	position uint64 // number of input bytes that were used
 
 	out  []byte // receives the output

@@ -126,7 +126,7 @@ func TestPcapNG(t *testing.T) {
 			n.Simple(testFrame, 60),
 			n.Obsolete(1, testSeconds*1e9, testFrame, 60),
 			n.Enhanced(0, testSeconds*1e6, testFrame[:21], 61), // padded
-			n.Block(4, make([]byte, 2_000_000)),                // names: longer than what is read at once
+			n.Block(4, make([]byte, 2_000_000)),                // names: longer than one read
 			n.Block(5, make([]byte, 12)),                       // statistics
 			capturetest.NG{Order: other}.Section(),
 			capturetest.NG{Order: other}.Interface(1, 32),
@@ -596,7 +596,7 @@ func TestPosition(t *testing.T) {
 	}
 }
 
-// The position in a compressed input is behind what was decompressed.
+// The position in a compressed input is after the decompressed bytes.
 func TestPositionInGzip(t *testing.T) {
 	content := gzipped(t, capturetest.Pcap{Order: capturetest.Orders[0]}.File(testSeconds, testFrame))
 	control, _ := testenv.Wake(t)

@@ -23,13 +23,13 @@ const (
 	engineDir  = "FLEET_ENGINE_DIR"
 	enginePort = "FLEET_ENGINE_PORT"
 
-	// Not 127.0.0.1, from which clients connect: one that tries a port where nobody listens
-	// could be given that very port, and keep the engine from it.
+	// Not 127.0.0.1, from which clients connect: a client that connects to a port without a
+	// listener could get that port as its own, and block it for the engine.
 	engineHost = "127.0.0.2"
 )
 
-// runEngine is a NATS server whose streams are in dir. It says its port and runs until it
-// is killed, or the test is gone.
+// runEngine is a NATS server with its streams in dir. It prints its port and runs until it is
+// killed, or the test has ended.
 func runEngine(dir, port string) int {
 	n, err := strconv.Atoi(port)
 	if err != nil {

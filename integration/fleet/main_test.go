@@ -1,5 +1,5 @@
-// Package fleet tests that the program's lines get into an engine, as doc/fleet.md says, and
-// that none is lost when the engine dies.
+// Package fleet tests that the program's lines reach an engine, as in doc/fleet.md, and that no
+// line is lost when the engine dies.
 package fleet
 
 import (
@@ -35,7 +35,7 @@ func prepare() error {
 	if os.Getenv("NETMON_BIN") != "" {
 		return nil
 	}
-	// testenv would build it in this module, which lacks what the program needs.
+	// testenv would build the program in this module, which lacks its dependencies.
 	path, err := filepath.Abs("../../bin/maas-netmon")
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func TestSpareFiles(t *testing.T) {
 	for _, dead := range []string{".a.prom.7", ".a.prom.1234.0", own + "0", own + "7"} {
 		testenv.Must(t, os.WriteFile(filepath.Join(dir, dead), nil, 0o600))
 	}
-	testenv.Must(t, unix.Mkfifo(filepath.Join(dir, ".a.prom.8.0"), 0o600)) // which nobody writes to
+	testenv.Must(t, unix.Mkfifo(filepath.Join(dir, ".a.prom.8.0"), 0o600)) // without a writer
 	kept := []string{".a.prom.", ".a.prom.x", ".b.prom.1.0", "a.prom.1.0", own + "1", ".a.prom.99.0"}
 	for _, name := range kept[:4] {
 		testenv.Must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))

@@ -234,14 +234,14 @@ type monitor struct {
 	statusChanged bool    // a change was logged, and the service manager's status is old
 }
 
-// usr1 is SIGUSR1, which has the counters logged.
+// usr1 is the state of SIGUSR1, which logs the counters.
 type usr1 struct {
 	signals chan os.Signal
-	logged  time.Time        // when they were logged for it
+	logged  time.Time        // when the counters were last logged for it
 	later   <-chan time.Time // fires when they are to be logged again; nil for never
 }
 
-// A confinement is what is in force.
+// A confinement has the layers that are in force.
 type confinement struct {
 	parser, self sandbox.Layers     // the optional layers of either process
 	inspection   sandbox.Inspection // of the parser

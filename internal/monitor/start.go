@@ -130,7 +130,7 @@ func (m *monitor) bindSockets() error {
 			continue
 		}
 		if f.bound == 0 {
-			if !m.options.Check { // which has said so
+			if !m.options.Check { // --check has reported it already
 				slog.Warn("interface is not there, waiting for it", "interface", f.name)
 			}
 			continue

@@ -298,8 +298,8 @@ func wrongKind(open func(*testing.T) int) func(*falseMonitor) {
 	}
 }
 
-// A parser that holds a capability does not run, even if its parent made the socket: as root, or as
-// another user who can execute a file that has the capability.
+// A parser that holds a capability does not run, even if its parent created the socket: as root, or
+// as another user that can execute a file with the capability.
 func TestCapableParser(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	const nobody = 65534

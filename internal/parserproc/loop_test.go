@@ -22,8 +22,8 @@ func (a *again) Next(f *capture.Frame) bool {
 	return a.given
 }
 
-// A turn of the loop that reads a known binding allocates nothing, so a parser whose network is
-// never quiet leaves the garbage collector nothing to do.
+// An iteration of the loop that reads a known binding allocates nothing, so the parser of a busy
+// network does not need the garbage collector.
 func TestTurnAllocatesNothing(t *testing.T) {
 	table, err := tracker.NewTable(tracker.Config{MaxBindings: 1 << 10, Refresh: time.Hour})
 	if err != nil {
