@@ -41,6 +41,7 @@ func (m *monitor) startRound(log bool) error {
 // requestCounters sends the open question.
 func (m *monitor) requestCounters() error {
 	err := m.child.Send(privsep.Message{Type: privsep.Ping, Index: uint16(m.round.next)})
+	// EAGAIN: the socket is full, because the parser does not read. onHeartbeat tries again.
 	m.round.unsent = errors.Is(err, unix.EAGAIN)
 	if m.round.unsent || errors.Is(err, unix.EPIPE) { // on EPIPE, receive reports the end
 		return nil
@@ -63,7 +64,7 @@ func (m *monitor) handleCounters(c control.Counters) error {
 	if !complete {
 		return m.requestCounters()
 	}
-	m.clock.Reset(m.heartbeat)
+	m.clock.Reset(m.heartbeat) // each complete round counts, for any request
 
 	m.evicted.logPending("bindings forgotten, the table is full")
 	if m.round.log {
@@ -89,6 +90,7 @@ func (m *monitor) handleCounters(c control.Counters) error {
 // watchdog is fed only if also each socket is bound to the interface of its name; that is compared
 // once per heartbeat.
 func (m *monitor) confirm() {
+	// SIGUSR1 and the metrics start rounds, too: compare only about once per heartbeat.
 	if m.links != nil && m.phase == running && time.Since(m.links.compared) >= m.heartbeat*3/4 {
 		m.links.compared = time.Now()
 		m.reportFlaps()

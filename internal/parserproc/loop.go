@@ -150,6 +150,8 @@ func (p *process) loop() error {
 		if err != nil {
 			return err
 		}
+		// Wait was not asked for room, so it reports that the reader is gone. Without this check
+		// the program would notice only at its next line, possibly hours later.
 		if woken.Output && !p.out.full {
 			return errReaderGone
 		}
@@ -178,7 +180,7 @@ func (p *process) loop() error {
 func (p *process) timeout() time.Duration {
 	// Round up, so that bindings whose rests end soon after each other share a wake-up.
 	const step = 100 * time.Millisecond
-	if p.table.Waiting() && !p.out.full {
+	if p.table.Waiting() && !p.out.full { // only --max-rate holds the lines back
 		return max(0, p.limit.next()-time.Since(p.started))
 	}
 	if due, ok := p.table.Due(); ok && !p.file {
@@ -201,6 +203,7 @@ func (p *process) tick() {
 func (p *process) drain() error {
 	for p.source.Next(&p.frame) {
 		p.handle(&p.frame)
+		// In a long drain, write the lines early.
 		if len(p.out.buf) >= flushLen && !p.out.full {
 			if err := p.out.flush(); err != nil {
 				return err
@@ -254,9 +257,11 @@ func (p *process) handle(f *capture.Frame) {
 		}
 		return
 	}
-	if p.file {
+	if p.file { // the times in a file can be any 64-bit numbers
 		p.table.Advance(time.Duration(min(max(f.Seconds, 0), math.MaxUint32)) * time.Second)
 	}
+	// Without room for both events of a packet, its bindings wait in the table. Frames are read in
+	// any case, so that the ring does not overflow because of a slow reader.
 	if p.room(len(p.events)) {
 		events := p.table.Observe(p.events[:0], uint16(f.Source), f.Seconds, &arp)
 		for i := range events {
