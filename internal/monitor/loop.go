@@ -80,8 +80,8 @@ func (m *monitor) serve(progress, stats <-chan time.Time) error {
 	case <-stats:
 		return m.startRound(m.options.StatsInterval > 0)
 	case <-m.usr1.signals:
-		// Delay a signal that comes early, but do not lose it: a process that sends signals in a loop
-		// must not fill the log, and the last signal must still log the counters.
+		// Delay a signal that comes early, but do not lose it: a process that sends signals in a
+		// loop must not fill the log, and the last signal must still log the counters.
 		if wait := time.Until(m.usr1.logged.Add(usr1Interval)); wait <= 0 {
 			return m.logSoon()
 		} else if m.usr1.later == nil {
