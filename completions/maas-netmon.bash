@@ -13,7 +13,7 @@ _maas_netmon() {
 	--format) words='json text' ;;
 	--log-level) words='debug info warn error' ;;
 	-i | --input-file | --metrics-file)
-		# readline's own completion, which knows quotes, spaces and directories.
+		# readline's own completion, which handles quotes, spaces and directories.
 		compopt -o default
 		return
 		;;
