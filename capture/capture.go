@@ -55,7 +55,7 @@ const MaxSockets = 1024
 // sockets: 10,240 for one (1.25 MiB); for more, all rings together have 12 MiB, but each holds at
 // least 256 frames (32 MiB for 1,024 sockets).
 func RingSlots(sockets int) int {
-	slots := min(max(manySlots/max(sockets, 1), minSlots), maxSlots)
+	slots := min(manySlots/max(sockets, 1), maxSlots)
 	perBlock := blockLen() / slotLen
 	return max(slots/perBlock, 1) * perBlock
 }
