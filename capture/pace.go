@@ -7,6 +7,9 @@ const (
 	minPause = 3 * time.Millisecond
 	maxPause = 100 * time.Millisecond
 
+	// cheapPause is the longest pause that does not wake up a thread of the Go runtime, see poll.
+	cheapPause = 9 * time.Millisecond
+
 	// quiet is the time without a frame after which the next frames can be the start of a burst.
 	quiet = 2 * maxPause
 )
@@ -22,6 +25,9 @@ const minFill = 96
 // At the last measured rate, a pause fills an eighth of a ring, or minFill slots of a small one. A
 // pause is at most twice as long as the one before: a burst after a quiet period begins with few
 // frames, and their rate does not predict the rate of those that follow.
+//
+// A pause of more than cheapPause costs more than twice as much CPU time as a shorter one. So one that
+// is not twice as long is cut to cheapPause.
 type pacer struct {
 	slots int           // of each ring
 	last  time.Duration // the last pause, 0 after a quiet period
@@ -42,5 +48,8 @@ func (p *pacer) next(frames, most int, gap time.Duration) time.Duration {
 	}
 	fill := gap * time.Duration(max(p.slots/8, minFill)) / time.Duration(most)
 	p.last = max(minPause, min(2*p.last, fill, maxPause))
+	if p.last > cheapPause && p.last < 2*cheapPause {
+		p.last = cheapPause
+	}
 	return p.last
 }

@@ -60,6 +60,11 @@ type Reader struct {
 	budget  int  // frames that this drain may still take from it
 	held    bool // a slot of the current ring is lent to the caller
 
+	busy   []bool    // rings with a frame in the last drain of all rings
+	some   bool      // this drain is of busy rings alone
+	whole  bool      // the last drain was of all rings
+	looked time.Time // when a drain of all rings was over
+
 	pace   pacer
 	last   time.Time // end of the last drain that found a frame
 	frames int       // taken since the last Wait from all rings
@@ -115,6 +120,7 @@ func NewReader(sockets []int, control, output int) (*Reader, error) {
 		r.polls = append(r.polls, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	}
 	r.budget = slots
+	r.busy = make([]bool, len(r.rings))
 	return r, nil
 }
 
@@ -124,6 +130,8 @@ func NewReader(sockets []int, control, output int) (*Reader, error) {
 //
 // After a quiet period Wait returns at the next frame. On a busy network it lets frames gather in
 // the rings for up to 100 ms; only the caller's descriptors and the timeout end that pause earlier.
+// If a busy ring needs shorter pauses, the drains between read only the busy rings: checking hundreds
+// of idle rings costs as much as a wake-up.
 func (r *Reader) Wait(writable bool, timeout time.Duration) (Wakeup, error) {
 	r.release()
 	for i := range r.polls {
@@ -166,6 +174,12 @@ func (r *Reader) pause() time.Duration {
 		now := time.Now()
 		d = r.pace.next(r.frames, r.most, now.Sub(r.last))
 		r.last = now
+		if r.whole {
+			r.looked = now
+		}
+		// The pause after this one is at most twice as long. The drain at its end can be of all
+		// rings in time.
+		r.some = d > 0 && now.Add(3*d).Sub(r.looked) <= maxPause
 	}
 	if r.failed {
 		// If an error remains, poll(2) returns at once each time: without a pause this would be a
@@ -182,13 +196,12 @@ func poll(polls []unix.PollFd, timeout time.Duration) error {
 	// afterwards, and wakes a thread of the runtime. That costs more than reading the frames of a
 	// short pause. A raw call keeps the processor, but after 10 ms the same thread wakes up every
 	// 10 ms to check on the call. So use a raw call only for short pauses.
-	const long = 9 * time.Millisecond
 	var limit *unix.Timespec
 	if timeout >= 0 {
 		t := unix.NsecToTimespec(int64(timeout))
 		limit = &t
 	}
-	if timeout < 0 || timeout > long {
+	if timeout < 0 || timeout > cheapPause {
 		if _, err := unix.Ppoll(polls, limit, nil); err != nil && err != unix.EINTR {
 			return fmt.Errorf("wait for frames: %w", err)
 		}
@@ -202,13 +215,16 @@ func poll(polls []unix.PollFd, timeout time.Duration) error {
 	return nil
 }
 
-// Next stores the next frame. It reports false at the end of the drain: all rings are empty, or
+// Next stores the next frame. It reports false at the end of the drain: the rings are empty, or
 // each has returned as many frames as it can hold. The latter limits a drain during a flood, so
 // that the caller can write lines and serve the control descriptor. The next call begins another
-// drain.
+// drain, of all rings unless Wait decides otherwise.
 func (r *Reader) Next(f *Frame) bool {
 	r.release()
-	for r.current < len(r.rings) {
+	for ; r.current < len(r.rings); r.current++ {
+		if r.some && !r.busy[r.current] {
+			continue
+		}
 		if r.budget > 0 && r.rings[r.current].frame(f) {
 			f.Source = r.current
 			r.budget--
@@ -216,12 +232,14 @@ func (r *Reader) Next(f *Frame) bool {
 			return true
 		}
 		taken := r.pace.slots - r.budget
+		if !r.some {
+			r.busy[r.current] = taken > 0
+		}
 		r.frames += taken
 		r.most = max(r.most, taken)
-		r.current++
 		r.budget = r.pace.slots
 	}
-	r.current = 0
+	r.current, r.whole, r.some = 0, !r.some, false
 	return false
 }
 

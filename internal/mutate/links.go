@@ -18,6 +18,7 @@ var linkGuards = []guard{
 	{"link: what is not listed stays", "linkmon/linkmon.go", "if !there[index] {", "if !there[index] && false {", byLinkmon},
 	{"link: old alternative names stay", "linkmon/linkmon.go", "append(old.Alt[:len(old.Alt):len(old.Alt)], old.Name)", "[]string{old.Name}", byLinkmon},
 	{"link: a wireless event takes the state away", "linkmon/linkmon.go", "\t\t\twhole = false\n", "", byLinkmon},
+	{"link: idle rings are not looked at while one is busy", "capture/reader.go", "r.some = d > 0 && now.Add(3*d).Sub(r.looked) <= maxPause", "r.some = d > 0", "./capture ^TestIdleSockets$"},
 	{"link: every flap is reported", "internal/monitor/linkstate.go", "s.flaps == 0 || s.exhausted", "s.flaps == 0 || false && s.exhausted", byLinkState},
 	{"link: flaps are not counted", "internal/monitor/linkstate.go", "\t\ts.flaps++\n", "\t\ts.flaps = 1\n", byLinkState},
 	{"link: any type is Ethernet", "internal/monitor/linkstate.go", "case !packetsock.Ethernet(l.Type):", "case !packetsock.Ethernet(l.Type) && false:", byLinkState},

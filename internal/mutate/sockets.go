@@ -42,6 +42,7 @@ var socketGuards = []guard{
 	{"pause: it grows at once", "capture/pace.go", "min(2*p.last, fill, maxPause)", "min(fill, maxPause)", byPacer},
 	{"pause: without bound", "capture/pace.go", "min(2*p.last, fill, maxPause)", "min(2*p.last, fill)", byPacer},
 	{"pause: whatever the rate", "capture/pace.go", "min(2*p.last, fill, maxPause)", "min(2*p.last, max(fill, maxPause))", byPacer},
+	{"pause: a little longer than the cheap one", "capture/pace.go", "p.last < 2*cheapPause", "false", byPacer},
 	{"pause: the quiet is forgotten", "capture/pace.go", "\t\tp.last = 0\n", "", byPacer},
 
 	{"parser: sockets in any order", "internal/parserproc/run.go", " || int(m.Index) != len(sockets)", "", byLyingStart},
