@@ -129,7 +129,7 @@ func referenceNG(b []byte) (frames []fileFrame, ok, usual bool) {
 		}
 		first := order.Uint32(b[4:])
 		length := padded(first)
-		if first < 12 || length > uint64(len(b)) || order.Uint32(b[length-4:]) != first {
+		if first < 12 || length > uint64(len(b)) || padded(order.Uint32(b[length-4:])) != length {
 			return lost()
 		}
 		kind, body := order.Uint32(b), b[8:length-4]

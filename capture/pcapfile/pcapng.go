@@ -94,23 +94,27 @@ func (f *File) skipped(rest []byte) int {
 }
 
 // blockLength returns the length of the block at the beginning of rest, which has at least minBlock
-// bytes. It reports false for a length that no block can have. Some writers do not count the bytes
-// that pad a block to a multiple of four (pcapng_read_block in Wireshark's pcapng.c).
+// bytes. It reports false for a length that no block can have.
 func (f *File) blockLength(rest []byte) (int, bool) {
 	length := f.order.Uint32(rest[4:])
 	if length < minBlock {
 		f.damaged("a block of %d bytes", length)
 		return 0, false
 	}
-	return (int(length) + 3) &^ 3, true
+	return roundUp(length), true
 }
+
+// roundUp returns the length of a block that is padded to a multiple of four. Some writers do not
+// count these bytes, in one of the two lengths or in both (pcapng_read_block in Wireshark's pcapng.c).
+func roundUp(length uint32) int { return (int(length) + 3) &^ 3 }
 
 // sameLengths refuses a block whose two lengths differ: its end is not certain.
 func (f *File) sameLengths(first, second uint32) bool {
-	if first != second {
+	if roundUp(first) != roundUp(second) {
 		f.damaged("a block of two lengths, %d and %d", first, second)
+		return false
 	}
-	return first == second
+	return true
 }
 
 // whole reports whether rest contains the whole block. It refuses a block that is too long, or

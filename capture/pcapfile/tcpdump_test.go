@@ -22,6 +22,7 @@ import (
 // their end that this package reads to their end.
 var onlyHere = map[string]string{
 	"blocks without their padding":                              "Wireshark reads them; the border is certain",
+	"block without its padding in one length":                   "the same",
 	"other interfaces":                                          "pcap_open_offline(3) has one link type",
 	"other interface first":                                     "the same",
 	"resolution of an interface that is not read":               "the same",
