@@ -121,11 +121,19 @@ func TestStartedAsRoot(t *testing.T) {
 // The usual installation: a file capability and an ordinary user, without other privileges.
 func TestFileCapability(t *testing.T) {
 	testenv.Require(t, testenv.Root)
-	for _, capability := range []string{"cap_net_raw=p", "cap_net_raw=ep"} {
-		t.Run(capability, func(t *testing.T) {
+	for _, c := range []struct {
+		capability string
+		mode       os.FileMode
+	}{
+		{"cap_net_raw=p", 0o755},
+		{"cap_net_raw=ep", 0o755},
+		{"cap_net_raw=p", 0o711}, // the parser is executed from the file that has the capability
+	} {
+		t.Run(fmt.Sprint(c.capability, " ", c.mode), func(t *testing.T) {
 			t.Parallel()
 			a, b := testenv.RawPair(t)
-			path := testenv.CapableBinary(t, capability)
+			path := testenv.CapableBinary(t, c.capability)
+			testenv.Must(t, os.Chmod(path, c.mode))
 			p := testenv.Watch(t, a.Namespace, testenv.Options{Path: path, UID: nobody}, a.Name)
 			want := confined()
 			want["Uid"], want["Gid"] = "65534 65534 65534 65534", "65534 65534 65534 65534"

@@ -49,6 +49,15 @@ func TestStartedAnyhow(t *testing.T) {
 			a, b := testenv.RawPair(t)
 			p := testenv.Watch(t, a.Namespace, testenv.Options{Shell: c.shell, Env: c.env}, a.Name)
 			sendFence(t, p, b.Port(t)).Await(t)
+			for _, pid := range []int{p.Pid(), p.Child(t)} {
+				// A stack of the caller's size for each thread would be more.
+				var size int
+				_, err := fmt.Sscanf(testenv.Status(t, pid)[0]["VmSize"], "%d kB", &size)
+				testenv.Must(t, err)
+				if size > 2<<20 {
+					t.Errorf("process %d has %d MiB of address space", pid, size>>10)
+				}
+			}
 			p.Signal(t, sigTERM)
 			if status := p.Exit(t); status != 0 {
 				t.Errorf("exit status %d; log:\n%s", status, strings.Join(p.Log.WaitEnd(t), "\n"))

@@ -128,6 +128,20 @@ func playPrivileges() int {
 	return 0
 }
 
+// playLittlePrivilege does the same without CAP_SETPCAP, which a file capability does not give: that
+// no_new_privs is set does not depend on it.
+func playLittlePrivilege() int {
+	little := cap.NewSet()
+	if errors.Join(little.SetFlag(cap.Permitted, true, cap.NET_RAW), little.SetProc()) != nil {
+		return 90
+	}
+	if err := Drop(); err != nil {
+		return 93
+	}
+	printPrivileges("dropped")
+	return 0
+}
+
 // A capability is effective for the one call, and permanently dropped after Drop, with everything
 // that could restore it.
 func TestPrivileges(t *testing.T) {
@@ -143,6 +157,12 @@ func TestPrivileges(t *testing.T) {
 	}, "\n")
 	if string(out) != want {
 		t.Errorf("got\n%swant\n%s", out, want)
+	}
+	out, err = command(t, "little privilege").Output()
+	testenv.Must(t, err)
+	const little = "dropped: permitted false, effective false, bounding true, ambient false, securebits 0x0, no_new_privs 1 <nil>\n"
+	if string(out) != little {
+		t.Errorf("without CAP_SETPCAP: got\n%swant\n%s", out, little)
 	}
 }
 

@@ -57,6 +57,8 @@ func play(role string) int {
 		return playManySockets()
 	case "privileges":
 		return playPrivileges()
+	case "little privilege":
+		return playLittlePrivilege()
 	}
 	fmt.Fprintf(os.Stderr, "no such role: %q\n", role)
 	return 99

@@ -50,7 +50,7 @@ var guards = []guard{
 	{"too few pending signals", "internal/monitor/monitor.go", "{unix.RLIMIT_SIGPENDING, 64,", "{unix.RLIMIT_SIGPENDING, 0,", bySurroundings},
 	{"too few descriptors", "internal/monitor/monitor.go", "const own = 20 //", "const own = 3 //", "./integration ^TestFewDescriptors$"},
 	{"environment of the caller", "internal/cli/environment.go", "\tos.Clearenv()\n", "", "./integration ^TestStartedAnyhow$/^a_time_zone"},
-	{"input opened as the controlling terminal", "internal/monitor/input.go", "unix.O_CLOEXEC|unix.O_NOCTTY|", "unix.O_CLOEXEC|", "./integration ^TestFileIsATerminal$"},
+	{"standard output as the controlling terminal", "privsep/reopen.go", "unix.O_WRONLY|", "unix.O_RDWR|", "./integration ^TestTerminalIsNotTaken$"},
 	{"input open in the monitor", "internal/monitor/start.go", "return m.input.close()", "return nil", "./integration ^TestNamedPipe$"},
 	{"wait for the writer of a pipe", "internal/monitor/input.go", "|unix.O_NOCTTY|unix.O_NONBLOCK, 0)", "|unix.O_NOCTTY, 0)", "./integration ^TestNamedPipe$"},
 	{"parser with a capability", "internal/parserproc/run.go", "if capErr != nil {\n\t\treturn", "if false {\n\t\treturn", "./internal/parserproc ^TestCapableParser$"},
@@ -145,7 +145,6 @@ var guards = []guard{
 	{"capabilities stay permitted", "sandbox/sandbox.go", "\tif err := cap.NewSet().SetProc(); err != nil {\n\t\treturn fmt.Errorf(\"drop capabilities: %w\", err)\n\t}\n", "", byStatus},
 	{"no_new_privs", "sandbox/sandbox.go", "cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)", "0, error(nil)", byPrivileges},
 	{"no_new_privs of the monitor", "sandbox/sandbox.go", "cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)", "0, error(nil)", "./integration ^TestFileCapability$"},
-	{"no_new_privs of the parser", "sandbox/sandbox.go", "cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)", "0, error(nil)", byLayers},
 	{"bounding set and securebits", "sandbox/sandbox.go", "\tif setpcap {\n", "\tif false {\n", byPrivileges},
 	{"the effective set is not emptied", "sandbox/sandbox.go", "set.ClearFlag(cap.Effective)", "error(nil)", byPrivileges},
 	{"the capability stays raised", "sandbox/sandbox.go", "errors.Join(f(), ClearEffective())", "f()", byPrivileges},
@@ -226,6 +225,9 @@ var guards = []guard{
 //   - The second SetUndumpable in internal/monitor/privileged.go has an effect only where
 //     fs.suid_dumpable is 1, with which the program refuses to start a moment later.
 //   - CheckNoRoot in internal/monitor/privileged.go fails only if Become or Drop has a defect.
+//   - The parser inherits no_new_privs, sets it with Drop as the monitor does, and go-landlock sets it
+//     again. Each is enough.
+//   - O_NOCTTY in internal/monitor/input.go: a terminal is refused, and the process ends.
 //   - privsep.Child.Kill calls no kill(2) after wait4(2): that matters only if the number comes
 //     again.
 //   - The look at the link count in internal/monitor/metrics.go is for a process that removes the
