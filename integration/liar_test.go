@@ -3,6 +3,8 @@ package integration
 import (
 	"cmp"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -149,6 +151,15 @@ func TestLyingParser(t *testing.T) {
 		first.Log.Expect(testenv.Contains("the parser did not say")).Wait(2 * testenv.Patience)
 		check(t, first, outcome{1, "the parser did not say hello within 10s"})
 		check(t, late, outcome{1, "the parser did not say ready within 10s"})
+	})
+	// Its input has ended, it answers the last questions and goes on.
+	t.Run("end-and-stay", func(t *testing.T) {
+		t.Parallel()
+		path := filepath.Join(testenv.Dir(t), "end-and-stay")
+		testenv.Must(t, os.WriteFile(path, nil, 0o644))
+		p := testenv.Start(t, testenv.Net(t), testenv.Options{Path: liar}, "-i", path)
+		p.Log.Expect(testenv.Contains("did not end")).Wait(2 * testenv.Patience)
+		check(t, p, outcome{1, "the parser did not end within 10s of its input"})
 	})
 	t.Run("silent, SIGTERM", func(t *testing.T) {
 		t.Parallel()

@@ -83,6 +83,7 @@ var guards = []guard{
 	{"a signal to the group cuts the last lines off", "internal/parserproc/run.go", "unix.SIGINT, unix.SIGTERM, unix.SIGHUP", "unix.SIGHUP", "./integration ^TestSignals$"},
 	{"memory of the parser", "internal/parserproc/run.go", "256<<20 + 256*", "2<<30 + 256*", "./integration ^TestCheck$"},
 	{"a parser that is stopped keeps the program", "internal/monitor/loop.go", "m.deadline = time.After(stopLimit)", "m.deadline = time.After(time.Hour)", bySnap},
+	{"a parser that goes on after the end of its input", "internal/monitor/loop.go", "m.deadline = time.After(control.HandshakeTimeout)", "m.deadline = time.After(time.Hour)", "./integration ^TestLyingParser$/^end-and-stay$"},
 	{"a parser that closes its socket and goes on", "internal/monitor/end.go", "time.AfterFunc(stopLimit, m.child.Kill)", "time.AfterFunc(time.Hour, m.child.Kill)", "./integration ^TestLyingParser$/^(close|shutdown)$"},
 
 	// The allowed calls and their arguments.

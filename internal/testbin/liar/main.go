@@ -3,7 +3,7 @@
 
 // Liar is maas-netmon with a compromised parser, for integration's tests. The monitor is as in the
 // shipped program, and so are the stages of the parser's start; after one of them the parser lies.
-// The name of the interface selects the lie.
+// The name of the interface, or of the input, selects the lie.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,6 +95,10 @@ var lies = map[string]lie{
 	"hello-late":   {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.Hello}) }},
 	"ready-twice":  {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.Ready}) }},
 	"ping-back":    {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.Ping}) }},
+	"end-and-stay": {parserproc.Reading, func(l *liar) {
+		l.send(privsep.Message{Type: privsep.End})
+		l.answers(func(privsep.Message) bool { return true })
+	}},
 	"end-of-what":  {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.End}) }}, // no input
 	"pong-unasked": {parserproc.Reading, func(l *liar) { l.send(privsep.Message{Type: privsep.Pong}) }},
 	"pong-index":   {parserproc.Reading, func(l *liar) { l.answer(privsep.Message{Type: privsep.Pong, Index: 1}) }},
@@ -124,10 +129,13 @@ var lies = map[string]lie{
 
 func main() { os.Exit(app.Main(os.Args[1:], app.Hooks{Parser: lieAfter})) }
 
-// lieAfter performs the lie with the name of the interface, if it belongs to this stage. For any
+// lieAfter performs the lie with the name of the interface or input, if it belongs to this stage. For any
 // other name the parser is honest.
 func lieAfter(stage parserproc.Stage, h parserproc.Handles) {
-	name := h.Options.Interfaces[0]
+	name := filepath.Base(h.Options.Input)
+	if h.Options.Input == "" {
+		name = h.Options.Interfaces[0]
+	}
 	x, ok := lies[name]
 	if seed, err := strconv.ParseUint(strings.TrimPrefix(name, "random"), 10, 64); err == nil {
 		x, ok = randomLie(seed), true
