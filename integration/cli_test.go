@@ -28,8 +28,8 @@ func TestBadInput(t *testing.T) {
 			"maas-netmon: \"" + strings.Repeat("x", 32) + "\": longer than the name of an interface can be (127 bytes)\n" + see},
 		{"longest", []string{"fifteen-bytes-x"}, 1, "maas-netmon: fifteen-bytes-x: no such network interface\n"},
 		{"empty", []string{""}, 2, "maas-netmon: the name of an interface is empty\n" + see},
-		{"a path", []string{"../etc"}, 2, "maas-netmon: \"../etc\": not the name of an interface\nmaas-netmon: hint: to read a file: maas-netmon -i ../etc\n"},
-		{"two lines", []string{"a\nb"}, 2, "maas-netmon: \"a\\nb\": not the name of an interface\n" + see},
+		{"a path", []string{"../etc"}, 2, "maas-netmon: \"../etc\": invalid interface name\nmaas-netmon: hint: to read a file: maas-netmon -i ../etc\n"},
+		{"two lines", []string{"a\nb"}, 2, "maas-netmon: \"a\\nb\": invalid interface name\n" + see},
 		{"an escape sequence", []string{"\x1b[31m"}, 1, "maas-netmon: ?[31m: no such network interface\n"},
 		{"unknown option", []string{"--bogus", "va"}, 2, "maas-netmon: unknown option --bogus\n" + see},
 		{"option behind the interface", []string{"va", "--bogus"}, 2, "maas-netmon: unknown option --bogus\n" + see},
@@ -97,19 +97,19 @@ func TestUser(t *testing.T) {
 		stderr   string
 	}{
 		{"no such user", "", "mallory", 2, "maas-netmon: --user mallory: no such user\n" + see},
-		{"root", "root:x:0:0", "root", 2, "maas-netmon: --user root: is root, who is not to be used\n" + see},
-		{"root by another name", "toor:x:0:7", "toor", 2, "maas-netmon: --user toor: is root, who is not to be used\n" + see},
+		{"root", "root:x:0:0", "root", 2, "maas-netmon: --user root: refusing to run as root\n" + see},
+		{"root by another name", "toor:x:0:7", "toor", 2, "maas-netmon: --user toor: refusing to run as root\n" + see},
 		{"root's number and 2^32", "toor:x:4294967296:7", "toor", 2,
 			"maas-netmon: --user toor: uid: strconv.ParseUint: parsing \"4294967296\": value out of range\n" + see},
-		{"root's group", "toor:x:7:0", "toor", 2, "maas-netmon: --user toor: its group is root's, which is not to be used\n" + see},
+		{"root's group", "toor:x:7:0", "toor", 2, "maas-netmon: --user toor: refusing to run with root's group\n" + see},
 		{"root's group and 2^32", "toor:x:7:4294967296", "toor", 2,
 			"maas-netmon: --user toor: gid: strconv.ParseUint: parsing \"4294967296\": value out of range\n" + see},
 		{"the default is root", "maas-netmon:x:0:7", "", 5,
-			"maas-netmon: the user to become: maas-netmon: is root, who is not to be used\n" + choose},
+			"maas-netmon: the user to become: maas-netmon: refusing to run as root\n" + choose},
 		{"the default has root's group", "maas-netmon:x:7:0\nnobody:x:7:7", "", 5,
-			"maas-netmon: the user to become: maas-netmon: its group is root's, which is not to be used\n" + choose},
+			"maas-netmon: the user to become: maas-netmon: refusing to run with root's group\n" + choose},
 		{"nobody has root's group", "nobody:x:7:0", "", 5,
-			"maas-netmon: the user to become: nobody: its group is root's, which is not to be used\n" + choose},
+			"maas-netmon: the user to become: nobody: refusing to run with root's group\n" + choose},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			accounts := ""

@@ -271,8 +271,8 @@ func TestNoFile(t *testing.T) {
 		{"missing", "", []string{"-i", "/no/such"}, 1, "maas-netmon: /no/such: no such file or directory\n"},
 		{"directory", "", []string{"-i", "/"}, 1, "maas-netmon: /: is a directory\n"},
 		{"directory as standard input", `exec "$0" "$@" </`, []string{"-i", "-"}, 1, "maas-netmon: standard input: is a directory\n"},
-		{"with an interface", "", []string{"-i", "/dev/null", "lo"}, 2, "maas-netmon: -i and INTERFACE exclude each other\n" + see},
-		{"with --check", "", []string{"-i", "/dev/null", "--check"}, 2, "maas-netmon: -i and --check exclude each other\n" + see},
+		{"with an interface", "", []string{"-i", "/dev/null", "lo"}, 2, "maas-netmon: -i and INTERFACE cannot be combined\n" + see},
+		{"with --check", "", []string{"-i", "/dev/null", "--check"}, 2, "maas-netmon: -i and --check cannot be combined\n" + see},
 		{"no name", "", []string{"--input-file", ""}, 2, "maas-netmon: invalid value \"\" for --input-file: no name\n" + see},
 		{"not for reading", `exec "$0" "$@" 0>/dev/null`, []string{"-i", "-"}, 2, "maas-netmon: standard input is not open for reading\n" + see},
 		{"nothing", `exec "$0" "$@" </dev/null`, []string{"-i", "-"}, 3, "maas-netmon: standard input: input ended before its header\n"},
@@ -284,7 +284,7 @@ func TestNoFile(t *testing.T) {
 		{"standard output", "", []string{"-i", "/dev/fd/1"}, 2, "maas-netmon: /dev/fd/1 is not open for reading\n" + see},
 		{"no -i", "", []string{"x.pcap"}, 1, "maas-netmon: x.pcap: no such network interface\nmaas-netmon: hint: to read a file: maas-netmon -i x.pcap\n"},
 		{"no -i, and a long name", "", []string{"dir/x.PCAPNG"}, 2,
-			"maas-netmon: \"dir/x.PCAPNG\": not the name of an interface\nmaas-netmon: hint: to read a file: maas-netmon -i dir/x.PCAPNG\n"},
+			"maas-netmon: \"dir/x.PCAPNG\": invalid interface name\nmaas-netmon: hint: to read a file: maas-netmon -i dir/x.PCAPNG\n"},
 		{"no -i for standard input", "", []string{"-"}, 1, "maas-netmon: -: no such network interface\nmaas-netmon: hint: to read a file: maas-netmon -i -\n"},
 		{"closed", `exec "$0" "$@" <&-`, []string{"-i", "-"}, 2, "maas-netmon: standard input is closed\n" + see},
 	} {
@@ -310,7 +310,7 @@ func TestFileOfRoot(t *testing.T) {
 	status, stdout, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{}, "-i", path)
 	uid, _ := becomes()
 	want := "maas-netmon: " + path + ": permission denied\n" +
-		"maas-netmon: hint: user " + uid + " opens it; -i - reads what another one has opened\n"
+		"maas-netmon: hint: user " + uid + " must be able to open it; -i - reads what another user has opened\n"
 	if status != 1 || stdout != "" || stderr != want {
 		t.Errorf("exit status %d, %q, %q, want %q", status, stdout, stderr, want)
 	}

@@ -29,8 +29,8 @@ func TestLyingParser(t *testing.T) {
 	}
 	seccomp := outcome{5, "the parser was killed by seccomp"}
 	lies := map[string]outcome{
-		"exit":       {1, "the parser ended by itself"},
-		"exit-late":  {1, "the parser ended by itself"},
+		"exit":       {1, "the parser exited unexpectedly"},
+		"exit-late":  {1, "the parser exited unexpectedly"},
 		"exit-usage": {1, "the parser ended with exit status 2"}, // like a crash of the Go runtime
 		"exit-99":    {1, "the parser ended with exit status 99"},
 
@@ -149,8 +149,8 @@ func TestLyingParser(t *testing.T) {
 		first, late := start(t, "silent"), start(t, "silent-late")
 		// The timeout of the handshake, which is as long as the test's patience.
 		first.Log.Expect(testenv.Contains("the parser did not say")).Wait(2 * testenv.Patience)
-		check(t, first, outcome{1, "the parser did not say hello within 10s"})
-		check(t, late, outcome{1, "the parser did not say ready within 10s"})
+		check(t, first, outcome{1, "the parser sent no hello within 10s"})
+		check(t, late, outcome{1, "the parser sent no ready within 10s"})
 	})
 	// Its input has ended, it answers the last questions and goes on.
 	t.Run("end-and-stay", func(t *testing.T) {

@@ -122,7 +122,7 @@ func TestReaderStalls(t *testing.T) {
 			}
 			log := p.Log.WaitEnd(t)
 			got := errorLines(log)
-			if len(got) != 1 || got[0] != "maas-netmon: standard output: its reader does not read; the last lines are lost" {
+			if len(got) != 1 || got[0] != "maas-netmon: standard output: the reader stalled; the last lines are lost" {
 				t.Errorf("errors: %q", got)
 			}
 			if !slices.ContainsFunc(log, regexp.MustCompile(`msg=counters .* unreported=[1-9]\d\d`).MatchString) {

@@ -179,7 +179,7 @@ func TestWrongNames(t *testing.T) {
 		{"--wait va@vb", 1, "maas-netmon: va@vb: no such network interface\nmaas-netmon: hint: its name is va: after the @, ip link prints the interface's peer or the one below it\n"},
 		{"va alternative", 2, "maas-netmon: va and alternative are the same interface\nmaas-netmon: hint: see maas-netmon --help\n"},
 		{"--match [a", 2, "maas-netmon: invalid value \"[a\" for --match: want a pattern like 'eth*' or 'en[ps]*'\nmaas-netmon: hint: see maas-netmon --help\n"},
-		{"--match a* -i -", 2, "maas-netmon: -i and --match exclude each other\nmaas-netmon: hint: see maas-netmon --help\n"},
+		{"--match a* -i -", 2, "maas-netmon: -i and --match cannot be combined\nmaas-netmon: hint: see maas-netmon --help\n"},
 		{"a:b", 1, "maas-netmon: a:b: no such network interface\n"},
 	} {
 		status, stdout, stderr := testenv.Run(t, ns, testenv.Options{}, strings.Fields(c.args)...)

@@ -355,7 +355,7 @@ func TestCapabilityHints(t *testing.T) {
 	const as = `setpriv --reuid 65534 --regid 65534 --clear-groups `
 	for _, c := range []struct{ name, path, shell, hint string }{
 		{"no capability on the file", testenv.CapableBinary(t, ""), `exec ` + as + `"$0" "$@"`, "sudo setcap cap_net_raw=p "},
-		{"no_new_privs", path, `exec ` + as + `setpriv --no-new-privs "$0" "$@"`, "no_new_privs is set"},
+		{"no_new_privs", path, `exec ` + as + `setpriv --no-new-privs "$0" "$@"`, "no_new_privs was set"},
 		{"bounding set", path, `exec ` + as + `--bounding-set -net_raw "$0" "$@"`, "CAP_NET_RAW is not in the bounding set"},
 		{"nosuid", path, `exec unshare -m sh -c 'mount --bind "$1" "$1" && mount -o remount,bind,nosuid "$1" && shift && exec ` + as + `"$0" "$@"' "$0" "${0%/*}" "$@"`, "is mounted nosuid"},
 		{"root without it", testenv.CapableBinary(t, ""), `exec setpriv --bounding-set -net_raw "$0" "$@"`, "CAP_NET_RAW is not in the bounding set"},

@@ -287,11 +287,11 @@ func (o *Options) validate() error {
 	case o.MaxBindings < 1 || o.MaxBindings > MaxBindings:
 		return fmt.Errorf("invalid value %d for --max-bindings: want 1 to %d", o.MaxBindings, MaxBindings)
 	case o.Input != "" && len(o.Interfaces) > 0:
-		return errors.New("-i and INTERFACE exclude each other")
+		return errors.New("-i and INTERFACE cannot be combined")
 	case o.Input != "" && o.Check:
-		return errors.New("-i and --check exclude each other")
+		return errors.New("-i and --check cannot be combined")
 	case o.Input != "" && len(o.Match) > 0:
-		return errors.New("-i and --match exclude each other")
+		return errors.New("-i and --match cannot be combined")
 	case o.Pool < 0 || o.Pool > capture.MaxSockets:
 		return fmt.Errorf("invalid value %d for --pool", o.Pool)
 	case o.Input == "" && len(o.Interfaces) == 0 && len(o.Match) == 0 && o.Role == "" && !o.Check:
@@ -324,7 +324,7 @@ func checkName(name string) error {
 	case name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool {
 		return r == '/' || r == 0 || unicode.IsSpace(r)
 	}):
-		return fmt.Errorf("%q: not the name of an interface", name)
+		return fmt.Errorf("%q: invalid interface name", name)
 	}
 	return nil
 }

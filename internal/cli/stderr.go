@@ -51,7 +51,7 @@ func (w *messages) Write(b []byte) (int, error) {
 	limit := writeTimeout
 	if w.lost > 0 {
 		limit = 0
-		if !w.write(w.prefixed(fmt.Appendf(nil, "maas-netmon: %d messages were lost, their reader did not read\n", w.lost)), 0) {
+		if !w.write(w.prefixed(fmt.Appendf(nil, "maas-netmon: %d messages dropped: stderr reader stalled\n", w.lost)), 0) {
 			w.lost++
 			return len(b), nil
 		}

@@ -30,7 +30,7 @@ func TestMessages(t *testing.T) {
 	}
 	_, _ = m.Write([]byte(long))
 	_, _ = m.Write([]byte("last\n"))
-	for _, want := range []string{"maas-netmon: 3 messages were lost, their reader did not read\n", long, "last\n"} {
+	for _, want := range []string{"maas-netmon: 3 messages dropped: stderr reader stalled\n", long, "last\n"} {
 		if got, err := read.ReadString('\n'); got != want || err != nil {
 			t.Errorf("got %q, %v, want %q", got, err, want)
 		}

@@ -11,7 +11,7 @@ func CheckStdin() error {
 	err := privsep.CheckStdin()
 	switch {
 	case errors.Is(err, privsep.ErrAppArmor):
-		return &Failure{ExitFailure, err, "put cat between: cat FILE | maas-netmon -i -"}
+		return &Failure{ExitFailure, err, "use cat FILE | maas-netmon -i -"}
 	case err != nil:
 		return UsageError(err)
 	}
@@ -22,7 +22,7 @@ func CheckStdin() error {
 func CheckStdout() error {
 	err := privsep.CheckStdout()
 	if errors.Is(err, privsep.ErrAppArmor) {
-		err = &Failure{ExitFailure, err, "put cat between: maas-netmon ... | cat >FILE"}
+		err = &Failure{ExitFailure, err, "use maas-netmon ... | cat >FILE"}
 	}
 	return err
 }

@@ -54,7 +54,7 @@ func (m *monitor) requestCounters() error {
 func (m *monitor) handleCounters(c control.Counters) error {
 	f := m.ifaces[m.round.next]
 	complete := m.round.answer(len(m.ifaces))
-	f.drops.add(c.Dropped-f.counters.Dropped, "frames lost, the ring was full", "interface", f.name)
+	f.drops.add(c.Dropped-f.counters.Dropped, "frames lost: the ring was full", "interface", f.name)
 	m.evicted.pending += c.Evicted - f.counters.Evicted
 	c.Rebound, c.Flaps = f.counters.Rebound, f.counters.Flaps // these two are counted by the monitor
 	f.counters = c
@@ -66,7 +66,7 @@ func (m *monitor) handleCounters(c control.Counters) error {
 	}
 	m.clock.Reset(m.heartbeat) // each complete round counts, for any request
 
-	m.evicted.logPending("bindings forgotten, the table is full")
+	m.evicted.logPending("bindings evicted: the table is full")
 	if m.round.log {
 		m.round.log = false
 		m.logCounters()

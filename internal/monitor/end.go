@@ -78,8 +78,8 @@ func parserEnded(status unix.WaitStatus, finished, inputEnded bool) error {
 		return cli.ErrAlreadyReported(status.ExitStatus())
 	case status.Signaled() && status.Signal() == unix.SIGSYS:
 		return &cli.Failure{Status: cli.ExitConfinement,
-			Err:  errors.New("the parser was killed by seccomp: it made a system call that it may not make (SIGSYS)"),
-			Hint: "the kernel's log has its number: dmesg | grep type=1326"}
+			Err:  errors.New("the parser was killed by seccomp: it made a forbidden system call (SIGSYS)"),
+			Hint: "the kernel's log has the number of the call: dmesg | grep type=1326"}
 	case status.Signaled():
 		name := unix.SignalName(status.Signal())
 		if name == "" {
@@ -87,7 +87,7 @@ func parserEnded(status unix.WaitStatus, finished, inputEnded bool) error {
 		}
 		return fmt.Errorf("the parser was killed by %s", name)
 	case status.ExitStatus() == cli.ExitOK:
-		return errors.New("the parser ended by itself")
+		return errors.New("the parser exited unexpectedly")
 	case status.ExitStatus() == cli.ExitFailure || status.ExitStatus() == cli.ExitConfinement:
 		return cli.ErrAlreadyReported(status.ExitStatus())
 	}

@@ -31,7 +31,7 @@ func capabilityHint(missing bool) string {
 	case !missing && privsep.InUserNamespace():
 		return "the capability is that of a user namespace, and the network namespace belongs to another one"
 	case !missing:
-		return "a security module or a seccomp filter of whatever started it refuses packet sockets"
+		return "a security module or an inherited seccomp filter refuses packet sockets"
 	case !bounding:
 		return "CAP_NET_RAW is not in the bounding set: add it to CapabilityBoundingSet= in a systemd unit, or --cap-add NET_RAW to a container"
 	case os.Getuid() == 0:
@@ -54,7 +54,7 @@ func capabilityHint(missing bool) string {
 	noNewPrivs, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
 	switch {
 	case err == nil && noNewPrivs == 1:
-		return "no_new_privs is set by whatever started it, so the file's capability has no effect: " +
+		return "no_new_privs was set before the start, so the file's capability has no effect: " +
 			"use AmbientCapabilities=CAP_NET_RAW in a systemd unit, or start it without no_new_privs"
 	case unix.Statfs(self, &fs) == nil && fs.Flags&unix.ST_NOSUID != 0:
 		return fmt.Sprintf("%s is on a file system that is mounted nosuid, where a file's capability has no effect: install it elsewhere", exe)

@@ -40,7 +40,7 @@ func openInput(name string) (*input, error) {
 		return nil, cli.UsageError(fmt.Errorf("%s is not open for reading", cli.InputName(name)))
 	} else if privsep.Replaced(in.fd) {
 		return nil, &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("%s: %w", cli.InputName(name), privsep.ErrAppArmor),
-			Hint: "put cat between: cat FILE | maas-netmon -i -"}
+			Hint: "use cat FILE | maas-netmon -i -"}
 	}
 	if isTerminal(in.fd) {
 		return nil, cli.UsageError(fmt.Errorf("%s: is a terminal, not a pipe or a file", cli.InputName(name)))
@@ -70,7 +70,7 @@ func openInput(name string) (*input, error) {
 func inputFailure(name string, err error) error {
 	f := &cli.Failure{Status: cli.ExitFailure, Err: fmt.Errorf("%s: %w", cli.InputName(name), err)}
 	if errors.Is(err, unix.EACCES) {
-		f.Hint = fmt.Sprintf("user %d opens it; -i - reads what another one has opened", unix.Getuid())
+		f.Hint = fmt.Sprintf("user %d must be able to open it; -i - reads what another user has opened", unix.Getuid())
 	}
 	return f
 }

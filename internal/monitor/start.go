@@ -97,7 +97,7 @@ func (m *monitor) await(want privsep.Type) (privsep.Message, error) {
 		}
 		return r.Message, r.err
 	case <-timeout.C:
-		return privsep.Message{}, fmt.Errorf("the parser did not say %v within %v", want, control.HandshakeTimeout)
+		return privsep.Message{}, fmt.Errorf("the parser sent no %v within %v", want, control.HandshakeTimeout)
 	}
 }
 

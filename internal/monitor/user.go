@@ -127,9 +127,9 @@ func checkUserZero(userZero bool, landlock int) error {
 func (a *account) check() error {
 	switch {
 	case a.uid == 0:
-		return fmt.Errorf("%s: is root, who is not to be used", a.name)
+		return fmt.Errorf("%s: refusing to run as root", a.name)
 	case a.gid == 0:
-		return fmt.Errorf("%s: its group is root's, which is not to be used", a.name)
+		return fmt.Errorf("%s: refusing to run with root's group", a.name)
 	}
 	return nil
 }

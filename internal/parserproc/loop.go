@@ -26,7 +26,7 @@ const stallLimit = 500 * time.Millisecond
 
 // errStalled is returned if the reader did not read the last lines in that time. The exit status is
 // 0 nevertheless: the program was stopped as requested.
-var errStalled = &cli.Failure{Status: cli.ExitOK, Err: errors.New("standard output: its reader does not read; the last lines are lost")}
+var errStalled = &cli.Failure{Status: cli.ExitOK, Err: errors.New("standard output: the reader stalled; the last lines are lost")}
 
 // A source supplies frames: [capture.Reader] or [pcapfile.File].
 type source interface {
