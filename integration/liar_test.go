@@ -148,7 +148,7 @@ func TestLyingParser(t *testing.T) {
 		t.Parallel()
 		first, late := start(t, "silent"), start(t, "silent-late")
 		// The timeout of the handshake, which is as long as the test's patience.
-		first.Log.Expect(testenv.Contains("the parser did not say")).Wait(2 * testenv.Patience)
+		first.Log.Expect(testenv.Contains("the parser sent no")).Wait(2 * testenv.Patience)
 		check(t, first, outcome{1, "the parser sent no hello within 10s"})
 		check(t, late, outcome{1, "the parser sent no ready within 10s"})
 	})
