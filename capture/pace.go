@@ -26,8 +26,8 @@ const minFill = 96
 // pause is at most twice as long as the one before: a burst after a quiet period begins with few
 // frames, and their rate does not predict the rate of those that follow.
 //
-// A pause of more than cheapPause costs more than twice as much CPU time as a shorter one. So one that
-// is not twice as long is cut to cheapPause.
+// A pause of more than cheapPause costs more than twice as much CPU time as a shorter one. So one
+// that is not twice as long is cut to cheapPause.
 type pacer struct {
 	slots int           // of each ring
 	last  time.Duration // the last pause, 0 after a quiet period

@@ -130,8 +130,8 @@ func NewReader(sockets []int, control, output int) (*Reader, error) {
 //
 // After a quiet period Wait returns at the next frame. On a busy network it lets frames gather in
 // the rings for up to 100 ms; only the caller's descriptors and the timeout end that pause earlier.
-// If a busy ring needs shorter pauses, the drains between read only the busy rings: checking hundreds
-// of idle rings costs as much as a wake-up.
+// If a busy ring needs shorter pauses, the drains between read only the busy rings: checking
+// hundreds of idle rings costs as much as a wake-up.
 func (r *Reader) Wait(writable bool, timeout time.Duration) (Wakeup, error) {
 	r.release()
 	for i := range r.polls {

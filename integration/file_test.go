@@ -336,8 +336,8 @@ func TestFileIsATerminal(t *testing.T) {
 	}
 }
 
-// A terminal as standard output does not become the controlling terminal of a session leader that has
-// none.
+// A terminal as standard output does not become the controlling terminal of a session leader that
+// has none.
 func TestTerminalIsNotTaken(t *testing.T) {
 	t.Parallel()
 	master, slave, err := terminal()

@@ -128,8 +128,8 @@ func playPrivileges() int {
 	return 0
 }
 
-// playLittlePrivilege does the same without CAP_SETPCAP, which a file capability does not give: that
-// no_new_privs is set does not depend on it.
+// playLittlePrivilege does the same without CAP_SETPCAP, which a file capability does not give:
+// that no_new_privs is set does not depend on it.
 func playLittlePrivilege() int {
 	little := cap.NewSet()
 	if errors.Join(little.SetFlag(cap.Permitted, true, cap.NET_RAW), little.SetProc()) != nil {

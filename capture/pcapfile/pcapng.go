@@ -105,7 +105,8 @@ func (f *File) blockLength(rest []byte) (int, bool) {
 }
 
 // roundUp returns the length of a block that is padded to a multiple of four. Some writers do not
-// count these bytes, in one of the two lengths or in both (pcapng_read_block in Wireshark's pcapng.c).
+// count these bytes, in one of the two lengths or in both (pcapng_read_block in Wireshark's
+// pcapng.c).
 func roundUp(length uint32) int { return (int(length) + 3) &^ 3 }
 
 // sameLengths refuses a block whose two lengths differ: its end is not certain.

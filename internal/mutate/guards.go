@@ -226,8 +226,8 @@ var guards = []guard{
 //   - The second SetUndumpable in internal/monitor/privileged.go has an effect only where
 //     fs.suid_dumpable is 1, with which the program refuses to start a moment later.
 //   - CheckNoRoot in internal/monitor/privileged.go fails only if Become or Drop has a defect.
-//   - The parser inherits no_new_privs, sets it with Drop as the monitor does, and go-landlock sets it
-//     again. Each is enough.
+//   - The parser inherits no_new_privs, sets it with Drop as the monitor does, and go-landlock sets
+//     it again. Each is enough.
 //   - O_NOCTTY in internal/monitor/input.go: a terminal is refused, and the process ends.
 //   - privsep.Child.Kill calls no kill(2) after wait4(2): that matters only if the number comes
 //     again.

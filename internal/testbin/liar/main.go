@@ -129,8 +129,8 @@ var lies = map[string]lie{
 
 func main() { os.Exit(app.Main(os.Args[1:], app.Hooks{Parser: lieAfter})) }
 
-// lieAfter performs the lie with the name of the interface or input, if it belongs to this stage. For any
-// other name the parser is honest.
+// lieAfter performs the lie with the name of the interface or input, if it belongs to this stage.
+// For any other name the parser is honest.
 func lieAfter(stage parserproc.Stage, h parserproc.Handles) {
 	name := filepath.Base(h.Options.Input)
 	if h.Options.Input == "" {
