@@ -71,6 +71,7 @@ func FuzzConversation(f *testing.F) {
 	f.Add(uint8(2), []byte{opMessage, byte(privsep.Pong - 1), 0})
 	f.Add(uint8(1), []byte{opTick, opAnswer, opMessage, byte(privsep.Pong - 1), 1})
 	f.Add(uint8(0), []byte{opMessage, byte(privsep.End - 1), 0, opMessage, byte(privsep.End - 1), 0})
+	f.Add(uint8(2), []byte{opMessage, byte(privsep.End - 1), 0})
 	f.Add(uint8(2), []byte{opTick, opStop, opAnswer, opAnswer, opAnswer, opAnswer})
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
