@@ -66,10 +66,15 @@ func subjects(dir, binary string) (found []*subject, missing []string, err error
 	if path, err := exec.LookPath("tcpdump"); err != nil {
 		missing = append(missing, "tcpdump")
 	} else {
+		// Not the system's own: tcpdump gives its file to the user that it becomes.
+		null := filepath.Join(dir, "null")
+		if err := unix.Mknod(null, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))); err != nil {
+			return nil, nil, os.NewSyscallError("mknod", err)
+		}
 		// As MAAS starts it, except for the position of the filter.
 		args := []string{path, "-p", "-U", "--immediate-mode", "-s", "64", "-n"}
 		dropped := regexp.MustCompile(`(\d+) packets? dropped by kernel`)
-		for _, v := range []struct{ name, file string }{{tcpdumpNull, "/dev/null"}, {tcpdumpPipe, "-"}} {
+		for _, v := range []struct{ name, file string }{{tcpdumpNull, null}, {tcpdumpPipe, "-"}} {
 			found = append(found, &subject{name: v.name, ready: "listening on", dropped: dropped, settled: soon,
 				args: append(append([]string{}, args...), "-w", v.file, "arp or (vlan and arp)", "-i")})
 		}
