@@ -58,8 +58,8 @@ var guards = []guard{
 	{"kill of any process", "sandbox/rules.go", "eq(0, g.KillPID), ", "", byPolicy},
 	{"kill by any signal", "sandbox/rules.go", ", eq(1, int(unix.SIGKILL))", "", byPolicy},
 
-	{"socket of another kind", "privsep/conn.go", "err != nil || kind != unix.SOCK_SEQPACKET", "err != nil", byInherit},
-	{"socket of another process", "privsep/conn.go", "err != nil || int(peer.Pid) != os.Getppid()", "err != nil", byInherit},
+	{"socket of another kind", "privsep/conn.go", "err != nil || kind != unix.SOCK_SEQPACKET", "err != nil || kind == -1", byInherit},
+	{"socket of another process", "privsep/conn.go", "err != nil || int(peer.Pid) != os.Getppid()", "err != nil || peer.Pid == int32(os.Getpid())", byInherit},
 	{"environment of the parser", "privsep/start.go", `[]string{"GOTRACEBACK=none", "GOMAXPROCS=1"}`, "os.Environ()", byInherit},
 	{"the monitor's end in the parser", "privsep/conn.go", "unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|", "unix.SOCK_SEQPACKET|", byInherit},
 	{"a parser that does not read stops the monitor", "privsep/conn.go", "unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK", "unix.SOCK_CLOEXEC", "./privsep ^TestSendDoesNotBlock$"},
