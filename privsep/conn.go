@@ -137,21 +137,17 @@ func (c *Conn) ReceiveFD(timeout time.Duration) (Message, int, error) {
 	return m, fds[0], nil
 }
 
-// recvmsg receives a queued message. Control data that does not fill control exactly is an error.
+// recvmsg receives a queued message. Control data for which there is no room is an error.
 func (c *Conn) recvmsg(control []byte) (Message, error) {
 	var buf [MessageLen + 1]byte
-	n, controlLen, flags, _, err := unix.Recvmsg(c.fd, buf[:], control, unix.MSG_CMSG_CLOEXEC)
+	n, _, flags, _, err := unix.Recvmsg(c.fd, buf[:], control, unix.MSG_CMSG_CLOEXEC)
 	if err == nil && flags&unix.MSG_CTRUNC != 0 {
 		if control != nil {
 			return Message{}, fmt.Errorf("%w: a descriptor too many, or one that a security module refuses", ErrMessage)
 		}
 		return Message{}, fmt.Errorf("%w: an unexpected descriptor", ErrMessage)
 	}
-	m, err := c.decode(buf[:max(n, 0)], err)
-	if err == nil && controlLen != len(control) {
-		return Message{}, fmt.Errorf("%w: %d bytes of control data, want %d", ErrMessage, controlLen, len(control))
-	}
-	return m, err
+	return c.decode(buf[:max(n, 0)], err)
 }
 
 // decode converts the result of a system call to a message or an error. The buffer of b is one byte

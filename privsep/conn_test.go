@@ -113,6 +113,7 @@ func TestReceiveRefuses(t *testing.T) {
 		control []byte
 	}{
 		{"short", good[:len(good)-1], nil},
+		{"empty", nil, nil},
 		{"long", append(append([]byte(nil), good...), 0), nil},
 		{"very long", make([]byte, 64<<10), nil},
 		{"garbage", make([]byte, MessageLen), nil},
