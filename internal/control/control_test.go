@@ -27,6 +27,16 @@ func TestCountersMessage(t *testing.T) {
 	if m.Index != 7 {
 		t.Errorf("index %d", m.Index)
 	}
+	// The parser cannot set the counters of the monitor, and is not told them.
+	for i, c := range Table {
+		if c.Own && m.Values[i] != 0 {
+			t.Errorf("counter %d is sent", i)
+		}
+		m.Values[i] = uint64(i) + 1<<40
+	}
+	if got := CountersOf(m); got != want {
+		t.Errorf("all values set: got %+v, want %+v", got, want)
+	}
 }
 
 // The table has each field once.
