@@ -125,7 +125,9 @@ func TestReaderStalls(t *testing.T) {
 			if len(got) != 1 || got[0] != "maas-netmon: standard output: the reader stalled; the last lines are lost" {
 				t.Errorf("errors: %q", got)
 			}
-			if !slices.ContainsFunc(log, regexp.MustCompile(`msg=counters .* unreported=[1-9]\d\d`).MatchString) {
+			// Where that second is too short, the monitor ends the parser before its last counters.
+			slow := slices.ContainsFunc(log, testenv.Contains("the parser did not end in time"))
+			if !slow && !slices.ContainsFunc(log, regexp.MustCompile(`msg=counters .* unreported=[1-9]\d\d`).MatchString) {
 				t.Errorf("lost lines are not counted: %q", log)
 			}
 			if kind == "terminal" {
