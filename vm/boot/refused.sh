@@ -40,7 +40,7 @@ expect 'a confined shell: the same for --check' refused "standard output$replace
 	confined '/usr/sbin/maas-netmon --check va >/data/out'
 expect 'a confined shell: a file as standard input is refused' refused "standard input$replaced" \
 	confined '/usr/sbin/maas-netmon -i - </data/veth'
-expect 'a confined shell: the hint is to put cat between' has 'hint: put cat between' /tmp/err
+expect 'a confined shell: the hint is to use cat' has 'hint: use cat FILE' /tmp/err
 confined '/usr/sbin/maas-netmon -i /data/veth.pcap 2>/data/err | cat' >/tmp/out 2>/tmp/err
 expect 'a confined shell: no line is lost if standard error is refused' lines 3 /tmp/out
 # Root has the capability without the file's, so that the program is not AT_SECURE.
