@@ -10,6 +10,7 @@ main=$(main_pid "$unit")
 expect 'it is the installed program' test "$(readlink "/proc/$main/exe")" = "$program"
 expect 'it has its profile' confined_as "/proc/$main/attr/current"
 expect 'what was stopped stays stopped' state maas-netmon@vb inactive
+expect 'the unit of all interfaces, too' state maas-netmon inactive
 expect 'the capability is kept' capable
 expect 'the mode is kept' mode root:maas-netmon 710
 printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
