@@ -100,7 +100,7 @@ var build = sync.OnceValues(func() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
-	out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", path, "maas-netmon/cmd/maas-netmon").CombinedOutput()
+	out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "osusergo,netgo", "-o", path, "maas-netmon/cmd/maas-netmon").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w: %s", err, out)
 	}
