@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -161,7 +162,10 @@ func testItLasts(t *testing.T, o testenv.Options, limit *testenv.CPULimit) {
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d; log:\n%s", status, lastOf(p.Log.Seen()))
 	}
-	if got := errorLines(p.Log.WaitEnd(t)); len(got) != 0 {
+	got := errorLines(p.Log.WaitEnd(t))
+	// On a busy machine, this test can read the last lines too slowly.
+	got = slices.DeleteFunc(got, testenv.Contains("standard output: the reader stalled"))
+	if len(got) != 0 {
 		t.Errorf("errors %q", got)
 	}
 }
