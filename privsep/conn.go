@@ -127,12 +127,12 @@ func (c *Conn) ReceiveFD(timeout time.Duration) (Message, int, error) {
 		return Message{}, -1, err
 	}
 	header, data, _, err := unix.ParseOneSocketControlMessage(control)
-	if err != nil || header.Level != unix.SOL_SOCKET || header.Type != unix.SCM_RIGHTS {
-		return Message{}, -1, fmt.Errorf("%w: no descriptor with %v", ErrMessage, m.Type)
+	var fds []int
+	if err == nil {
+		fds, err = unix.ParseUnixRights(&unix.SocketControlMessage{Header: header, Data: data})
 	}
-	fds, err := unix.ParseUnixRights(&unix.SocketControlMessage{Header: header, Data: data})
 	if err != nil || len(fds) != 1 {
-		return Message{}, -1, fmt.Errorf("%w: want one descriptor with %v", ErrMessage, m.Type)
+		return Message{}, -1, fmt.Errorf("%w: no descriptor with %v", ErrMessage, m.Type)
 	}
 	return m, fds[0], nil
 }
