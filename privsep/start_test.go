@@ -24,7 +24,7 @@ func init() { runtime.LockOSThread() } // to the main thread, whose children are
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 {
 		if role, ok := strings.CutPrefix(os.Args[1], childFlag); ok {
-			os.Exit(child(role))
+			unix.Exit(child(role)) // os.Exit warns on standard error under go test -cover
 		}
 	}
 	// The first step of CloseStray; its own test covers the rest.
