@@ -190,7 +190,11 @@ func TestFewThreadsInACgroup(t *testing.T) {
 			p.Signal(t, sigTERM)
 		}
 		status := p.Exit(t)
-		switch got := withoutLog(p.Log.WaitEnd(t)); {
+		got := withoutLog(p.Log.WaitEnd(t))
+		if half := len(got) / 2; len(got) == 4 && slices.Equal(got[:half], got[half:]) {
+			got = got[:half] // a thread was missing in each process
+		}
+		switch {
 		case status == 0 && len(got) == 0:
 			started++
 		case status == 1 && len(got) == 2 && strings.HasPrefix(got[0], "maas-netmon: ") && strings.HasPrefix(got[1], "maas-netmon: hint: raise TasksMax="):
