@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -265,33 +266,58 @@ func TestSameUserCannotReachInAtStart(t *testing.T) {
 }
 
 // Nor can it take the packet socket from a monitor that starts, even if the kernel permits access
-// at first.
+// at first: not while the socket is opened, which the test interrupts, and not later.
 func TestSameUserCannotTakeTheSocketAtStart(t *testing.T) {
-	testenv.Require(t, testenv.Root, testenv.PidFD)
+	testenv.Require(t, testenv.Root, testenv.PidFD, testenv.HoldBind)
 	a, _ := testenv.RawPair(t)
 	o := ambient(t)
-	for range 5 {
-		p := testenv.Start(t, a.Namespace, o, a.Name)
-		ready := p.Log.Expect(testenv.Contains("msg=watching"))
-		pidfd := openProcess(t, p.Pid())
-		asNobody(t, func() {
-			for !ready.Met() {
-				for n := 3; n < 12; n++ {
-					fd, err := unix.PidfdGetfd(pidfd, n, 0)
-					if err != nil {
-						continue
-					}
-					if domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err == nil && domain == unix.AF_PACKET {
-						t.Errorf("took the packet socket, descriptor %d", n)
-					}
-					unix.Close(fd)
+	binds := make(chan testenv.Bind)
+	o.Binds = binds
+	p := testenv.Start(t, a.Namespace, o, a.Name)
+	pidfd := openProcess(t, p.Pid())
+	tried := 0
+	for flows := false; !flows; {
+		select {
+		case bind := <-binds:
+			if bind.Packet {
+				asNobody(t, func() { takePacketSocket(t, pidfd) })
+				// The capability alone would refuse that. But the process is not dumpable either: the
+				// kernel gives its files to root (proc(5)).
+				var st unix.Stat_t
+				testenv.Must(t, unix.Stat(fmt.Sprintf("/proc/%d/status", p.Pid()), &st))
+				if st.Uid != 0 {
+					t.Errorf("dumpable while it has the capability: its files belong to user %d", st.Uid)
 				}
+				tried++
+				flows = bind.Protocol != 0
 			}
-		})
-		p.Signal(t, sigTERM)
-		if status := p.Exit(t); status != 0 {
-			t.Errorf("exit status %d", status)
+			testenv.Must(t, bind.Continue())
+		case <-time.After(testenv.Patience):
+			t.Fatal("no packet socket was bound")
 		}
+	}
+	if tried < 2 {
+		t.Error("the opening of the socket was not seen")
+	}
+	p.Ready(t)
+	asNobody(t, func() { takePacketSocket(t, pidfd) })
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// takePacketSocket fails the test if the process lets the caller take its packet socket.
+func takePacketSocket(t *testing.T, pidfd int) {
+	for n := 3; n < 32; n++ {
+		fd, err := unix.PidfdGetfd(pidfd, n, 0)
+		if err != nil {
+			continue
+		}
+		if domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err == nil && domain == unix.AF_PACKET {
+			t.Errorf("took the packet socket, descriptor %d", n)
+		}
+		unix.Close(fd)
 	}
 }
 
