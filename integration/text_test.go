@@ -115,40 +115,12 @@ func TestVerboseInterface(t *testing.T) {
 	name.Await(t)
 }
 
-// The date is printed at the start, and when it changes.
-func TestFormatTextDate(t *testing.T) {
-	t.Parallel()
-	const day = 24 * 60 * 60
-	var file []byte
-	for i, seconds := range []uint32{fileSeconds, fileSeconds + 10, fileSeconds + day, fileSeconds + 3*day} {
-		if i == 0 {
-			file = littlePcap.Header()
-		}
-		frame := request(macC, fmt.Sprintf("10.0.0.%d", i+1)).Bytes()
-		file = append(file, littlePcap.Record(seconds, frame, len(frame))...)
-	}
-	status, stdout, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{Env: []string{"TZ=UTC"}}, "--format", "text", "-i", inputFile(t, file))
-	want := `Saturday, 2026-11-21
-02:28:38 NEW       10.0.0.1        02:00:00:00:00:0c -
-02:28:48 NEW       10.0.0.2        02:00:00:00:00:0c -
-Sunday, 2026-11-22
-02:28:38 NEW       10.0.0.3        02:00:00:00:00:0c -
-Tuesday, 2026-11-24
-02:28:38 NEW       10.0.0.4        02:00:00:00:00:0c -
-`
-	if diff := cmp.Diff(want, stdout); diff != "" || status != 0 {
-		t.Errorf("exit status %d, -want +got:\n%s%s", status, diff, stderr)
-	}
-}
-
 func TestFormatText(t *testing.T) {
 	t.Parallel()
 	got := output(t, testenv.Options{}, []string{"--format", "text"},
 		request(macC, "10.0.0.5"), request(macD, "10.0.0.5"), tagged(request(macC, "192.168.100.200"), 0x88a8, 200, 0x8100, 100))
 	got = regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d `).ReplaceAllString(got, "TIME ")
-	got = regexp.MustCompile(`^\w+day, 20\d\d-\d\d-\d\d\n`).ReplaceAllString(got, "DATE\n")
-	want := `DATE
-TIME NEW       10.0.0.5        02:00:00:00:00:0c -
+	want := `TIME NEW       10.0.0.5        02:00:00:00:00:0c -
 TIME MOVED     10.0.0.5        02:00:00:00:00:0d -    was 02:00:00:00:00:0c
 TIME NEW       192.168.100.200 02:00:00:00:00:0c 200.100
 TIME NEW       10.9.9.9        02:00:00:00:00:0d -

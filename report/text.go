@@ -27,12 +27,6 @@ const (
 	colourOff       = "\x1b[0m"
 )
 
-// AppendDate appends the date in the zone, at a time in seconds since the Unix epoch, as a line to
-// dst, and returns the result. The lines of AppendText have only the time of day.
-func AppendDate(dst []byte, seconds int64, zone *time.Location) []byte {
-	return time.Unix(seconds, 0).In(zone).AppendFormat(dst, "Monday, 2006-01-02\n")
-}
-
 // AppendText appends an event to dst as one line of aligned columns for people, including its
 // newline, and returns the result: time of day in the zone, event, protocol address, hardware
 // address, VLAN IDs (outer.inner if there are two, - if there is none), the name of the interface

@@ -179,7 +179,6 @@ var mutants = []mutant{
 	{"control characters are not escaped", "report/report.go", "case r < ' ':", "case r < '\\n':"},
 	{"space is a control character", "report/report.go", "hex[r>>4], hex[r&0xf]", "hex[r&0xf], hex[r>>4]"},
 	{"text: time not in the zone", "report/text.go", "time.Unix(e.Time, 0).In(zone)", "time.Unix(e.Time, 0).UTC()"},
-	{"text: date not in the zone", "report/text.go", "In(zone).AppendFormat(dst, \"Monday", "UTC().AppendFormat(dst, \"Monday"},
 	{"text: colour without a terminal", "report/text.go", "if colour {\n\t\tdst = append(dst, colourOf(e.Kind)...)", "if true {\n\t\tdst = append(dst, colourOf(e.Kind)...)"},
 	{"text: colour is not switched off", "report/text.go", "dst = append(dst, colourOff...)", ""},
 	{"text: columns not aligned", "report/text.go", "dst = appendSpaces(dst, kindWidth-width+1)", "dst = appendSpaces(dst, 0*width+1)"},

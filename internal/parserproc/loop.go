@@ -50,7 +50,6 @@ type process struct {
 	dropped uint64           // packets that were not printed because output had no room
 	text    bool             // format of events
 	colour  bool             // of text
-	date    date             // of the last line of text
 	verbose bool             // packets, too
 	frame   capture.Frame    // the one that is handled; here so that a drain allocates nothing
 	events  [2]tracker.Event // buffer for the events of one packet
@@ -275,20 +274,9 @@ func (p *process) handle(f *capture.Frame) {
 	}
 }
 
-// A date is a day in the local time zone.
-type date struct {
-	year  int
-	month time.Month
-	day   int
-}
-
 // line appends the line of an event to the output.
 func (p *process) line(e *tracker.Event) {
 	if p.text {
-		if year, month, day := time.Unix(e.Time, 0).Date(); p.date != (date{year, month, day}) {
-			p.date = date{year, month, day}
-			p.out.buf = report.AppendDate(p.out.buf, e.Time, time.Local)
-		}
 		p.out.buf = report.AppendText(p.out.buf, e, p.names[e.Interface], p.colour, time.Local)
 	} else {
 		p.out.buf = report.AppendJSON(p.out.buf, e, p.names[e.Interface])
