@@ -281,8 +281,8 @@ func TestSameUserCannotTakeTheSocketAtStart(t *testing.T) {
 		case bind := <-binds:
 			if bind.Packet {
 				asNobody(t, func() { takePacketSocket(t, pidfd) })
-				// The capability alone would refuse that. But the process is not dumpable either: the
-				// kernel gives its files to root (proc(5)).
+				// The capability alone would refuse that. But the process is not dumpable either:
+				// the kernel gives its files to root (proc(5)).
 				var st unix.Stat_t
 				testenv.Must(t, unix.Stat(fmt.Sprintf("/proc/%d/status", p.Pid()), &st))
 				if st.Uid != 0 {
