@@ -407,6 +407,23 @@ func TestPipeStalls(t *testing.T) {
 	}
 }
 
+// A file is read only as fast as its lines can be written: a table that is smaller than the file
+// forgets no binding that was not reported.
+func TestFileWaitsForRoom(t *testing.T) {
+	t.Parallel()
+	const hosts = 60
+	var frames [][]byte
+	for i := range hosts {
+		frames = append(frames, request(macC, fmt.Sprintf("10.0.1.%d", i)).Bytes())
+	}
+	path := inputFile(t, littlePcap.File(fileSeconds, frames...))
+	status, stdout, stderr := testenv.Run(t, testenv.Net(t), testenv.Options{},
+		"-i", path, "--max-rate", "40", "--max-bindings", "10")
+	if n := strings.Count(stdout, `"event":"NEW"`); status != 0 || n != hosts {
+		t.Errorf("exit status %d, %d lines, want %d; standard error %q", status, n, hosts, stderr)
+	}
+}
+
 // The reader of a file's lines stalls: the program ends nevertheless.
 func TestReaderOfAFileStalls(t *testing.T) {
 	t.Parallel()

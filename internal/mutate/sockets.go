@@ -8,7 +8,7 @@ const (
 	byLyingStart = "./internal/parserproc ^TestLyingMonitor$"
 	byOutput     = "./internal/parserproc ^Test(Flush|WholeLines|FlushNeverBlocks|FlushBroken|FlushNoRoom)$"
 	byLimit      = "./internal/parserproc ^Test(LineLimit|LineLimitAfterQuiet|NoLineLimit)$"
-	byStall      = "./integration ^TestReaderOfAFileStalls$"
+	byStall      = "./integration ^(TestReaderOfAFileStalls|TestFileWaitsForRoom)$"
 )
 
 // socketGuards are in the order of a frame's path: the filter, the socket, the ring, the pauses,
