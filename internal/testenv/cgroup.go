@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A Cgroup is a new control group with one controller (cgroups(7)).
@@ -44,10 +46,15 @@ func (g Cgroup) set(file, value string) error {
 // close removes the cgroup, which must be empty.
 func (g Cgroup) close() error { return os.Remove(g.dir) }
 
-// remove removes the cgroup at the end of the test.
+// remove removes the cgroup at the end of the test. A process that was killed can need a moment to
+// leave it.
 func (g Cgroup) remove(t testing.TB) {
 	t.Cleanup(func() {
-		if err := g.close(); err != nil {
+		err := g.close()
+		for end := time.Now().Add(Patience); err != nil && time.Now().Before(end); err = g.close() {
+			runtime.Gosched()
+		}
+		if err != nil {
 			t.Log(err)
 		}
 	})
