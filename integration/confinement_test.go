@@ -81,6 +81,7 @@ func TestConfinedBeforeTheFirstFrame(t *testing.T) {
 			t.Fatal("no packet socket was bound")
 		}
 	}
+	testenv.ContinueAll(binds)
 	p.Ready(t)
 	sendFence(t, p, b.Port(t)).Await(t)
 }
@@ -232,5 +233,6 @@ func TestOneCapabilityForOneCall(t *testing.T) {
 	if len(seen) != 2 {
 		t.Error("the opening of the sockets was not seen")
 	}
+	testenv.ContinueAll(binds)
 	p.Ready(t)
 }

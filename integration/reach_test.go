@@ -299,6 +299,7 @@ func TestSameUserCannotTakeTheSocketAtStart(t *testing.T) {
 	if tried < 2 {
 		t.Error("the opening of the socket was not seen")
 	}
+	testenv.ContinueAll(binds)
 	p.Ready(t)
 	asNobody(t, func() { takePacketSocket(t, pidfd) })
 	p.Signal(t, sigTERM)

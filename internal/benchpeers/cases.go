@@ -21,22 +21,22 @@ var cases = []struct {
 	name, what string
 	run        func(*lab) error
 }{
-	{"daily", "100 to 50,000 duplicates a second, all subjects at the same time", (*lab).daily},
+	{"daily", "100 to 50,000 duplicates per second, all subjects at the same time", (*lab).daily},
 	{"quiet", "frame sent to event read, one new address after each quiet second", (*lab).quiet},
-	{"latency", "frame sent to event read, 250 new addresses a second", (*lab).latency},
+	{"latency", "frame sent to event read, 250 new addresses per second", (*lab).latency},
 	{"new", "400,000 new addresses as fast as the sender can, events into a file", (*lab).newAddresses},
-	{"surprise", "400,000 new addresses, 400,000 a second, after a quiet second", (*lab).surprise},
-	{"busy", "the same while 1,000 duplicates a second come", (*lab).busyBurst},
+	{"surprise", "400,000 new addresses, 400,000 per second, after a quiet second", (*lab).surprise},
+	{"busy", "the same while 1,000 duplicates per second come", (*lab).busyBurst},
 	{"burst", "10,000 new addresses at once while the reader is stopped for 20 ms", (*lab).burst},
-	{"stall", "200,000 new addresses, 20,000 a second, while the reader of the events stalls", (*lab).stall},
+	{"stall", "200,000 new addresses, 20,000 per second, while the reader of the events stalls", (*lab).stall},
 	{"full", "duplicates of 256 hosts as fast as the sender can", (*lab).full},
-	{"steady", "50,000 duplicates a second", (*lab).steady},
+	{"steady", "50,000 duplicates per second", (*lab).steady},
 	{"start", "start to first event", (*lab).startUp},
 	{"idle", "nobody sends", (*lab).idle},
 	{"flood", "a million new addresses as fast as the sender can, events into a file", (*lab).flood},
 	{"interfaces", "1 to 500 interfaces, one of them busy", (*lab).interfaces},
 	{"bindings", "a thousand to a million bindings", (*lab).bindings},
-	{"rates", "duplicates from 100 a second to as fast as the sender can", (*lab).rates},
+	{"rates", "duplicates from 100 per second to as fast as the sender can", (*lab).rates},
 }
 
 // A load has the frames that were sent to a run, and their cost.

@@ -17,12 +17,12 @@ type panel struct {
 }
 
 var panels = []panel{
-	{"CPU, µs a frame, by duplicates a second", "rates", "CPU us/frame", []string{"100", "1k", "10k", "100k", "full"}},
-	{"frames lost, %, by duplicates a second", "rates", "lost %", []string{"100", "1k", "10k", "100k", "full"}},
-	{"CPU, ns a frame, by bindings", "bindings", "CPU ns/frame", []string{"1k", "10k", "100k", "1M"}},
+	{"CPU, µs per frame, by duplicates per second", "rates", "CPU us/frame", []string{"100", "1k", "10k", "100k", "full"}},
+	{"frames lost, %, by duplicates per second", "rates", "lost %", []string{"100", "1k", "10k", "100k", "full"}},
+	{"CPU, ns per frame, by bindings", "bindings", "CPU ns/frame", []string{"1k", "10k", "100k", "1M"}},
 	{"PSS, MiB, by bindings", "bindings", "PSS MiB", []string{"1k", "10k", "100k", "1M"}},
 	{"PSS, MiB, by interfaces", "interfaces", "PSS MiB", []string{"1", "4", "16", "64", "500"}},
-	{"CPU, ns per frame at 10,000 a second, by interfaces", "interfaces", "CPU ns/frame at 10000/s", []string{"1", "4", "16", "64", "500"}},
+	{"CPU, ns per frame at 10,000 per second, by interfaces", "interfaces", "CPU ns/frame at 10000/s", []string{"1", "4", "16", "64", "500"}},
 }
 
 // colours has the colours of the subjects.

@@ -36,6 +36,16 @@ func (b Bind) Continue() error {
 	return err
 }
 
+// ContinueAll lets all further calls continue: after a message about its interface the monitor
+// binds the socket again.
+func ContinueAll(binds <-chan Bind) {
+	go func() {
+		for bind := range binds {
+			_ = bind.Continue() // fails once the program has ended
+		}
+	}()
+}
+
 // holdBinds makes each bind(2) of the calling thread, and of the processes that it starts, wait for
 // the reader of the returned descriptor (seccomp_unotify(2)).
 func holdBinds() (listener int, err error) {
