@@ -106,7 +106,7 @@ kill -KILL "$starter"
 expect 'snap: it ends with its starter' await ended
 
 # A file in memory has the name / there.
-expect 'snap: to execute a file in memory was refused' denied 'operation="exec" .*name="/" comm="maas-netmon"'
+expect 'snap: to execute a file in memory was refused' denied 'operation="exec" .*name="/" .*comm="maas-netmon"'
 dmesg | grep 'apparmor="DENIED"' | sed 's/.*apparmor=/denied: /; s/[0-9][0-9]*/N/g' | sort | uniq -c
 wait
 umount /etc/passwd
