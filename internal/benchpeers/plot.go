@@ -22,7 +22,7 @@ var panels = []panel{
 	{"CPU, ns per frame, by bindings", "bindings", "CPU ns/frame", []string{"1k", "10k", "100k", "1M"}},
 	{"PSS, MiB, by bindings", "bindings", "PSS MiB", []string{"1k", "10k", "100k", "1M"}},
 	{"PSS, MiB, by interfaces", "interfaces", "PSS MiB", []string{"1", "4", "16", "64", "500"}},
-	{"CPU, ns per frame at 10,000 per second, by interfaces", "interfaces", "CPU ns/frame at 10000/s", []string{"1", "4", "16", "64", "500"}},
+	{"CPU, ns per frame at 10,000/s, by interfaces", "interfaces", "CPU ns/frame at 10000/s", []string{"1", "4", "16", "64", "500"}},
 }
 
 // colours has the colours of the subjects.
