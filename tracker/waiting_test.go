@@ -351,3 +351,31 @@ func TestStallsTakeNoMemory(t *testing.T) {
 		t.Errorf("%d events, want %d", given, bound)
 	}
 }
+
+// A time before an earlier one has no effect: the rest of a binding that has moved does not end
+// sooner because the clock is read again at an earlier time.
+func TestAdvanceBackwards(t *testing.T) {
+	table, err := tracker.NewTable(tracker.Config{MaxBindings: 10, Refresh: time.Hour, MovedInterval: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	arp := request(1)
+	const now = 10 * time.Second
+	table.Advance(now)
+	for n := range 3 { // new, moved, moved while it rests
+		arp.SenderHardware[1] = byte(n)
+		events := table.Observe(nil, 0, 0, &arp)
+		if want := n < 2; (len(events) == 1) != want {
+			t.Fatalf("packet %d: %v", n, events)
+		}
+	}
+	table.Advance(now - 500*time.Millisecond)
+	table.Advance(now + 100*time.Millisecond)
+	if table.Waiting() {
+		t.Error("the rest ended after 100 ms")
+	}
+	table.Advance(now + 1100*time.Millisecond)
+	if !table.Waiting() {
+		t.Error("the rest did not end")
+	}
+}
