@@ -87,7 +87,9 @@ func launch(args []string) (*Child, error) {
 		// In effect earlier than debug.SetTraceback and runtime.GOMAXPROCS in the parser's main.
 		Env:   []string{"GOTRACEBACK=none", "GOMAXPROCS=1"},
 		Files: []uintptr{input.Fd(), 1, 2, uintptr(theirs.fd)},
-		Sys:   &syscall.SysProcAttr{PidFD: &c.pidfd},
+		// The parser requests the same signal (DieWithParent), because some ways to start it clear
+		// the request. Until then it would outlive a monitor that ends early, and report that.
+		Sys: &syscall.SysProcAttr{PidFD: &c.pidfd, Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
 		ours.Close()

@@ -60,9 +60,23 @@ func child(role string) int {
 			return 0
 		}
 		return 15
-	case "monitor":
+	case "early parser":
+		// Does nothing but live, and never requests a signal.
+		c, err := Inherit()
+		if err != nil {
+			return 16
+		}
+		if err := c.Send(Message{Type: Hello}); err != nil {
+			return 17
+		}
+		select {}
+	case "monitor", "monitor of an early parser":
 		// Starts a parser and waits to be killed.
-		c, err := Launch([]string{"test", childFlag + "parser"})
+		_, parser, ok := strings.Cut(role, "monitor of an ")
+		if !ok {
+			parser = "parser"
+		}
+		c, err := Launch([]string{"test", childFlag + parser})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 20
@@ -206,12 +220,19 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// A parser ends with its monitor, also before it has requested that itself.
 func TestChildDiesWithParent(t *testing.T) {
+	for _, role := range []string{"monitor", "monitor of an early parser"} {
+		t.Run(role, func(t *testing.T) { childDiesWith(t, role) })
+	}
+}
+
+func childDiesWith(t *testing.T, role string) {
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	monitor := exec.Command(exe, childFlag+"monitor")
+	monitor := exec.Command(exe, childFlag+role)
 	monitor.Stderr = os.Stderr
 	stdout, err := monitor.StdoutPipe()
 	if err != nil {

@@ -60,6 +60,7 @@ var guards = []guard{
 
 	{"socket of another kind", "privsep/conn.go", "err != nil || kind != unix.SOCK_SEQPACKET", "err != nil || kind == -1", byInherit},
 	{"socket of another process", "privsep/conn.go", "err != nil || int(peer.Pid) != os.Getppid()", "err != nil || peer.Pid == int32(os.Getpid())", byInherit},
+	{"an early parser outlives the monitor", "privsep/start.go", ", Pdeathsig: syscall.SIGKILL", "", "./privsep ^TestChildDiesWithParent$"},
 	{"environment of the parser", "privsep/start.go", `[]string{"GOTRACEBACK=none", "GOMAXPROCS=1"}`, "os.Environ()", byInherit},
 	{"the monitor's end in the parser", "privsep/conn.go", "unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|", "unix.SOCK_SEQPACKET|", byInherit},
 	{"a parser that does not read stops the monitor", "privsep/conn.go", "unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK", "unix.SOCK_CLOEXEC", "./privsep ^TestSendDoesNotBlock$"},
