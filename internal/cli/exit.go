@@ -45,8 +45,8 @@ func Unconfined(err error) error {
 	return &Failure{Status: ExitConfinement, Err: err}
 }
 
-// ErrAlreadyReported ends the program with the exit status of the parser, which has printed the
-// error already.
+// ErrAlreadyReported ends the process with an exit status and prints nothing: the other process has
+// printed the error.
 type ErrAlreadyReported int
 
 func (e ErrAlreadyReported) Error() string { return fmt.Sprintf("exit status %d", int(e)) }

@@ -50,6 +50,7 @@ var socketGuards = []guard{
 	{"parser: any message is the start", "internal/parserproc/run.go", "err == nil && m.Type != privsep.Start", "false", byLyingStart},
 	{"parser: a ping for any interface", "internal/parserproc/loop.go", "m.Type == privsep.Ping && int(m.Index) < len(p.names):", "m.Type == privsep.Ping && int(m.Index) < len(p.names)+1:", byLyingStart},
 	{"parser: the end of the monitor is an error", "internal/parserproc/loop.go", "case errors.Is(err, io.EOF):\n\t\tp.stop()\n\t\treturn nil", "case errors.Is(err, io.EOF):\n\t\treturn err", byLyingStart},
+	{"parser: a second line for the end of the monitor", "internal/parserproc/run.go", "if errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE) {", "if errors.Is(err, unix.EPIPE) {", byLyingStart},
 	{"parser: unexpected messages are ignored", "internal/parserproc/loop.go", "return fmt.Errorf(\"%w: unexpected %v\", privsep.ErrMessage, m.Type)", "return nil", byLyingStart},
 
 	{"output: standard output is not asked", "internal/parserproc/output.go", "\t\t\tif !writable {\n", "\t\t\tif false && !writable {\n", byOutput},

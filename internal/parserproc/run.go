@@ -74,13 +74,13 @@ func Run(o cli.Options, hook Hook) error {
 	}
 	hook(Confined, handles)
 	if err := conn.Send(control.HelloMessage(confined.Layers)); err != nil {
-		return err
+		return unlessEnded(err)
 	}
 	hook(Greeted, handles)
 
 	handles.Passed, err = receiveSockets(conn, len(o.Sources())+o.Pool)
 	if err != nil {
-		return err
+		return unlessEnded(err)
 	}
 	p, err := newProcess(o, conn, out, handles.Passed)
 	if err != nil {
@@ -90,7 +90,7 @@ func Run(o cli.Options, hook Hook) error {
 		return cli.Unconfined(err)
 	}
 	if err := conn.Send(privsep.Message{Type: privsep.Ready}); err != nil {
-		return err
+		return unlessEnded(err)
 	}
 	hook(Reading, handles)
 	return p.run(o.Input)
@@ -124,6 +124,15 @@ func inherit(o cli.Options) (*privsep.Conn, error) {
 	// The zone is loaded at its first use, in sandbox.ConfineParser. The monitor reports an error.
 	_ = cli.SetZone(o.Zone)
 	return conn, privsep.DieWithParent(conn)
+}
+
+// unlessEnded returns an error of the control socket. If it means that the monitor has ended, the
+// result prints nothing: the monitor has reported the reason, and there is one line per error.
+func unlessEnded(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE) {
+		return cli.ErrAlreadyReported(cli.ExitFailure)
+	}
+	return err
 }
 
 // inputError converts the error of a [pcapfile.File] to the program's error.
