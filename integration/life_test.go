@@ -250,16 +250,16 @@ func TestWait(t *testing.T) {
 	sendFence(t, p, b.Port(t)).Await(t)
 
 	// An interface of that name must be Ethernet.
+	message := "interface is there"
 	t.Run("another type", func(t *testing.T) {
 		testenv.Require(t, testenv.Tun)
+		message = "interface is back"
 		other := p.Log.Expect(testenv.Contains(`msg="interface is not Ethernet: waiting for another" interface=vx`))
 		testenv.Must(t, here.IP("tuntap", "add", "dev", "vx", "mode", "tun"))
 		other.Await(t)
 		testenv.Must(t, here.IP("link", "del", "vx"))
 	})
-	back := p.Log.Expect(testenv.Contains("interface=vx"), func(l string) bool {
-		return strings.Contains(l, "interface is back") || strings.Contains(l, "interface is there")
-	})
+	back := p.Log.Expect(testenv.Contains(`msg="` + message + `" interface=vx`))
 	x, y, err := testenv.Connect(here, "vx", testenv.MACA, there, "vy", testenv.MACB)
 	testenv.Must(t, err)
 	back.Await(t)

@@ -18,7 +18,7 @@ func patience() time.Duration {
 	if d, err := time.ParseDuration(os.Getenv("NETMON_PATIENCE")); err == nil {
 		return d
 	}
-	return 30 * time.Second
+	return 10 * time.Second
 }
 
 // A Stream is a sequence of observed items, such as frames or lines. Safe for concurrent use.
