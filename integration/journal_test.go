@@ -30,6 +30,7 @@ RateLimitIntervalSec=30s
 RateLimitBurst=10000" >/etc/systemd/journald.conf
 (%[2]s </dev/null >/dev/null 2>&1 &)
 until [ -S /run/systemd/journal/stdout ]; do sleep 0.05; done
+echo journald runs >&2
 echo $$ >/sys/fs/cgroup/%[1]s/cgroup.procs
 exec systemd-cat --identifier=maas-netmon "$0" "$@"' "$0" "$@"`
 
@@ -57,43 +58,42 @@ func TestTakeoverIsInTheJournal(t *testing.T) {
 				Shell: fmt.Sprintf(journald, unit, testenv.JournaldPath),
 				Env:   []string{"PATH=" + os.Getenv("PATH")},
 			}, append(options, a.Name)...)
-			journal := func() string {
-				out, err := exec.Command("journalctl", "--quiet", "--no-pager", "--output=cat",
-					"--directory", fmt.Sprintf("/proc/%d/root/run/log/journal", p.Pid()), "_SYSTEMD_UNIT="+unit).CombinedOutput()
-				if err != nil {
-					return ""
-				}
-				return string(out)
+			if _, ok := p.Log.Await(testenv.Contains("journald runs")); !ok {
+				t.Fatal("journald did not start")
 			}
-			await := func(what string, patience time.Duration) bool {
-				for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-					if strings.Contains(journal(), what) {
-						return true
-					}
-				}
-				return false
-			}
+			journal := follow(t, fmt.Sprintf("/proc/%d/root/run/log/journal", p.Pid()), unit)
 			port := b.Port(t)
-			for deadline := time.Now().Add(testenv.Patience); !strings.Contains(journal(), `"ip":"10.0.0.5"`); time.Sleep(100 * time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatalf("no line in the journal:\n%s", journal())
-				}
+			first := journal.Expect(testenv.Contains(`"ip":"10.0.0.5"`))
+			for deadline := time.Now().Add(testenv.Patience); !first.Wait(100*time.Millisecond) && time.Now().Before(deadline); {
 				testenv.Must(t, port.Send(request(macC, "10.0.0.5").Bytes()))
 			}
+			first.Await(t)
+			takeover := journal.Expect(testenv.Contains(`"previous_mac":"`))
 			pace(t, port, 60_000, 20_000, invented)
 			testenv.Must(t, port.Send(request(macD, "10.0.0.5").Bytes()))
-			const takeover = `"previous_mac":"`
-			if options == nil {
-				if await(takeover, 3*time.Second) {
-					t.Error("the takeover is in the journal without --max-rate: this test shows nothing")
-				}
-			} else if !await(takeover, testenv.Patience) {
-				t.Errorf("the takeover is not in the journal, which has %d lines", strings.Count(journal(), "\n"))
+			if options != nil {
+				takeover.Await(t)
+			} else if takeover.Wait(3 * time.Second) {
+				t.Error("the takeover is in the journal without --max-rate: this test shows nothing")
 			}
 			p.Signal(t, sigTERM)
 			p.Exit(t)
 		})
 	}
+}
+
+// follow returns the messages of a unit in a journal, as they come.
+func follow(t *testing.T, directory, unit string) *testenv.Stream[string] {
+	t.Helper()
+	cmd := exec.Command("journalctl", "--follow", "--lines=all", "--quiet", "--output=cat", "--directory", directory, "_SYSTEMD_UNIT="+unit)
+	stdout, err := cmd.StdoutPipe()
+	testenv.Must(t, err)
+	testenv.Must(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return testenv.Lines(stdout)
 }
 
 // unitRate returns the value of --max-rate in the unit.

@@ -38,7 +38,8 @@ func TestItLasts(t *testing.T) {
 		testItLasts(t, testenv.Options{Path: binary}, nil)
 	})
 	// Settings with which the user could make the monitor's Go runtime and C library use other
-	// system calls. (The Go runtime gets none of them, and the program sets the parser's environment.)
+	// system calls. (The Go runtime gets none of them, and the program sets the parser's
+	// environment.)
 	for name, env := range map[string][]string{
 		"environment": {
 			"GODEBUG=madvdontneed=0,asyncpreemptoff=1,gctrace=1,schedtrace=100,scavtrace=1,inittrace=1,dontfreezetheworld=1," +
