@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/net/bpf"
@@ -154,6 +156,9 @@ func FuzzFilter(f *testing.F) {
 	})
 }
 
+// compareAddr has addresses of protocols compared as values.
+var compareAddr = cmpopts.EquateComparable(netip.Addr{})
+
 // FuzzTracker: for every script of packets, stalls and time, a table returns the same events,
 // counters and due times as the model, and never exceeds its bound. With room at all times and no
 // moved interval, each change is an event at once.
@@ -193,7 +198,7 @@ func FuzzTracker(f *testing.F) {
 				want, wantOK := model.Next()
 				var got tracker.Event
 				if ok := table.Next(&got); ok != wantOK || got != want {
-					t.Fatalf("step %d: %t, want %t; -want +got:\n%s", i, ok, wantOK, cmp.Diff(want, got))
+					t.Fatalf("step %d: %t, want %t; -want +got:\n%s", i, ok, wantOK, cmp.Diff(want, got, compareAddr))
 				} else if !ok {
 					break
 				}
@@ -206,7 +211,7 @@ func FuzzTracker(f *testing.F) {
 			}
 			want := model.Observe(step.room, step.iface, step.seconds, step.arp)
 			if !slices.Equal(got, want) {
-				t.Fatalf("step %d: -want +got:\n%s", i, cmp.Diff(want, got))
+				t.Fatalf("step %d: -want +got:\n%s", i, cmp.Diff(want, got, compareAddr))
 			}
 			if wrong := model.Check(table); wrong != "" {
 				t.Fatalf("step %d: %s", i, wrong)
@@ -215,7 +220,7 @@ func FuzzTracker(f *testing.F) {
 			got = roomy.Observe(got[:0], step.iface, step.seconds, &step.arp)
 			want = roomyModel.Observe(true, step.iface, step.seconds, step.arp)
 			if !slices.Equal(got, want) || roomy.Waiting() {
-				t.Fatalf("step %d, with room at all times: -want +got:\n%s", i, cmp.Diff(want, got))
+				t.Fatalf("step %d, with room at all times: -want +got:\n%s", i, cmp.Diff(want, got, compareAddr))
 			}
 			for _, e := range got {
 				if e.Moves > 1 {
@@ -295,7 +300,7 @@ func FuzzReport(f *testing.F) {
 			Kind:        tracker.New + tracker.Kind(data[0]%3),
 			VID:         binary.BigEndian.Uint16(data[1:]),
 			InnerVID:    binary.BigEndian.Uint16(data[3:]),
-			Addr:        parser.Addr(data[5:]),
+			Addr:        netip.AddrFrom4([4]byte(data[5:])),
 			MAC:         parser.MAC(data[9:]),
 			PreviousMAC: parser.MAC(data[15:]),
 			Time:        int64(binary.BigEndian.Uint64(data[21:])),

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,19 +52,19 @@ var events = []struct {
 	tracker.Event
 	ifname string
 }{
-	{tracker.Event{Kind: tracker.New, Addr: parser.Addr{10, 0, 0, 5}, MAC: macA, Time: 1795228118}, ""},
-	{tracker.Event{Kind: tracker.Moved, VID: 100, Addr: parser.Addr{10, 0, 0, 5}, MAC: macB, PreviousMAC: macA, Time: 1795228122}, ""},
-	{tracker.Event{Kind: tracker.Refreshed, VID: 4094, Addr: parser.Addr{192, 168, 100, 200}, MAC: macA, Time: 1795228722}, ""},
-	{tracker.Event{Kind: tracker.New, VID: 200, InnerVID: 100, Addr: parser.Addr{10, 0, 0, 6}, MAC: macA, Time: 1795228723}, ""},
-	{tracker.Event{Kind: tracker.New, Interface: 1, Addr: parser.Addr{10, 0, 0, 5}, MAC: macA, Time: 1795228724}, "eth0"},
-	{tracker.Event{Kind: tracker.Moved, Interface: 1, VID: 4094, InnerVID: 4094, Addr: parser.Addr{255, 255, 255, 254}, MAC: macB, PreviousMAC: macA, Time: 1795228725}, "enp0s31f6np0-15"},
-	{tracker.Event{Kind: tracker.Moved, Interface: 1, Addr: parser.Addr{10, 0, 0, 5}, MAC: macB, PreviousMAC: macA, Moves: 1, Time: 1795228726}, "eth0"},
-	{tracker.Event{Kind: tracker.Moved, Interface: 1, Addr: parser.Addr{10, 0, 0, 5}, MAC: macA, PreviousMAC: macB, Moves: 2, Time: 1795228727}, "eth0"},
-	{tracker.Event{Kind: tracker.Moved, VID: 100, Addr: parser.Addr{10, 0, 0, 5}, MAC: macA, PreviousMAC: macB, Moves: math.MaxUint32, Time: 1795228727}, ""},
-	{tracker.Event{Kind: tracker.Moved, Addr: parser.Addr{10, 0, 0, 5}, MAC: macA, PreviousMAC: macB, Time: 1795228727}, ""},
-	{tracker.Event{Kind: tracker.New, Addr: parser.Addr{1, 2, 3, 4}, MAC: macA, Time: 0}, ""},
-	{tracker.Event{Kind: tracker.New, Addr: parser.Addr{1, 2, 3, 4}, MAC: macA, Time: -1}, ""},
-	{tracker.Event{Kind: tracker.New, Addr: parser.Addr{1, 2, 3, 4}, MAC: macA, Time: math.MaxUint32}, "a\"b\\c\x1b\x7f\té"},
+	{tracker.Event{Kind: tracker.New, Addr: netip.AddrFrom4([4]byte{10, 0, 0, 5}), MAC: macA, Time: 1795228118}, ""},
+	{tracker.Event{Kind: tracker.Moved, VID: 100, Addr: netip.AddrFrom4([4]byte{10, 0, 0, 5}), MAC: macB, PreviousMAC: macA, Time: 1795228122}, ""},
+	{tracker.Event{Kind: tracker.Refreshed, VID: 4094, Addr: netip.AddrFrom4([4]byte{192, 168, 100, 200}), MAC: macA, Time: 1795228722}, ""},
+	{tracker.Event{Kind: tracker.New, VID: 200, InnerVID: 100, Addr: netip.AddrFrom4([4]byte{10, 0, 0, 6}), MAC: macA, Time: 1795228723}, ""},
+	{tracker.Event{Kind: tracker.New, Interface: 1, Addr: netip.AddrFrom4([4]byte{10, 0, 0, 5}), MAC: macA, Time: 1795228724}, "eth0"},
+	{tracker.Event{Kind: tracker.Moved, Interface: 1, VID: 4094, InnerVID: 4094, Addr: netip.AddrFrom4([4]byte{255, 255, 255, 254}), MAC: macB, PreviousMAC: macA, Time: 1795228725}, "enp0s31f6np0-15"},
+	{tracker.Event{Kind: tracker.Moved, Interface: 1, Addr: netip.AddrFrom4([4]byte{10, 0, 0, 5}), MAC: macB, PreviousMAC: macA, Moves: 1, Time: 1795228726}, "eth0"},
+	{tracker.Event{Kind: tracker.Moved, Interface: 1, Addr: netip.AddrFrom4([4]byte{10, 0, 0, 5}), MAC: macA, PreviousMAC: macB, Moves: 2, Time: 1795228727}, "eth0"},
+	{tracker.Event{Kind: tracker.Moved, VID: 100, Addr: netip.AddrFrom4([4]byte{10, 0, 0, 5}), MAC: macA, PreviousMAC: macB, Moves: math.MaxUint32, Time: 1795228727}, ""},
+	{tracker.Event{Kind: tracker.Moved, Addr: netip.AddrFrom4([4]byte{10, 0, 0, 5}), MAC: macA, PreviousMAC: macB, Time: 1795228727}, ""},
+	{tracker.Event{Kind: tracker.New, Addr: netip.AddrFrom4([4]byte{1, 2, 3, 4}), MAC: macA, Time: 0}, ""},
+	{tracker.Event{Kind: tracker.New, Addr: netip.AddrFrom4([4]byte{1, 2, 3, 4}), MAC: macA, Time: -1}, ""},
+	{tracker.Event{Kind: tracker.New, Addr: netip.AddrFrom4([4]byte{1, 2, 3, 4}), MAC: macA, Time: math.MaxUint32}, "a\"b\\c\x1b\x7f\té"},
 }
 
 func TestJSONGolden(t *testing.T) {
@@ -95,7 +96,7 @@ func TestTextGolden(t *testing.T) {
 
 // A line of one interface fits on a terminal of 80 columns.
 func TestTextWidth(t *testing.T) {
-	e := tracker.Event{Kind: tracker.Moved, VID: 4094, Addr: parser.Addr{255, 255, 255, 254}, MAC: macB, PreviousMAC: macA}
+	e := tracker.Event{Kind: tracker.Moved, VID: 4094, Addr: netip.AddrFrom4([4]byte{255, 255, 255, 254}), MAC: macB, PreviousMAC: macA}
 	for _, e.Kind = range []tracker.Kind{tracker.New, tracker.Moved, tracker.Refreshed} {
 		if got := report.AppendText(nil, &e, "", false, time.UTC); len(got)-1 > 80 {
 			t.Errorf("%d columns: %s", len(got)-1, got)

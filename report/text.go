@@ -48,7 +48,7 @@ func AppendText(dst []byte, e *tracker.Event, ifname string, colour bool, zone *
 	dst = appendSpaces(dst, kindWidth-width+1)
 
 	start = len(dst)
-	dst = e.Addr.AppendTo(dst)
+	dst = appendAddr(dst, e.Addr)
 	dst = appendSpaces(dst, addrWidth-(len(dst)-start)+1)
 	dst = e.MAC.AppendTo(dst)
 	dst = append(dst, ' ')

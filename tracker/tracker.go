@@ -82,6 +82,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"net/netip"
 	"time"
 
 	"maas-netmon/parser"
@@ -115,7 +116,7 @@ type Event struct {
 	Interface   uint16 // the number that the caller gave to Observe or Note
 	VID         uint16 // outermost VLAN ID, 0: none
 	InnerVID    uint16 // second VLAN ID, 0: none
-	Addr        parser.Addr
+	Addr        netip.Addr
 	MAC         parser.MAC
 	PreviousMAC parser.MAC // of a Moved binding, else zero
 	// Moves is the number of moves that a Moved event reports, at least 1, otherwise 0. It does not
@@ -415,15 +416,17 @@ func (t *Table) Next(e *Event) bool {
 // event returns the event for a binding, and counts it.
 func (t *Table) event(kind Kind, i uint32, seconds int64) Event {
 	e := t.store.at(i)
+	var addr parser.Addr
+	binary.BigEndian.PutUint32(addr[:], uint32(e.addr>>32))
 	event := Event{
 		Kind:      kind,
 		Interface: e.iface(),
 		VID:       uint16(e.addr>>20) & vidMask,
 		InnerVID:  uint16(e.addr>>8) & vidMask,
+		Addr:      netip.AddrFrom4(addr),
 		MAC:       e.mac,
 		Time:      seconds,
 	}
-	binary.BigEndian.PutUint32(event.Addr[:], uint32(e.addr>>32))
 	stats := &t.stats[event.Interface]
 	switch kind {
 	case New:

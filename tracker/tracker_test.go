@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -14,12 +15,16 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"maas-netmon/parser"
 	"maas-netmon/parser/parsertest"
 	"maas-netmon/tracker"
 	"maas-netmon/tracker/trackertest"
 )
+
+// compareAddr has addresses of protocols compared as values.
+var compareAddr = cmpopts.EquateComparable(netip.Addr{})
 
 // Hardware addresses of the scripts.
 var (
@@ -44,7 +49,7 @@ func claim(n byte, mac parser.MAC) parser.ARP {
 
 // show writes an event in a short form: NEW 5 aa, MOVED 5 aa>bb.
 func show(e tracker.Event) string {
-	s := fmt.Sprintf("%v %d ", e.Kind, e.Addr[3])
+	s := fmt.Sprintf("%v %d ", e.Kind, e.Addr.AsSlice()[3])
 	if e.PreviousMAC != (parser.MAC{}) {
 		s += fmt.Sprintf("%02x>", e.PreviousMAC[1])
 	}
@@ -169,7 +174,7 @@ func TestVectors(t *testing.T) {
 			var want []tracker.Event
 			seen := make(map[parser.Addr]parser.MAC)
 			for _, b := range v.Bindings {
-				e := tracker.Event{Kind: tracker.New, Interface: 3, VID: v.ARP.VID, InnerVID: v.ARP.InnerVID, Addr: b.Addr, MAC: b.MAC, Time: 7}
+				e := tracker.Event{Kind: tracker.New, Interface: 3, VID: v.ARP.VID, InnerVID: v.ARP.InnerVID, Addr: netip.AddrFrom4(b.Addr), MAC: b.MAC, Time: 7}
 				if before, ok := seen[b.Addr]; ok {
 					e.Kind, e.PreviousMAC, e.Moves = tracker.Moved, before, 1
 				}
@@ -180,7 +185,7 @@ func TestVectors(t *testing.T) {
 			}
 			table := newTable(t, 10, 10*time.Minute)
 			arp := v.ARP
-			if diff := cmp.Diff(want, table.Observe(nil, 3, 7, &arp)); diff != "" {
+			if diff := cmp.Diff(want, table.Observe(nil, 3, 7, &arp), compareAddr); diff != "" {
 				t.Errorf("%s: -want +got:\n%s", v.Comment, diff)
 			}
 			if arp != v.ARP {
@@ -214,8 +219,8 @@ func TestKey(t *testing.T) {
 		arp   parser.ARP
 	}{{0, base}, {1, base}, {256, base}, {0, vid}, {0, inner}, {0, both}, {0, addr}} {
 		events := table.Observe(nil, p.iface, 0, &p.arp)
-		want := []tracker.Event{{Kind: tracker.New, Interface: p.iface, VID: p.arp.VID, InnerVID: p.arp.InnerVID, Addr: p.arp.SenderProtocol, MAC: macA}}
-		if diff := cmp.Diff(want, events); diff != "" {
+		want := []tracker.Event{{Kind: tracker.New, Interface: p.iface, VID: p.arp.VID, InnerVID: p.arp.InnerVID, Addr: netip.AddrFrom4(p.arp.SenderProtocol), MAC: macA}}
+		if diff := cmp.Diff(want, events, compareAddr); diff != "" {
 			t.Errorf("binding %d: -want +got:\n%s", i, diff)
 		}
 		if again := table.Observe(nil, p.iface, 0, &p.arp); len(again) != 0 {
@@ -457,7 +462,7 @@ func againstModel(t *testing.T, bound int, interval time.Duration, stalls bool) 
 			want, wantOK := model.Next()
 			var got tracker.Event
 			if ok := table.Next(&got); got != want || ok != wantOK {
-				t.Fatalf("step %d: %t, want %t; -want +got:\n%s", i, ok, wantOK, cmp.Diff(want, got))
+				t.Fatalf("step %d: %t, want %t; -want +got:\n%s", i, ok, wantOK, cmp.Diff(want, got, compareAddr))
 			} else if !ok {
 				break
 			}
@@ -479,7 +484,7 @@ func againstModel(t *testing.T, bound int, interval time.Duration, stalls bool) 
 			table.Note(iface, now, &arp)
 		}
 		if !slices.Equal(got, want) {
-			t.Fatalf("step %d: -want +got:\n%s", i, cmp.Diff(want, got))
+			t.Fatalf("step %d: -want +got:\n%s", i, cmp.Diff(want, got, compareAddr))
 		}
 		if wrong := model.Check(table); wrong != "" {
 			t.Fatalf("step %d: %s", i, wrong)

@@ -5,6 +5,7 @@ package trackertest
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 // Key identifies a binding.
 type Key struct {
 	Interface, VID, InnerVID uint16
-	Addr                     parser.Addr
+	Addr                     netip.Addr
 }
 
 type binding struct {
@@ -256,7 +257,7 @@ func (m *Model) Observe(room bool, iface uint16, seconds int64, arp parser.ARP) 
 			m.of(iface).Refused++
 			continue
 		}
-		k := Key{iface, arp.VID, arp.InnerVID, c.addr}
+		k := Key{iface, arp.VID, arp.InnerVID, netip.AddrFrom4(c.addr)}
 		if m.observe(k, c.mac, seconds, mentioned[k], room) {
 			events = append(events, m.tell(k, seconds))
 		}
