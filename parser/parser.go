@@ -1,16 +1,19 @@
-// Package parser decodes the ARP packet in an Ethernet frame.
+// Package parser decodes the ARP packet or the Neighbor Discovery packet in an Ethernet frame.
 //
 // It runs in the confined parser process and is the first code that reads untrusted bytes from the
-// LAN. So it is a pure function: no state, no time, no log, no I/O, no allocation, and no import
-// but the errors package. It never modifies a frame and keeps no reference to it: an [ARP] is a
-// plain value, and the caller may reuse the frame's buffer as soon as [Parse] returns.
+// LAN. So it consists of pure functions: no state, no time, no log, no I/O, no allocation, and no
+// import but the errors package. They never modify a frame and keep no reference to it: an [ARP] or
+// [ND] is a plain value, and the caller may reuse the frame's buffer as soon as [Parse] or
+// [ParseND] returns.
 //
-// It knows Ethernet II, VLAN tags (IEEE 802.1Q) and ARP for IPv4 over Ethernet (RFC 826). It does
-// not decide which addresses form a binding: it decodes an ARP probe, a zero hardware address or an
-// unknown operation like any other, and package tracker decides.
+// It knows Ethernet II, VLAN tags (IEEE 802.1Q), ARP for IPv4 over Ethernet (RFC 826), and the
+// router and neighbor solicitations and advertisements of IPv6 (RFC 4861). It does not decide which
+// addresses form a binding: it decodes an ARP probe, duplicate address detection, a zero hardware
+// address or an unknown operation like any other, and package tracker decides.
 //
-// Frames in IEEE 802.3 format with an LLC header, and ARP for other hardware or
-// protocol types, are refused; see [ErrNotARP] and [ErrUnsupported].
+// Frames in IEEE 802.3 format with an LLC header, ARP for other hardware or protocol types, and
+// IPv6 packets with extension headers are refused; see [ErrNotARP], [ErrNotND] and
+// [ErrUnsupported].
 package parser
 
 import "errors"
@@ -18,13 +21,13 @@ import "errors"
 // The reasons why [Parse] cannot decode a frame. Parse returns these values unwrapped, so that the
 // caller can compare and count them.
 var (
-	// ErrShort: the frame ends before the next header is complete.
+	// ErrShort: the frame ends before the next header is complete, or before its IPv6 packet ends.
 	ErrShort = errors.New("frame too short")
 	// ErrNotARP: the EtherType after any VLAN tags is not that of ARP.
 	ErrNotARP = errors.New("not an ARP frame")
-	// ErrUnsupported: more than two VLAN tags, the reserved VLAN ID 4095, or ARP for other types
-	// than IPv4 over Ethernet.
-	ErrUnsupported = errors.New("unsupported ARP frame")
+	// ErrUnsupported: more than two VLAN tags, the reserved VLAN ID 4095, ARP for other types than
+	// IPv4 over Ethernet, or IPv6 with an extension header.
+	ErrUnsupported = errors.New("unsupported frame")
 )
 
 // Lengths of the headers, in bytes.
