@@ -36,13 +36,13 @@ const (
 	rests                                      // in a list of the wheel, held if it has moved
 	restsRefreshed                             // the same, and held in any case
 
-	stateShift = 2 // above ifaceHigh
+	stateShift = 3 // above keyMask
 	stateMask  = 7 << stateShift
 )
 
 // The number of moves is divided between entry.flags and wait.moves. It stops at maxMoves.
 const (
-	movesShift = 5 // above stateMask
+	movesShift = 6 // above stateMask
 	maxMoves   = 1<<(16-movesShift+16) - 1
 )
 

@@ -1,14 +1,18 @@
 package tracker
 
-import "testing"
+import (
+	"testing"
+
+	"maas-netmon/parser"
+)
 
 // A number of moves is stored exactly up to the largest one, without a change of the state or the
 // key in the same field.
 func TestMoves(t *testing.T) {
 	var s store
-	s.init(1, 0)
-	k := key{addr: 1<<32 | 0xff, high: ifaceHigh}
-	i, _, _, _ := s.add(1, k)
+	s.init(1, 0, true)
+	k := key{addr: 1<<32 | 0xff, high: ifaceHigh | isWide}
+	i, _, _, _ := s.add(1, k, &parser.Addr6{1})
 	s.at(i).setState(restsRefreshed)
 	for _, n := range []uint32{0, 1, 1<<16 - 1, 1 << 16, 1<<20 + 1, maxMoves - 1, maxMoves, maxMoves + 1, 1<<32 - 1} {
 		s.setMoves(i, n)
@@ -19,7 +23,7 @@ func TestMoves(t *testing.T) {
 			t.Errorf("%d moves: key %v, interface %d, state %#x", n, e.key(), e.iface(), e.state())
 		}
 	}
-	if maxMoves != 134_217_727 { // as documented at Event.Moves
+	if maxMoves != 67_108_863 { // as documented at Event.Moves
 		t.Errorf("bound of %d moves", maxMoves)
 	}
 }

@@ -4,22 +4,28 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"math/bits"
+	"net/netip"
+	"unsafe"
 
 	"maas-netmon/parser"
 )
 
-// key identifies a binding. It is two numbers that fit into registers: a key that is assembled
-// in memory from its parts would delay the load that follows.
+// key identifies a binding of IPv4. It is two numbers that fit into registers: a key that is
+// assembled in memory from its parts would delay the load that follows. Two bindings of IPv6 can
+// have the same key: then the addresses in store.wide distinguish them.
 type key struct {
-	addr uint64 // protocol address (32 bits), VID (12), inner VID (12), low byte of the interface
-	high uint16 // the interface divided by 256
+	addr uint64 // IPv4 address or fingerprint (32 bits), VID (12), inner VID (12), low byte of the interface
+	high uint16 // the interface divided by 256, and isWide
 }
 
 const vidMask = 0xfff // IEEE 802.1Q 9.6: a VID has 12 bits
 
-// ifaceHigh is the part of entry.flags that belongs to the key. It limits the number of
-// interfaces.
-const ifaceHigh = MaxInterfaces/256 - 1
+// The parts of entry.flags that belong to the key. ifaceHigh limits the number of interfaces.
+const (
+	ifaceHigh uint16 = MaxInterfaces/256 - 1
+	isWide    uint16 = ifaceHigh + 1 // the binding is one of IPv6
+	keyMask          = ifaceHigh | isWide
+)
 
 func keyOf(addr parser.Addr, iface, vid, inner uint16) key {
 	return key{
@@ -31,24 +37,44 @@ func keyOf(addr parser.Addr, iface, vid, inner uint16) key {
 	}
 }
 
+// wideKeyOf returns the key of a binding of IPv6, which has a fingerprint in place of the address.
+func (s *store) wideKeyOf(addr *parser.Addr6, iface, vid, inner uint16) key {
+	k := keyOf(parser.Addr{}, iface, vid, inner)
+	k.addr |= uint64(s.fingerprint(addr)) << 32
+	k.high |= isWide
+	return k
+}
+
 // entry is the part of a binding that every sighting reads: 32 bytes, so two of them fill a cache
 // line. Entries refer to each other by number, which takes half the space of pointers and needs no
 // work of the garbage collector.
 type entry struct {
-	addr       uint64 // as in key; 0 for an entry that is free
-	flags      uint16 // ifaceHigh, stateMask, and the upper bits of the number of moves
+	addr       uint64 // as in key
+	flags      uint16 // keyMask, stateMask, and the upper bits of the number of moves
 	mac        parser.MAC
 	time       uint32 // of the last change, see storedTime
 	prev, next uint32 // order of use; next also links the free entries
 	chain      uint32 // next entry that its group has no slot for, or none, and isProtected
 }
 
+// The build fails unless an entry has 32 bytes.
+var (
+	_ [unsafe.Sizeof(entry{}) - 32]struct{}
+	_ [32 - unsafe.Sizeof(entry{})]struct{}
+)
+
 // isProtected is the bit of entry.chain that distinguishes the two lists of use. No entry has a
 // number that large.
 const isProtected = 1 << 31
 
 func (e *entry) key() key {
-	return key{e.addr, e.flags & ifaceHigh}
+	return key{e.addr, e.flags & keyMask}
+}
+
+// isFree reports whether an entry has no binding. Its key is that of the address 0.0.0.0, which no
+// binding has.
+func (e *entry) isFree() bool {
+	return e.key() == key{}
 }
 
 func (e *entry) iface() uint16 {
@@ -89,8 +115,8 @@ func groupsFor(n uint32) uint32 {
 
 // roomAtStart is the number of bindings that a store has room for from the start, if its bound is
 // not lower. The kernel allocates memory only for pages that are used, so unused room takes only
-// address space: 63 MiB for this many. A store with a larger bound doubles its room when it is used
-// up.
+// address space: 63 MiB for this many, and 16 MiB more with IPv6. A store with a larger bound
+// doubles its room when it is used up.
 const roomAtStart = 1 << 20
 
 // store holds the entries, finds them by key and keeps them in order of use.
@@ -108,11 +134,17 @@ const roomAtStart = 1 << 20
 // the entry. The code between them is short and has no branches that a processor cannot
 // predict, so that it can fetch for the next packet while it waits for this one.
 //
+// The bindings of IPv6 are among those of IPv4: their entries have the same form, with a fingerprint
+// in place of the address, and only the address itself is elsewhere. So a sighting of IPv4 reads as
+// much as without IPv6, and the bound, the order of eviction and the order of events are those of
+// all bindings.
+//
 // The lists of bindings that wait to be reported are in pending.go.
 type store struct {
-	secret  [4]uint64
+	secret  [8]uint64
 	entries []entry
-	waits   []wait // by number of the entry
+	waits   []wait         // by number of the entry
+	wide    []parser.Addr6 // by number of the entry, for entries with isWide; nil without IPv6
 	groups  []group
 
 	groupCount uint32 // groups in use, the first ones
@@ -130,8 +162,8 @@ type store struct {
 	held  uint32 // resting bindings that have a line to come
 }
 
-// init initializes an empty store.
-func (s *store) init(limit uint32, idle uint64) {
+// init initializes an empty store. With ipv6, it can hold bindings of IPv6.
+func (s *store) init(limit uint32, idle uint64, ipv6 bool) {
 	n := firstBinding + min(limit, roomAtStart)
 	*s = store{
 		entries:      make([]entry, n),
@@ -141,6 +173,9 @@ func (s *store) init(limit uint32, idle uint64) {
 		limit:        limit,
 		maxProtected: uint32(uint64(limit) * 4 / 5),
 		idle:         idle,
+	}
+	if ipv6 {
+		s.wide = make([]parser.Addr6, n)
 	}
 	seed := maphash.MakeSeed()
 	for i := range s.secret {
@@ -161,12 +196,31 @@ func (s *store) at(i uint32) *entry {
 	return &s.entries[i]
 }
 
+// addr returns the protocol address of a binding.
+func (s *store) addr(i uint32) netip.Addr {
+	e := s.at(i)
+	if e.flags&isWide != 0 {
+		return netip.AddrFrom16(s.wide[i])
+	}
+	var addr parser.Addr
+	binary.BigEndian.PutUint32(addr[:], uint32(e.addr>>32))
+	return netip.AddrFrom4(addr)
+}
+
 // hash returns a hash that is unpredictable without the secret: two multiply and fold steps, as
 // in the Go runtime on processors without AES. A call of hash/maphash would take longer than
 // the rest of a sighting.
 func (s *store) hash(k key) uint32 {
 	hi, lo := bits.Mul64(k.addr^s.secret[0], uint64(k.high)^s.secret[1])
 	hi, lo = bits.Mul64(hi^s.secret[2], lo^s.secret[3])
+	return uint32(hi ^ lo)
+}
+
+// fingerprint returns 32 bits of an address of IPv6, made like hash, with another secret.
+func (s *store) fingerprint(addr *parser.Addr6) uint32 {
+	hi, lo := binary.BigEndian.Uint64(addr[:8]), binary.BigEndian.Uint64(addr[8:])
+	hi, lo = bits.Mul64(hi^s.secret[4], lo^s.secret[5])
+	hi, lo = bits.Mul64(hi^s.secret[6], lo^s.secret[7])
 	return uint32(hi ^ lo)
 }
 
@@ -188,8 +242,9 @@ func equal(slot uint64, h uint32) uint {
 	return 0
 }
 
-// find returns the entry with a key and its hash, or none.
-func (s *store) find(h uint32, k key) (uint32, *entry) {
+// find returns the entry with a key and its hash, or none. wide is the address of a key of IPv6,
+// and nil for IPv4.
+func (s *store) find(h uint32, k key, wide *parser.Addr6) (uint32, *entry) {
 	g := s.group(h)
 	// One bit per slot with this hash.
 	m := equal(g[0], h) | equal(g[1], h)<<1 | equal(g[2], h)<<2 | equal(g[3], h)<<3 |
@@ -198,13 +253,13 @@ func (s *store) find(h uint32, k key) (uint32, *entry) {
 		// An empty slot refers to the end of a list, which has the key of the address
 		// 0.0.0.0. No binding has that address.
 		i := uint32(g[bits.TrailingZeros(m)%len(g)] >> 32)
-		if e := s.at(i); e.addr == k.addr && e.flags&ifaceHigh == k.high {
+		if e := s.at(i); e.addr == k.addr && e.flags&keyMask == k.high && (wide == nil || s.wide[i] == *wide) {
 			return i, e
 		}
 	}
 	for i := uint32(g[overflow]); i != none; {
 		e := s.at(i)
-		if e.key() == k {
+		if e.key() == k && (wide == nil || s.wide[i] == *wide) {
 			return i, e
 		}
 		i = e.overflow()
@@ -248,10 +303,11 @@ func (s *store) remove(i uint32) {
 	e.setOverflow(s.at(i).overflow())
 }
 
-// add creates an entry for a key that has none. If the store is full, the binding of probation that
-// was seen least recently is dropped: evicted is true, of is its interface, and unreported is true
-// if it waited to be reported. The caller sets hardware address and time of the new entry.
-func (s *store) add(h uint32, k key) (i uint32, evicted bool, of uint16, unreported bool) {
+// add creates an entry for a key, and an address as in find, that has none. If the store is full,
+// the binding of probation that was seen least recently is dropped: evicted is true, of is its
+// interface, and unreported is true if it waited to be reported. The caller sets hardware address
+// and time of the new entry.
+func (s *store) add(h uint32, k key, wide *parser.Addr6) (i uint32, evicted bool, of uint16, unreported bool) {
 	switch {
 	case s.used == s.limit:
 		i = s.at(probation).prev
@@ -268,6 +324,9 @@ func (s *store) add(h uint32, k key) (i uint32, evicted bool, of uint16, unrepor
 	s.used++
 	e := s.at(i)
 	e.addr, e.flags = k.addr, k.high
+	if wide != nil {
+		s.wide[i] = *wide
+	}
 	s.put(s.group(h), h, i)
 	s.pushFront(probation, i)
 	return i, evicted, of, unreported
@@ -301,6 +360,9 @@ func (s *store) grow(i uint32) {
 		n := firstBinding + min(2*(i-firstBinding), s.limit)
 		s.entries = enlarged(s.entries, n)
 		s.waits = enlarged(s.waits, n)
+		if s.wide != nil {
+			s.wide = enlarged(s.wide, n)
+		}
 		s.groups = enlarged(s.groups, groupsFor(n))
 	}
 	if s.groupCount < groupsFor(i) {

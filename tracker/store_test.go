@@ -52,15 +52,15 @@ func TestIndex(t *testing.T) {
 	for name, room := range map[string]uint32{"room at the start": limit, "doubling": 100} {
 		t.Run(name, func(t *testing.T) {
 			var s store
-			s.init(limit, protectedIdle)
+			s.init(limit, protectedIdle, false)
 			n := firstBinding + room
 			s.entries, s.waits, s.groups = s.entries[:n], s.waits[:n], s.groups[:groupsFor(n)]
 			for n := range uint32(2 * limit) {
 				k := keyOf(parser.Addr{10, byte(n >> 16), byte(n >> 8), byte(n)}, 0, 0, 0)
-				s.add(s.hash(k), k)
+				s.add(s.hash(k), k, nil)
 				if n%7 == 0 {
 					i := firstBinding + n%s.made
-					if s.at(i).addr != 0 {
+					if !s.at(i).isFree() {
 						s.drop(i)
 						s.release(i)
 					}
@@ -82,7 +82,7 @@ func TestIndex(t *testing.T) {
 // Up to the room that a table has at the start nothing is copied, so no observation takes long.
 func TestRoomAtStart(t *testing.T) {
 	var s store
-	s.init(MaxBindings, protectedIdle)
+	s.init(MaxBindings, protectedIdle, false)
 	if uint32(len(s.entries)) != firstBinding+roomAtStart {
 		t.Errorf("room for %d entries at the start, want %d", len(s.entries), firstBinding+roomAtStart)
 	}

@@ -79,7 +79,6 @@
 package tracker
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"net/netip"
@@ -120,7 +119,7 @@ type Event struct {
 	MAC         parser.MAC
 	PreviousMAC parser.MAC // of a Moved binding, else zero
 	// Moves is the number of moves that a Moved event reports, at least 1, otherwise 0. It does not
-	// count beyond 134,217,727.
+	// count beyond 67,108,863.
 	Moves uint32
 	// Time is that of the frame, in seconds since the Unix epoch. The time of an event that
 	// waited is in the range of uint32: other times count as its nearer end.
@@ -150,6 +149,9 @@ type Config struct {
 	// MovedInterval is the time for which a binding rests after a Moved event: 0 to
 	// [MaxMovedInterval]. With zero, every move is reported.
 	MovedInterval time.Duration
+	// IPv6 is whether [Table.ObserveND] and [Table.NoteND] will be called. It takes 16 more bytes
+	// per binding.
+	IPv6 bool
 }
 
 // Stats has the counters of a table for one interface. Each number except Bindings only grows.
@@ -207,7 +209,7 @@ func NewTable(c Config) (*Table, error) {
 	// With these ticks, no rest ends more than a turn of the wheel from now.
 	const ticks = wheelSize - 2
 	t := &Table{refresh: refresh, interval: c.MovedInterval, tick: max(1, (c.MovedInterval+ticks-1)/ticks)}
-	t.store.init(uint32(c.MaxBindings), protectedIdle+refresh)
+	t.store.init(uint32(c.MaxBindings), protectedIdle+refresh, c.IPv6)
 	return t, nil
 }
 
@@ -260,13 +262,7 @@ func (t *Table) Note(iface uint16, seconds int64, arp *parser.ARP) {
 
 // observe implements Observe if atOnce is true, otherwise Note.
 func (t *Table) observe(dst []Event, atOnce bool, iface uint16, seconds int64, arp *parser.ARP) []Event {
-	for len(t.stats) <= int(iface) {
-		if iface >= MaxInterfaces {
-			panic("tracker: number of an interface out of range")
-		}
-		t.stats = append(t.stats, Stats{})
-	}
-	stats := &t.stats[iface]
+	stats := t.of(iface)
 	if arp.Operation != parser.OperationRequest && arp.Operation != parser.OperationReply {
 		stats.Ignored++
 		return dst
@@ -276,7 +272,7 @@ func (t *Table) observe(dst []Event, atOnce bool, iface uint16, seconds int64, a
 	if usable(&arp.SenderHardware, &arp.SenderProtocol) {
 		var kind Kind
 		k := keyOf(arp.SenderProtocol, iface, arp.VID, arp.InnerVID)
-		if sender, kind = t.see(k, &arp.SenderHardware, now, none); kind != 0 {
+		if sender, kind = t.see(k, nil, &arp.SenderHardware, now, none); kind != 0 {
 			dst = t.change(dst, atOnce, kind, sender, &arp.SenderHardware, seconds)
 		}
 	} else {
@@ -287,7 +283,7 @@ func (t *Table) observe(dst []Event, atOnce bool, iface uint16, seconds int64, a
 	}
 	if usable(&arp.TargetHardware, &arp.TargetProtocol) {
 		k := keyOf(arp.TargetProtocol, iface, arp.VID, arp.InnerVID)
-		if target, kind := t.see(k, &arp.TargetHardware, now, sender); kind != 0 {
+		if target, kind := t.see(k, nil, &arp.TargetHardware, now, sender); kind != 0 {
 			dst = t.change(dst, atOnce, kind, target, &arp.TargetHardware, seconds)
 		}
 	} else {
@@ -296,14 +292,26 @@ func (t *Table) observe(dst []Event, atOnce bool, iface uint16, seconds int64, a
 	return dst
 }
 
-// see finds or creates the entry of a binding. It returns the entry and how the binding has
-// changed, or 0 if it has not; if it has, the caller calls change. known is the entry that the same
-// packet has already given, or none: a second mention in one packet is not a second sighting.
-func (t *Table) see(k key, mac *parser.MAC, now, known uint32) (uint32, Kind) {
+// of returns the counters of an interface.
+func (t *Table) of(iface uint16) *Stats {
+	for len(t.stats) <= int(iface) {
+		if iface >= MaxInterfaces {
+			panic("tracker: number of an interface out of range")
+		}
+		t.stats = append(t.stats, Stats{})
+	}
+	return &t.stats[iface]
+}
+
+// see finds or creates the entry of a binding, whose key and address are as in store.find. It
+// returns the entry and how the binding has changed, or 0 if it has not; if it has, the caller calls
+// change. known is the entry that the same packet has already given, or none: a second mention in
+// one packet is not a second sighting.
+func (t *Table) see(k key, wide *parser.Addr6, mac *parser.MAC, now, known uint32) (uint32, Kind) {
 	h := t.store.hash(k)
-	i, e := t.store.find(h, k)
+	i, e := t.store.find(h, k, wide)
 	if i == none {
-		return t.learn(h, k), New
+		return t.learn(h, k, wide), New
 	}
 	if i != known {
 		list := protected
@@ -324,8 +332,8 @@ func (t *Table) see(k key, mac *parser.MAC, now, known uint32) (uint32, Kind) {
 }
 
 // learn creates an entry for a binding that has none.
-func (t *Table) learn(h uint32, k key) uint32 {
-	i, evicted, of, unreported := t.store.add(h, k)
+func (t *Table) learn(h uint32, k key, wide *parser.Addr6) uint32 {
+	i, evicted, of, unreported := t.store.add(h, k, wide)
 	t.stats[t.store.at(i).iface()].Bindings++
 	if evicted {
 		t.stats[of].Bindings--
@@ -416,14 +424,12 @@ func (t *Table) Next(e *Event) bool {
 // event returns the event for a binding, and counts it.
 func (t *Table) event(kind Kind, i uint32, seconds int64) Event {
 	e := t.store.at(i)
-	var addr parser.Addr
-	binary.BigEndian.PutUint32(addr[:], uint32(e.addr>>32))
 	event := Event{
 		Kind:      kind,
 		Interface: e.iface(),
 		VID:       uint16(e.addr>>20) & vidMask,
 		InnerVID:  uint16(e.addr>>8) & vidMask,
-		Addr:      netip.AddrFrom4(addr),
+		Addr:      t.store.addr(i),
 		MAC:       e.mac,
 		Time:      seconds,
 	}
@@ -450,7 +456,7 @@ func (t *Table) event(kind Kind, i uint32, seconds int64) Event {
 func (t *Table) Forget(iface uint16) {
 	for i := firstBinding; t.Stats(iface).Bindings > 0; i++ {
 		e := t.store.at(i)
-		if e.addr == 0 || e.iface() != iface {
+		if e.isFree() || e.iface() != iface {
 			continue
 		}
 		stats := &t.stats[iface]
@@ -483,9 +489,8 @@ func (t *Table) Stats(iface uint16) Stats {
 // an ARP probe is 0.0.0.0 (RFC 5227 section 2.1.1). The target hardware address of a request or
 // an announcement is often zero or broadcast. Neither is a binding.
 func usable(mac *parser.MAC, addr *parser.Addr) bool {
-	const group = 1 // IEEE 802 8.2.2: the I/G bit
 	switch {
-	case mac[0]&group != 0, *mac == parser.MAC{}:
+	case !usableMAC(mac):
 		return false
 	case *addr == parser.Addr{}, *addr == parser.Addr{255, 255, 255, 255}:
 		return false
@@ -495,6 +500,12 @@ func usable(mac *parser.MAC, addr *parser.Addr) bool {
 		return false
 	}
 	return true
+}
+
+// usableMAC reports whether a host can have this hardware address.
+func usableMAC(mac *parser.MAC) bool {
+	const group = 1 // IEEE 802 8.2.2: the I/G bit
+	return mac[0]&group == 0 && *mac != parser.MAC{}
 }
 
 // storedTime converts a time to the form in entries. The time of a frame is always in the range
