@@ -3,6 +3,7 @@ package testenv
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -151,5 +152,25 @@ func TestParseLine(t *testing.T) {
 		if l := parseLine(bad); l.Event != "" {
 			t.Errorf("%q is a line: %+v", bad, l)
 		}
+	}
+}
+
+// A program that a test starts has no descriptor from whoever started the tests.
+func TestInheritedDescriptors(t *testing.T) {
+	const child = "NETMON_TEST_INHERITED"
+	if os.Getenv(child) != "" {
+		if err := exec.Command("sh", "-c", ": <&3").Run(); err == nil {
+			t.Error("descriptor 3 is open in a program that the test starts")
+		}
+		return
+	}
+	null, err := os.Open(os.DevNull)
+	Must(t, err)
+	defer null.Close()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), child+"=1")
+	cmd.ExtraFiles = []*os.File{null}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
