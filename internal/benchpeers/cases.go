@@ -22,6 +22,7 @@ var cases = []struct {
 	run        func(*lab) error
 }{
 	{"daily", "100 to 50,000 duplicates per second, all subjects at the same time", (*lab).daily},
+	{"peers", "1,000 duplicates per second, every alternative at the same time", (*lab).peers},
 	{"quiet", "frame sent to event read, one new address after each quiet second", (*lab).quiet},
 	{"latency", "frame sent to event read, 250 new addresses per second", (*lab).latency},
 	{"new", "400,000 new addresses as fast as the sender can, events into a file", (*lab).newAddresses},
@@ -136,46 +137,59 @@ func (l *lab) steady() error {
 // dailyRates are frames per second of the case "daily".
 var dailyRates = []int{100, 1_000, 10_000, 50_000}
 
-// daily sends all subjects the same frames at the same time, so that other load on the machine
-// affects all of them. The start is complete before the measurement.
 func (l *lab) daily() error {
-	const warmUp, window = 3, 10 // seconds
 	for _, rate := range dailyRates {
-		for range l.count {
-			var runs []*run
-			for _, s := range l.named(ours, tcpdumpPipe, arpwatch) {
-				r, pipe, err := l.start(s, toPipe, nil, "va")
-				if err != nil {
-					return err
-				}
-				discard(pipe)
-				runs = append(runs, r)
-			}
-			if _, err := l.send.send(0, 256, warmUp*rate, rate); err != nil {
-				return err
-			}
-			before := make([]time.Duration, len(runs))
-			for i, r := range runs {
-				var err error
-				if before[i], err = r.cpu(); err != nil {
-					return err
-				}
-			}
-			took, err := l.send.send(0, 256, window*rate, rate)
+		if err := l.together("daily", l.named(ours, tcpdumpPipe, arpwatch), rate); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// peers is not a part of daily, so that the alternatives without a target do not use the processor
+// while those with one are measured.
+func (l *lab) peers() error {
+	return l.together("peers", l.named(ours, tcpdumpPipe, arpwatch, addrwatch, maas), 1_000)
+}
+
+// together sends the subjects the same duplicates at the same time, so that other load on the
+// machine affects all of them, and measures their CPU. The start is complete before that.
+func (l *lab) together(name string, subjects []*subject, rate int) error {
+	const warmUp, window = 3, 10 // seconds
+	for range l.count {
+		var runs []*run
+		for _, s := range subjects {
+			r, pipe, err := l.start(s, toPipe, nil, "va")
 			if err != nil {
 				return err
 			}
-			for i, r := range runs {
-				after, err := r.cpu()
-				if err != nil {
-					return err
-				}
-				l.at("daily", r.name, "CPU %", rate, 100*(after-before[i]).Seconds()/took.Seconds())
+			discard(pipe)
+			runs = append(runs, r)
+		}
+		if _, err := l.send.send(0, 256, warmUp*rate, rate); err != nil {
+			return err
+		}
+		before := make([]time.Duration, len(runs))
+		for i, r := range runs {
+			var err error
+			if before[i], err = r.cpu(); err != nil {
+				return err
 			}
-			for _, r := range runs {
-				if _, err := r.stop(); err != nil {
-					return err
-				}
+		}
+		took, err := l.send.send(0, 256, window*rate, rate)
+		if err != nil {
+			return err
+		}
+		for i, r := range runs {
+			after, err := r.cpu()
+			if err != nil {
+				return err
+			}
+			l.at(name, r.name, "CPU %", rate, 100*(after-before[i]).Seconds()/took.Seconds())
+		}
+		for _, r := range runs {
+			if _, err := r.stop(); err != nil {
+				return err
 			}
 		}
 	}

@@ -1,9 +1,10 @@
-// Benchpeers compares maas-netmon with its alternatives (tcpdump with MAAS's own options, arpwatch)
-// and with the lower limit, a loop that only empties the same ring, on the same frames and in turn,
-// in private network namespaces.
+// Benchpeers compares maas-netmon with its alternatives (tcpdump with MAAS's own options, arpwatch,
+// addrwatch, MAAS's own program) and with the lower limit, a loop that only empties the same ring,
+// on the same frames, in private network namespaces.
 //
-//	benchpeers [-runs N] [-case NAME,...] [-json FILE] [-svg FILE] PATH-OF-MAAS-NETMON
+//	benchpeers [-runs N] [-case NAME,...] [-maas FILE] [-json FILE] [-svg FILE] PATH-OF-MAAS-NETMON
 //
+// It leaves out an alternative that is not in PATH. With -maas it measures MAAS's own program too.
 // It needs root, and an otherwise idle machine. It prints each run, then a table of medians and
 // ratios with their targets. It does not fail if a target is missed: it only measures.
 package main
@@ -24,6 +25,7 @@ import (
 func main() {
 	runs := flag.Int("runs", 5, "how often each measurement is repeated")
 	only := flag.String("case", "", "the cases to run, with commas between; all if empty")
+	maasBinary := flag.String("maas", "", "MAAS's own maas-netmon, to measure beside the others")
 	jsonFile := flag.String("json", "", "the file for the results")
 	svgFile := flag.String("svg", "", "the file for the plot")
 	drained := flag.String("drain", "", "internal: empty the ring of this interface")
@@ -49,7 +51,7 @@ func main() {
 		if flag.NArg() != 1 {
 			return errors.New("one argument: the path of maas-netmon")
 		}
-		return measure(flag.Arg(0), *runs, *only, *jsonFile, *svgFile)
+		return measure(flag.Arg(0), *maasBinary, *runs, *only, *jsonFile, *svgFile)
 	}()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "benchpeers: %v\n", err)
@@ -67,11 +69,12 @@ type lab struct {
 	every []*subject
 	count int // number of repetitions of a measurement
 	runs  int // number of runs up to now
+	begun []*run
 	results
 }
 
 // newLab creates the namespaces, with a link between them, va and vb.
-func newLab(dir, binary string, count int) (*lab, error) {
+func newLab(dir, binary, maasBinary string, count int) (*lab, error) {
 	l := &lab{dir: dir, count: count}
 	var err error
 	if l.rack, err = testenv.NewNamespace(); err != nil {
@@ -97,7 +100,7 @@ func newLab(dir, binary string, count int) (*lab, error) {
 	}); err != nil {
 		return nil, err
 	}
-	l.every, l.Missing, err = subjects(dir, binary)
+	l.every, l.Missing, err = subjects(dir, binary, maasBinary)
 	return l, err
 }
 
@@ -142,6 +145,9 @@ func (l *lab) link(near, far string) (a, b testenv.Host, err error) {
 }
 
 func (l *lab) close() {
+	for _, r := range l.begun {
+		_ = r.cmd.Process.Kill() // has no effect on one that was stopped
+	}
 	if l.send != nil {
 		l.send.close()
 	}
@@ -164,7 +170,7 @@ func (l *lab) named(names ...string) []*subject {
 }
 
 // measure runs the cases and writes the results.
-func measure(binary string, count int, only, jsonFile, svgFile string) error {
+func measure(binary, maasBinary string, count int, only, jsonFile, svgFile string) error {
 	dir, err := os.MkdirTemp("", "benchpeers-")
 	if err != nil {
 		return err
@@ -175,7 +181,7 @@ func measure(binary string, count int, only, jsonFile, svgFile string) error {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
-	l, err := newLab(dir, binary, count)
+	l, err := newLab(dir, binary, maasBinary, count)
 	if l != nil {
 		defer l.close()
 	}
@@ -183,7 +189,7 @@ func measure(binary string, count int, only, jsonFile, svgFile string) error {
 		return err
 	}
 	for _, name := range l.Missing {
-		fmt.Printf("skipped, not installed: %s (apt-get install %[1]s)\n", name)
+		fmt.Printf("skipped, not installed: %s\n", name)
 	}
 	l.describe(binary)
 	for _, c := range cases {

@@ -27,6 +27,8 @@ const (
 	tcpdumpNull = "tcpdump -w /dev/null"
 	tcpdumpPipe = "tcpdump, pipe"
 	arpwatch    = "arpwatch"
+	addrwatch   = "addrwatch"
+	maas        = "MAAS's maas-netmon"
 )
 
 // A subject is a program to measure.
@@ -40,8 +42,9 @@ type subject struct {
 	settled time.Duration
 }
 
-// subjects returns all subjects that can be measured here, and the names of missing ones.
-func subjects(dir, binary string) (found []*subject, missing []string, err error) {
+// subjects returns all subjects that can be measured here, and the names of missing ones. MAAS's
+// program is one of them if its path is not empty.
+func subjects(dir, binary, maasBinary string) (found []*subject, missing []string, err error) {
 	for _, f := range []struct{ name, mode string }{{"installed", "0711"}, {"readable", "0755"}} {
 		path := filepath.Join(dir, f.name)
 		if out, err := exec.Command("install", "-m", f.mode, binary, path).CombinedOutput(); err != nil {
@@ -86,6 +89,24 @@ func subjects(dir, binary string) (found []*subject, missing []string, err error
 		found = append(found, &subject{name: arpwatch,
 			settled: 1300 * time.Millisecond, // it delays frames for up to a second
 			args:    []string{path, "-d", "-p", "-N", "-f", data, "-i"}})
+	}
+	if path, err := exec.LookPath("addrwatch"); err != nil {
+		missing = append(missing, "addrwatch")
+	} else {
+		// A line per binding every ten minutes, as maas-netmon, instead of one per frame. libpcap
+		// delays frames for up to a second.
+		found = append(found, &subject{name: addrwatch, settled: 1300 * time.Millisecond,
+			args: []string{path, "-P", "-r", "600", "-H", "65536"}})
+	}
+	if maasBinary == "" {
+		missing = append(missing, maas+" (-maas FILE)")
+	} else {
+		// As maas-rack observe-arp starts it. Its message comes before it opens the socket.
+		path, err := filepath.Abs(maasBinary)
+		if err != nil {
+			return nil, nil, err
+		}
+		found = append(found, &subject{name: maas, settled: soon, args: []string{path}})
 	}
 	return found, missing, nil
 }
@@ -153,6 +174,7 @@ func (l *lab) begin(s *subject, to sink, more []string, interfaces ...string) (*
 	if err := l.rack.Do(r.cmd.Start); err != nil {
 		return nil, nil, err
 	}
+	l.begun = append(l.begun, r)
 	return r, reader, nil
 }
 
