@@ -114,7 +114,7 @@ test: build ## run all tests, as root or, in user namespaces, as anyone
 	@mkdir -p build
 	NETMON_BIN=$(CURDIR)/bin/maas-netmon $(GOTESTSUM) $(GO) test -json -count=1 -timeout 30m -tags $(TAGS) ./...
 
-unit: ## run the tests that need nothing of the kernel
+unit: deps ## run the tests that need nothing of the kernel
 	$(GO) test -count=1 -tags $(TAGS) ./internal/app ./internal/cli ./internal/control ./internal/monitor ./internal/mutate ./parser/... ./report/... ./tracker/...
 
 test-fleet: build ## lose no line when a NATS server is killed: doc/fleet.md
@@ -130,7 +130,7 @@ check: build ## format, vet, staticcheck, unit tests with the race detector
 	$(GOTESTSUM) $(GO) test -json -race -tags $(TAGS) $(RACE_PACKAGES)
 	GO=$(GO) .ci/vuln
 
-vuln: ## look for known vulnerabilities in what the program calls
+vuln: deps ## look for known vulnerabilities in what the program calls
 	GO=$(GO) .ci/vuln
 
 sbom: build ## list the modules in the binary, with versions and hashes: build/maas-netmon.cdx.json
@@ -141,7 +141,7 @@ sbom: build ## list the modules in the binary, with versions and hashes: build/m
 bench: deps ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
-bench-peers: build ## measure beside tcpdump and arpwatch, 15 minutes: sudo make bench-peers
+bench-peers: build ## measure beside tcpdump, arpwatch and others, half an hour: sudo make bench-peers
 	@mkdir -p build
 	$(GO) build -o bin/benchpeers ./internal/benchpeers
 	bin/benchpeers $(BENCHPEERS) -json build/bench-peers.json -svg build/bench-peers.svg bin/maas-netmon
@@ -186,7 +186,7 @@ uninstall: ## remove what make install has installed, with the same variables; t
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/maas-netmon
 	test -n "$(DESTDIR)" || ! test -d /run/systemd/system || systemctl daemon-reload
 
-lint: ## check what is not Go: scripts, manual page, unit, AppArmor profile
+lint: deps ## check what is not Go: scripts, manual page, unit, AppArmor profile
 	@.ci/install-deps lint
 	GO=$(GO) .ci/lint
 
