@@ -61,8 +61,8 @@ func AppendJSON(dst []byte, e *tracker.Event, ifname string) []byte {
 	return append(dst, '}', '\n')
 }
 
-// appendAddr appends a protocol address: one of IPv4 in dotted-decimal form, one of IPv6 in the form
-// of RFC 5952. It does not leave IPv4 to netip, which takes longer.
+// appendAddr appends a protocol address: one of IPv4 in dotted-decimal form, one of IPv6 in the
+// form of RFC 5952. It does not leave IPv4 to netip, which takes longer.
 func appendAddr(dst []byte, a netip.Addr) []byte {
 	if a.Is4() {
 		return parser.Addr(a.As4()).AppendTo(dst)

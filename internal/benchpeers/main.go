@@ -2,7 +2,7 @@
 // addrwatch, MAAS's own program) and with the lower limit, a loop that only empties the same ring,
 // on the same frames, in private network namespaces.
 //
-//	benchpeers [-runs N] [-case NAME,...] [-maas FILE] [-json FILE] [-svg FILE] PATH-OF-MAAS-NETMON
+//	benchpeers [-runs N] [-case NAME,...] [-maas FILE] [-json FILE] [-svg FILE] MAAS-NETMON
 //
 // It leaves out an alternative that is not in PATH. With -maas it measures MAAS's own program too.
 // It needs root, and an otherwise idle machine. It prints each run, then a table of medians and
