@@ -135,9 +135,9 @@ const roomAtStart = 1 << 20
 // predict, so that it can fetch for the next packet while it waits for this one.
 //
 // The bindings of IPv6 are among those of IPv4: their entries have the same form, with a
-// fingerprint in place of the address, and only the address itself is elsewhere. So a sighting of IPv4 reads as
-// much as without IPv6, and the bound, the order of eviction and the order of events are those of
-// all bindings.
+// fingerprint in place of the address, and only the address itself is elsewhere. So a sighting of
+// IPv4 reads as much as without IPv6, and the bound, the order of eviction and the order of events
+// are those of all bindings.
 //
 // The lists of bindings that wait to be reported are in pending.go.
 type store struct {

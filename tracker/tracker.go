@@ -305,8 +305,8 @@ func (t *Table) of(iface uint16) *Stats {
 
 // see finds or creates the entry of a binding, whose key and address are as in store.find. It
 // returns the entry and how the binding has changed, or 0 if it has not; if it has, the caller
-// calls change. known is the entry that the same packet has already given, or none: a second mention in
-// one packet is not a second sighting.
+// calls change. known is the entry that the same packet has already given, or none: a second
+// mention in one packet is not a second sighting.
 func (t *Table) see(k key, wide *parser.Addr6, mac *parser.MAC, now, known uint32) (uint32, Kind) {
 	h := t.store.hash(k)
 	i, e := t.store.find(h, k, wide)

@@ -155,7 +155,7 @@ func TestParseLine(t *testing.T) {
 	}
 }
 
-// A program that a test starts has no descriptor from whoever started the tests.
+// A program that a test starts has no descriptor of the program that started the tests.
 func TestInheritedDescriptors(t *testing.T) {
 	const child = "NETMON_TEST_INHERITED"
 	if os.Getenv(child) != "" {
