@@ -268,9 +268,9 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
-// closeInheritedOnExec marks the descriptors that this process has inherited, such as that of a lock
-// of flock(1). The programs that the tests start do not get them, because some tests limit or count
-// the descriptors. It marks each by itself: Linux 5.10 lacks CLOSE_RANGE_CLOEXEC.
+// closeInheritedOnExec marks the descriptors that this process has inherited, such as that of a
+// lock of flock(1). The programs that the tests start do not get them, because some tests limit or
+// count the descriptors. It marks each by itself: Linux 5.10 lacks CLOSE_RANGE_CLOEXEC.
 func closeInheritedOnExec() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
