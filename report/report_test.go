@@ -64,6 +64,10 @@ var events = []struct {
 	{tracker.Event{Kind: tracker.Moved, Addr: netip.AddrFrom4([4]byte{10, 0, 0, 5}), MAC: macA, PreviousMAC: macB, Time: 1795228727}, ""},
 	{tracker.Event{Kind: tracker.New, Addr: netip.AddrFrom4([4]byte{1, 2, 3, 4}), MAC: macA, Time: 0}, ""},
 	{tracker.Event{Kind: tracker.New, Addr: netip.AddrFrom4([4]byte{1, 2, 3, 4}), MAC: macA, Time: -1}, ""},
+	{tracker.Event{Kind: tracker.New, Addr: netip.MustParseAddr("fe80::aa:ff:fe00:5"), MAC: macA, Time: 1795228728}, ""},
+	{tracker.Event{Kind: tracker.Moved, VID: 100, Addr: netip.MustParseAddr("2001:db8::5"), MAC: macB, PreviousMAC: macA, Moves: 1, Time: 1795228729}, ""},
+	{tracker.Event{Kind: tracker.Refreshed, Addr: netip.MustParseAddr("2001:db8:1000:1000:5054:1234:abcd:1000"), MAC: macA, Time: 1795228730}, "eth0"},
+	{tracker.Event{Kind: tracker.Moved, Addr: netip.MustParseAddr("2001:db8:0:1:1:1:1:1"), MAC: macA, PreviousMAC: macB, Moves: 3, Time: 1795228731}, ""},
 	{tracker.Event{Kind: tracker.New, Addr: netip.AddrFrom4([4]byte{1, 2, 3, 4}), MAC: macA, Time: math.MaxUint32}, "a\"b\\c\x1b\x7f\té"},
 }
 
@@ -94,12 +98,24 @@ func TestTextGolden(t *testing.T) {
 	golden(t, "events-coloured.txt", coloured)
 }
 
-// A line of one interface fits on a terminal of 80 columns.
+// A line of one interface fits on a terminal of 80 columns if its address is one of IPv4, or if the
+// binding has not moved and has no VLAN. Other lines of IPv6 have at most 103 columns.
 func TestTextWidth(t *testing.T) {
-	e := tracker.Event{Kind: tracker.Moved, VID: 4094, Addr: netip.AddrFrom4([4]byte{255, 255, 255, 254}), MAC: macB, PreviousMAC: macA}
-	for _, e.Kind = range []tracker.Kind{tracker.New, tracker.Moved, tracker.Refreshed} {
-		if got := report.AppendText(nil, &e, "", false, time.UTC); len(got)-1 > 80 {
-			t.Errorf("%d columns: %s", len(got)-1, got)
+	v4, v6 := netip.MustParseAddr("255.255.255.254"), netip.MustParseAddr("2001:db8:1111:1111:1111:1111:1111:1111")
+	for _, test := range []struct {
+		addr netip.Addr
+		kind tracker.Kind
+		vid  uint16
+		most int
+	}{
+		{v4, tracker.New, 4094, 80}, {v4, tracker.Moved, 4094, 80}, {v4, tracker.Refreshed, 4094, 80},
+		{v6, tracker.New, 0, 80}, {v6, tracker.Refreshed, 0, 80},
+		{v6, tracker.New, 4094, 81}, {v6, tracker.Refreshed, 4094, 81}, {v6, tracker.Moved, 4094, 103},
+		{netip.MustParseAddr("2001:db8::1:1234"), tracker.Moved, 4094, 80},
+	} {
+		e := tracker.Event{Kind: test.kind, VID: test.vid, Addr: test.addr, MAC: macB, PreviousMAC: macA}
+		if got := report.AppendText(nil, &e, "", false, time.UTC); len(got)-1 > test.most {
+			t.Errorf("%d columns, want at most %d: %s", len(got)-1, test.most, got)
 		}
 	}
 }
@@ -128,6 +144,41 @@ func TestPacketGolden(t *testing.T) {
 	got = append(got, "of two interfaces\n"...)
 	got = report.AppendPacket(got, &parser.ARP{VID: 100}, parser.EthernetIPv4, true, "enp0s31f6np0-15", 1470159914, time.UTC)
 	golden(t, "packets.txt", got)
+}
+
+// nds has a packet of each type of Neighbor Discovery, with and without the parts that a packet can
+// lack.
+var nds = []parser.ND{
+	{Type: parser.TypeRouterSolicitation, Source: addr6("fe80::1"), Destination: addr6("ff02::2"), LinkLayer: macA, HasLinkLayer: true},
+	{Type: parser.TypeRouterSolicitation, Destination: addr6("ff02::2")},
+	{Type: parser.TypeRouterAdvertisement, Source: addr6("fe80::1"), Destination: addr6("ff02::1"), LinkLayer: macB, HasLinkLayer: true},
+	{Type: parser.TypeNeighborSolicitation, VID: 100, Source: addr6("2001:db8::5"), Destination: addr6("ff02::1:ff00:6"), Target: addr6("2001:db8::6"), LinkLayer: macA, HasLinkLayer: true},
+	{Type: parser.TypeNeighborSolicitation, Destination: addr6("ff02::1:ff00:6"), Target: addr6("2001:db8::6")},
+	{Type: parser.TypeNeighborAdvertisement, VID: 200, InnerVID: 100, Router: true, Source: addr6("fe80::1"), Destination: addr6("ff02::1"), Target: addr6("2001:db8::6"), LinkLayer: macA, HasLinkLayer: true},
+	{Type: parser.TypeNeighborAdvertisement, Solicited: true, Source: addr6("fe80::1"), Destination: addr6("fe80::2"), Target: addr6("fe80::1"), LinkLayer: macA, HasLinkLayer: true},
+	{Type: parser.TypeNeighborAdvertisement, Override: true, Source: addr6("fe80::1"), Destination: addr6("ff02::1"), Target: addr6("fe80::1"), LinkLayer: macA, HasLinkLayer: true},
+	{Type: parser.TypeNeighborAdvertisement, Source: addr6("fe80::1"), Destination: addr6("ff02::1"), Target: addr6("fe80::1")},
+}
+
+func addr6(s string) parser.Addr6 {
+	return netip.MustParseAddr(s).As16()
+}
+
+func TestNDGolden(t *testing.T) {
+	var got []byte
+	for _, nd := range nds {
+		nd.EthernetSource, nd.EthernetDestination = macA, parser.MAC{0x33, 0x33, 0, 0, 0, 1}
+		got = report.AppendND(got, &nd, true, "", 1470159914, time.UTC)
+	}
+	got = append(got, "of two interfaces, no destination\n"...)
+	got = report.AppendND(got, &nds[5], false, "enp0s31f6np0-15", 1470159914, time.FixedZone("", -4*60*60))
+	golden(t, "nds.txt", got)
+	// The limit of package parserproc.
+	for block := range strings.SplitSeq(string(got), "\n\n") {
+		if lines := strings.Count(block, "\n") + 2; lines > 15 {
+			t.Errorf("%d lines:\n%s", lines, block)
+		}
+	}
 }
 
 // The time of a packet and of an event is in the given zone.
@@ -235,6 +286,7 @@ func TestAppends(t *testing.T) {
 	for name, got := range map[string]string{
 		"JSON":   string(report.AppendJSON([]byte("before"), &e.Event, e.ifname)),
 		"text":   string(report.AppendText([]byte("before"), &e.Event, e.ifname, true, time.UTC)),
+		"ND":     string(report.AppendND([]byte("before"), &nds[5], true, "", 0, time.UTC)),
 		"packet": string(report.AppendPacket([]byte("before"), &parser.ARP{}, parser.EthernetIPv4, true, "", 0, time.UTC)),
 	} {
 		if !strings.HasPrefix(got, "before") || strings.Count(got, "before") != 1 {
@@ -251,6 +303,7 @@ func TestNoAllocation(t *testing.T) {
 			buf = report.AppendJSON(buf[:0], &e.Event, e.ifname)
 			buf = report.AppendText(buf[:0], &e.Event, e.ifname, true, time.UTC)
 			buf = report.AppendPacket(buf[:0], &parser.ARP{VID: 100}, parser.EthernetIPv4, true, e.ifname, e.Time, zone)
+			buf = report.AppendND(buf[:0], &nds[5], true, e.ifname, e.Time, zone)
 		}); n != 0 {
 			t.Errorf("%v: %v allocations", e, n)
 		}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"net/netip"
 	"strconv"
 	"time"
 	"unicode"
@@ -10,12 +11,14 @@ import (
 )
 
 // Widths of the columns of AppendText, in characters. A line without an interface's name has at
-// most 80 columns, unless its frame had two VLAN tags or the line reports several moves.
+// most 80 columns, unless its frame had two VLAN tags or the line reports several moves. A long
+// address of IPv6 moves the rest of its line to the right: then the line has at most 81 columns,
+// and 103 if the binding has moved.
 const (
 	kindWidth = len("REFRESHED")
-	addrWidth = len("255.255.255.255")
-	vlanWidth = len("4095") // longer with two tags
-	nameWidth = 15          // IFNAMSIZ less the final zero, netdevice(7)
+	addrWidth = len("255.255.255.255") // longer for IPv6
+	vlanWidth = len("4095")            // longer with two tags
+	nameWidth = 15                     // IFNAMSIZ less the final zero, netdevice(7)
 )
 
 // Colours of the events: new bindings are green, possible takeovers red and bold, refreshed
@@ -49,7 +52,7 @@ func AppendText(dst []byte, e *tracker.Event, ifname string, colour bool, zone *
 
 	start = len(dst)
 	dst = appendAddr(dst, e.Addr)
-	dst = appendSpaces(dst, addrWidth-(len(dst)-start)+1)
+	dst = appendSpaces(dst, max(addrWidth-(len(dst)-start), 0)+1)
 	dst = e.MAC.AppendTo(dst)
 	dst = append(dst, ' ')
 
@@ -118,29 +121,10 @@ func appendSpaces(dst []byte, n int) []byte {
 // empty, and a second VLAN ID have lines of their own, which observe-arp did not print. destination
 // is false if the frame was captured without its destination.
 func AppendPacket(dst []byte, arp *parser.ARP, types parser.Types, destination bool, ifname string, seconds int64, zone *time.Location) []byte {
-	dst = append(dst, "ARP observed at "...)
-	dst = time.Unix(seconds, 0).In(zone).AppendFormat(dst, time.DateTime)
-	dst = append(dst, ":\n"...)
-	if ifname != "" {
-		dst = append(dst, "              Interface: "...)
-		dst = appendName(dst, ifname)
-		dst = append(dst, '\n')
-	}
-	if arp.VID != 0 {
-		dst = appendVID(dst, "   802.1q VLAN ID (VID): ", arp.VID)
-	}
-	if arp.InnerVID != 0 {
-		dst = appendVID(dst, "    Inner VLAN ID (VID): ", arp.InnerVID)
-	}
-	dst = append(dst, "        Ethernet source: "...)
-	dst = arp.EthernetSource.AppendTo(dst)
-	dst = append(dst, "\n   Ethernet destination: "...)
-	if destination {
-		dst = arp.EthernetDestination.AppendTo(dst)
-	} else {
-		dst = append(dst, "not captured"...)
-	}
-	dst = append(dst, "\n          Hardware type: 0x"...)
+	dst = append(dst, "ARP"...)
+	dst = appendFrame(dst, arp.VID, arp.InnerVID, ifname, seconds, zone)
+	dst = appendEthernet(dst, &arp.EthernetSource, &arp.EthernetDestination, destination)
+	dst = append(dst, "          Hardware type: 0x"...)
 	dst = appendHex(dst, types.Hardware, 4)
 	dst = append(dst, "\n          Protocol type: 0x"...)
 	dst = appendHex(dst, types.Protocol, 4)
@@ -165,6 +149,96 @@ func AppendPacket(dst []byte, arp *parser.ARP, types parser.Types, destination b
 	dst = append(dst, "\nTarget protocol address: "...)
 	dst = arp.TargetProtocol.AppendTo(dst)
 	return append(dst, "\n\n"...)
+}
+
+// AppendND is [AppendPacket] for a Neighbor Discovery packet. observe-arp had no such packets.
+// There is a line for the target only in neighbor solicitations and advertisements, for the flags
+// only in the latter, and for the link-layer address only if the packet has one.
+func AppendND(dst []byte, nd *parser.ND, destination bool, ifname string, seconds int64, zone *time.Location) []byte {
+	dst = append(dst, "ND"...)
+	dst = appendFrame(dst, nd.VID, nd.InnerVID, ifname, seconds, zone)
+	dst = appendEthernet(dst, &nd.EthernetSource, &nd.EthernetDestination, destination)
+	dst = append(dst, "            ICMPv6 type: "...)
+	dst = strconv.AppendUint(dst, uint64(nd.Type), 10)
+	dst = append(dst, nameOf(nd.Type)...)
+	dst = append(dst, "\n         Source address: "...)
+	dst = netip.AddrFrom16(nd.Source).AppendTo(dst)
+	dst = append(dst, "\n    Destination address: "...)
+	dst = netip.AddrFrom16(nd.Destination).AppendTo(dst)
+	switch nd.Type {
+	case parser.TypeNeighborSolicitation, parser.TypeNeighborAdvertisement:
+		dst = append(dst, "\n         Target address: "...)
+		dst = netip.AddrFrom16(nd.Target).AppendTo(dst)
+	}
+	link := "\nSource hardware address: "
+	if nd.Type == parser.TypeNeighborAdvertisement {
+		link = "\nTarget hardware address: "
+		dst = append(dst, "\n                  Flags:"...)
+		dst = appendFlag(dst, " router", nd.Router)
+		dst = appendFlag(dst, " solicited", nd.Solicited)
+		dst = appendFlag(dst, " override", nd.Override)
+		dst = appendFlag(dst, " none", !nd.Router && !nd.Solicited && !nd.Override)
+	}
+	if nd.HasLinkLayer {
+		dst = append(dst, link...)
+		dst = nd.LinkLayer.AppendTo(dst)
+	}
+	return append(dst, "\n\n"...)
+}
+
+// nameOf returns the name of a type of ICMPv6 as it follows the number.
+func nameOf(icmp uint8) string {
+	switch icmp {
+	case parser.TypeRouterSolicitation:
+		return " (router solicitation)"
+	case parser.TypeRouterAdvertisement:
+		return " (router advertisement)"
+	case parser.TypeNeighborSolicitation:
+		return " (neighbor solicitation)"
+	case parser.TypeNeighborAdvertisement:
+		return " (neighbor advertisement)"
+	}
+	return ""
+}
+
+func appendFlag(dst []byte, name string, set bool) []byte {
+	if !set {
+		return dst
+	}
+	return append(dst, name...)
+}
+
+// appendFrame appends the rest of the first line of a packet, and the lines of its frame before the
+// Ethernet addresses.
+func appendFrame(dst []byte, vid, inner uint16, ifname string, seconds int64, zone *time.Location) []byte {
+	dst = append(dst, " observed at "...)
+	dst = time.Unix(seconds, 0).In(zone).AppendFormat(dst, time.DateTime)
+	dst = append(dst, ":\n"...)
+	if ifname != "" {
+		dst = append(dst, "              Interface: "...)
+		dst = appendName(dst, ifname)
+		dst = append(dst, '\n')
+	}
+	if vid != 0 {
+		dst = appendVID(dst, "   802.1q VLAN ID (VID): ", vid)
+	}
+	if inner != 0 {
+		dst = appendVID(dst, "    Inner VLAN ID (VID): ", inner)
+	}
+	return dst
+}
+
+// appendEthernet appends the lines with the Ethernet addresses of a frame.
+func appendEthernet(dst []byte, source, destination *parser.MAC, captured bool) []byte {
+	dst = append(dst, "        Ethernet source: "...)
+	dst = source.AppendTo(dst)
+	dst = append(dst, "\n   Ethernet destination: "...)
+	if captured {
+		dst = destination.AppendTo(dst)
+	} else {
+		dst = append(dst, "not captured"...)
+	}
+	return append(dst, '\n')
 }
 
 // appendVID appends a line with a VLAN ID, which is printed in decimal and hexadecimal.

@@ -9,13 +9,16 @@
 // # Bindings and changes
 //
 // A binding is identified by interface, VLAN IDs and protocol address. An ARP request contains one
-// binding, that of its sender; a reply contains two, the sender's and then the target's. A binding
-// that is not in the table is [New]. One whose hardware address differs from the last one is
-// [Moved]. One that is seen again with the same hardware address at least [Config.Refresh] after
-// its last change is [Refreshed]. These three are changes. Any other sighting changes nothing and
-// does not change the time of the last change, unless the clock was set back: then that time is set
-// back to the frame's, so that a clock that is corrected by an hour does not silence every host for
-// an hour.
+// binding, that of its sender; a reply contains two, the sender's and then the target's. A Neighbor
+// Discovery packet contains one, or none if it has no link-layer address: that of its source, or of
+// the target if it is a neighbor advertisement. A binding that is not in the table is [New]. One
+// whose hardware address differs from the last one is [Moved]. One that is seen again with the same
+// hardware address at least [Config.Refresh] after its last change is [Refreshed]. These three are
+// changes. A neighbor advertisement without the override flag is never a move: with another
+// hardware address it is ignored, as RFC 4861 section 7.2.5 requires of a neighbor cache. Any other
+// sighting changes nothing and does not change the time of the last change, unless the clock was
+// set back: then that time is set back to the frame's, so that a clock that is corrected by an hour
+// does not silence every host for an hour.
 //
 // # Changes and events
 //
@@ -69,13 +72,13 @@
 //
 // # Memory
 //
-// A binding takes 63 bytes, whether it waits or not, without pointers, so the garbage collector
-// does not scan the table. The table has address space for its bound from the start, or for a
-// million bindings if its bound is higher. The kernel allocates memory as the number of bindings
-// grows, up to the bound; the table never shrinks. Beyond a million bindings it doubles. An
-// observation takes constant time on average, for any number of bindings; all except those that
-// double the table take constant time in the worst case. The place of a binding depends on a hash
-// with a random secret, so an attacker cannot choose addresses that collide.
+// A binding takes 63 bytes, or 79 with [Config.IPv6], whether it waits or not, without pointers, so
+// the garbage collector does not scan the table. The table has address space for its bound from the
+// start, or for a million bindings if its bound is higher. The kernel allocates memory as the
+// number of bindings grows, up to the bound; the table never shrinks. Beyond a million bindings it
+// doubles. An observation takes constant time on average, for any number of bindings; all except
+// those that double the table take constant time in the worst case. The place of a binding depends
+// on a hash with a random secret, so an attacker cannot choose addresses that collide.
 package tracker
 
 import (
@@ -162,11 +165,13 @@ type Stats struct {
 
 	// Refused is the number of bindings that packets contained and that no host can have: those
 	// whose hardware address is zero or a group address, or whose protocol address is 0.0.0.0,
-	// 255.255.255.255, in 224.0.0.0/4 or in 127.0.0.0/8. A binding counts once, also with several
-	// errors: a request adds at most one, a reply at most two.
+	// 255.255.255.255, in 224.0.0.0/4 or in 127.0.0.0/8, or of IPv6 and ::, ::1, multicast or
+	// IPv4-mapped. A binding counts once, also with several errors: a request adds at most one, a
+	// reply at most two.
 	Refused uint64
-	// Ignored is the number of packets that are neither request nor reply. None of their
-	// bindings is in Refused.
+	// Ignored is the number of packets that are neither request nor reply, and of neighbor
+	// advertisements that have no override flag and another hardware address than the one in the
+	// table. None of their bindings is in Refused.
 	Ignored uint64
 	// Evicted is the number of bindings that were replaced by a new one, of this or another
 	// interface.
