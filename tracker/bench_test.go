@@ -167,3 +167,31 @@ func liveHeap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// BenchmarkObserveND sees bindings of IPv6 of a full table again, in random order, as
+// BenchmarkObserveKnown does for IPv4.
+func BenchmarkObserveND(b *testing.B) {
+	for _, n := range []int{1_000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			table := newTable6(b, n, 10*time.Minute)
+			nds := make([]parser.ND, n)
+			events := make([]tracker.Event, 0, 2)
+			for i, p := range rand.New(rand.NewPCG(1, 2)).Perm(n) {
+				nds[i] = solicit(p, macA)
+				table.ObserveND(events, 0, 0, &nds[i])
+			}
+			rand.New(rand.NewPCG(3, 4)).Shuffle(n, func(i, j int) { nds[i], nds[j] = nds[j], nds[i] })
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				events = table.ObserveND(events[:0], 0, 0, &nds[i])
+				if i++; i == n {
+					i = 0
+				}
+			}
+			if len(events) != 0 {
+				b.Fatal("known binding gave an event")
+			}
+		})
+	}
+}

@@ -86,4 +86,11 @@ func TestRoomAtStart(t *testing.T) {
 	if uint32(len(s.entries)) != firstBinding+roomAtStart {
 		t.Errorf("room for %d entries at the start, want %d", len(s.entries), firstBinding+roomAtStart)
 	}
+	if s.wide != nil {
+		t.Error("room for addresses of IPv6 without IPv6")
+	}
+	s.init(MaxBindings, protectedIdle, true)
+	if len(s.wide) != len(s.entries) {
+		t.Errorf("room for %d addresses of IPv6, want %d", len(s.wide), len(s.entries))
+	}
 }

@@ -407,25 +407,39 @@ func TestProtectionEnds(t *testing.T) {
 }
 
 // A random script gives the same events as the model, at bounds from one up: with room always,
-// with stalls, with and without a moved interval.
+// with stalls, with and without a moved interval, for packets of IPv4, and for packets of both
+// families with and without equal fingerprints.
 func TestAgainstModel(t *testing.T) {
 	for _, bound := range []int{1, 2, 3, 4, 5, 16, 100} {
 		for _, interval := range []time.Duration{0, 1, time.Second, tracker.MaxMovedInterval} {
 			for _, stalls := range []bool{false, true} {
-				t.Run(fmt.Sprint(bound, interval, stalls), func(t *testing.T) {
-					t.Parallel()
-					againstModel(t, bound, interval, stalls)
-				})
+				for _, families := range []families{onlyIPv4, bothFamilies, collidingFingerprints} {
+					t.Run(fmt.Sprint(bound, interval, stalls, families), func(t *testing.T) {
+						t.Parallel()
+						againstModel(t, bound, interval, stalls, families)
+					})
+				}
 			}
 		}
 	}
 }
 
-func againstModel(t *testing.T, bound int, interval time.Duration, stalls bool) {
+type families int
+
+const (
+	onlyIPv4 families = iota
+	bothFamilies
+	collidingFingerprints // both, and all addresses of IPv6 have the same one
+)
+
+func againstModel(t *testing.T, bound int, interval time.Duration, stalls bool, families families) {
 	r := rand.New(rand.NewPCG(uint64(bound), uint64(interval)))
-	table, err := tracker.NewTable(tracker.Config{MaxBindings: bound, Refresh: 10 * time.Minute, MovedInterval: interval})
+	table, err := tracker.NewTable(tracker.Config{MaxBindings: bound, Refresh: 10 * time.Minute, MovedInterval: interval, IPv6: families != onlyIPv4})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if families == collidingFingerprints {
+		table.CollideFingerprints(addr6("2001:db8::"))
 	}
 	model := trackertest.NewModel(bound, 600, interval)
 	now := int64(1_000_000)
@@ -476,12 +490,23 @@ func againstModel(t *testing.T, bound int, interval time.Duration, stalls bool) 
 			TargetProtocol: parser.Addr{10, 0, 0, byte(r.IntN(2*bound + 2))},
 		}
 		iface := uint16(r.IntN(2))
-		want := model.Observe(room, iface, now, arp)
-		var got []tracker.Event
-		if room {
-			got = table.Observe(nil, iface, now, &arp)
-		} else {
-			table.Note(iface, now, &arp)
+		var got, want []tracker.Event
+		switch nd := r.IntN(2) == 0 && families != onlyIPv4; {
+		case nd:
+			nd := randomND(r, bound)
+			want = model.ObserveND(room, iface, now, nd)
+			if room {
+				got = table.ObserveND(nil, iface, now, &nd)
+			} else {
+				table.NoteND(iface, now, &nd)
+			}
+		default:
+			want = model.Observe(room, iface, now, arp)
+			if room {
+				got = table.Observe(nil, iface, now, &arp)
+			} else {
+				table.Note(iface, now, &arp)
+			}
 		}
 		if !slices.Equal(got, want) {
 			t.Fatalf("step %d: -want +got:\n%s", i, cmp.Diff(want, got, compareAddr))
@@ -581,20 +606,32 @@ func TestResident(t *testing.T) {
 	if info, _ := debug.ReadBuildInfo(); slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		t.Skip("the race detector has memory of its own for each byte")
 	}
-	if os.Getenv("TRACKER_RESIDENT") == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestResident$", "-test.v")
-		cmd.Env = append(os.Environ(), "TRACKER_RESIDENT=1")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%v:\n%s", err, out)
+	family := os.Getenv("TRACKER_RESIDENT")
+	if family == "" {
+		for _, family := range []string{"IPv4", "IPv6"} {
+			cmd := exec.Command(os.Args[0], "-test.run=^TestResident$", "-test.v")
+			cmd.Env = append(os.Environ(), "TRACKER_RESIDENT="+family)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Errorf("%s: %v:\n%s", family, err, out)
+			}
 		}
 		return
 	}
 	before := resident(t)
-	table := newTable(t, 1<<20, time.Hour)
+	table, err := tracker.NewTable(tracker.Config{MaxBindings: 1 << 20, IPv6: family == "IPv6"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	empty := resident(t) - before
 	for n := range 1 << 14 {
-		arp := request(n)
-		table.Note(0, 0, &arp)
+		if family == "IPv6" {
+			nd := solicit(n, macA)
+			table.NoteND(0, 0, &nd)
+		} else {
+			arp := request(n)
+			table.Note(0, 0, &arp)
+		}
 	}
 	some := resident(t) - before
 	t.Logf("empty %d KiB, with 16,384 bindings %d KiB", empty>>10, some>>10)

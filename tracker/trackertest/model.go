@@ -266,6 +266,37 @@ func (m *Model) Observe(room bool, iface uint16, seconds int64, arp parser.ARP) 
 	return events
 }
 
+// ObserveND is Observe for a Neighbor Discovery packet.
+func (m *Model) ObserveND(room bool, iface uint16, seconds int64, nd parser.ND) []tracker.Event {
+	stats := m.of(iface)
+	var addr netip.Addr
+	switch nd.Type {
+	case 133, 134, 135:
+		addr = netip.AddrFrom16(nd.Source)
+	case 136:
+		addr = netip.AddrFrom16(nd.Target)
+	default:
+		stats.Ignored++
+		return nil
+	}
+	if !nd.HasLinkLayer {
+		return nil
+	}
+	if !hostMAC(nd.LinkLayer) || addr.IsMulticast() || addr.IsUnspecified() || addr.IsLoopback() || addr.Is4In6() {
+		stats.Refused++
+		return nil
+	}
+	k := Key{iface, nd.VID, nd.InnerVID, addr}
+	if b := m.bindings[k]; b != nil && b.mac != nd.LinkLayer && nd.Type == 136 && !nd.Override {
+		stats.Ignored++
+		return nil
+	}
+	if m.observe(k, nd.LinkLayer, seconds, false, room && len(m.waiting()) == 0) {
+		return []tracker.Event{m.tell(k, seconds)}
+	}
+	return nil
+}
+
 // observe records one binding and reports whether its event is returned at once.
 func (m *Model) observe(k Key, mac parser.MAC, seconds int64, mentioned, room bool) bool {
 	now := min(max(seconds, 0), math.MaxUint32)
