@@ -121,6 +121,40 @@ func TestFewDescriptors(t *testing.T) {
 	t.Logf("%d started, %d refused", started, refused)
 }
 
+// The kernel may free the inodes of /proc at any time. The program starts nevertheless: Landlock's
+// rule for the list of threads is about one inode.
+func TestStartWhileMemoryIsFreed(t *testing.T) {
+	testenv.Require(t, testenv.CgroupMemory)
+	t.Parallel()
+	ns := testenv.Net(t)
+	memory := testenv.NewMemory(t)
+	stop, stopped := make(chan struct{}), make(chan error)
+	go func() {
+		var err error
+		for err == nil {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+				err = memory.Reclaim()
+			}
+		}
+		<-stop
+		stopped <- err
+	}()
+	// Each start failed half of the time when the rule's inode was not kept.
+	for range 20 {
+		status, _, stderr := testenv.Run(t, ns, testenv.Options{Shell: memory.Shell()}, "--check", "lo")
+		if status != 0 {
+			t.Errorf("exit status %d: %s", status, stderr)
+			break
+		}
+	}
+	close(stop)
+	testenv.Must(t, <-stopped)
+}
+
 // The parser has one descriptor per interface, and no others.
 func TestDescriptorsOfInterfaces(t *testing.T) {
 	testenv.Require(t, testenv.Root) // to inspect an undumpable process

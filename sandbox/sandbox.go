@@ -344,6 +344,15 @@ func restrict(layers *Layers, config landlock.Config, rules []landlock.Rule) err
 	// allow; the parser has no rules. (Before ABI 8, go-landlock adds a rule: to list
 	// /proc/PID/task, which psx reads while it applies the domain to each thread.) Descriptors that
 	// are already open are not affected.
+	//
+	// The rule is for the inode that the directory has now. If the kernel frees the inode to gain
+	// memory, the directory gets another one, psx may not read it, and kills the process. An open
+	// descriptor keeps it.
+	tasks, err := unix.Open(fmt.Sprintf("/proc/%d/task", os.Getpid()), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the list of threads: %w", err)
+	}
+	defer unix.Close(tasks)
 	if err := config.BestEffort().Restrict(rules...); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}

@@ -136,6 +136,7 @@ var guards = []guard{
 	{"soft limits only", "sandbox/sandbox.go", "&unix.Rlimit{Cur: value, Max: value}", "&unix.Rlimit{Cur: value, Max: now.Max}", byLayers},
 	{"the parser keeps its capabilities", "sandbox/sandbox.go", "\tif err := Drop(); err != nil {\n\t\treturn nil, err\n\t}\n\tdescriptors", "\tdescriptors", byLayers},
 	{"the parser without Landlock", "sandbox/sandbox.go", "restrict(&c.Layers, landlock.V11, nil)", "restrict(&c.Layers, landlock.Config{}, nil)", byLayers},
+	{"psx's directory is not kept", "sandbox/sandbox.go", "defer unix.Close(tasks)", "_ = unix.Close(tasks)", "./integration ^TestStartWhileMemoryIsFreed$"},
 	{"memory becomes executable", "sandbox/sandbox.go", "unix.Prctl(unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)", "error(nil)", byLayers},
 
 	// The monitor's layers.

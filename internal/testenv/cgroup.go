@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Cgroup is a new control group with one controller (cgroups(7)).
@@ -84,6 +86,44 @@ func NewPidsLimit(t testing.TB) PidsLimit {
 
 // Set allows this many processes and threads, together.
 func (l PidsLimit) Set(n int) error { return l.set("pids.max", strconv.Itoa(n)) }
+
+// A Memory is a cgroup whose memory is counted.
+type Memory struct{ Cgroup }
+
+// newMemory creates a cgroup that can be told to free its memory.
+func newMemory() (Memory, error) {
+	g, err := newCgroup("memory")
+	if err != nil {
+		return Memory{}, err
+	}
+	m := Memory{g}
+	if err := m.Reclaim(); err != nil {
+		return m, errors.Join(err, m.close())
+	}
+	return m, nil
+}
+
+// NewMemory creates a cgroup without a limit, which is removed at the end of the test. It needs
+// [CgroupMemory].
+func NewMemory(t testing.TB) Memory {
+	t.Helper()
+	m, err := newMemory()
+	Must(t, err)
+	m.remove(t)
+	return m
+}
+
+// Reclaim makes the kernel free what the processes can do without, such as unused inodes.
+func (m Memory) Reclaim() error {
+	if !m.v2 {
+		return m.set("memory.force_empty", "0")
+	}
+	err := m.set("memory.reclaim", "1G")
+	if errors.Is(err, unix.EAGAIN) { // there is less
+		err = nil
+	}
+	return err
+}
 
 // A CPULimit is a cgroup that limits the processor time of its processes.
 type CPULimit struct{ Cgroup }

@@ -74,6 +74,9 @@ const (
 
 	// CgroupPids: the same for the number of processes.
 	CgroupPids Feature = "cgroup-pids"
+
+	// CgroupMemory: the kernel can be made to free the memory of a cgroup (version 2: Linux 5.19).
+	CgroupMemory Feature = "cgroup-memory"
 )
 
 // notEverywhere are the features that NETMON_REQUIRE=all does not include, because the machines
@@ -181,6 +184,12 @@ func probe(f Feature) error {
 			return err
 		}
 		return l.close()
+	case CgroupMemory:
+		m, err := newMemory()
+		if err != nil {
+			return err
+		}
+		return m.close()
 	}
 	return fmt.Errorf("no such feature: %q", f)
 }
