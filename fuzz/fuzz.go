@@ -17,6 +17,7 @@ import (
 	"maas-netmon/parser"
 	"maas-netmon/parser/parsertest"
 	"maas-netmon/tracker"
+	"maas-netmon/tracker/trackertest"
 )
 
 // tagLen is the number of bytes of a tag before the frame in an input: whether there is one, its
@@ -110,8 +111,8 @@ func reference(frame []byte, tag parser.Tag) (parser.ARP, error) {
 	return arp, nil
 }
 
-// The number of bytes per step of a script for a table: one for the times, one for the interface,
-// the VLANs, the operation and the act, and one per address.
+// The number of bytes per step of a script for a table: one for the times and the family, one for
+// the interface, the VLANs, the operation or type and the act, and one per address.
 const stepLen = 6
 
 // script is a sequence of operations on a table.
@@ -130,7 +131,34 @@ type step struct {
 	room    bool
 	iface   uint16
 	seconds int64
+	family  int // 4: the packet is arp, 6: nd
 	arp     parser.ARP
+	nd      parser.ND
+}
+
+// observe passes the packet to a table.
+func (s *step) observe(table *tracker.Table, dst []tracker.Event) []tracker.Event {
+	if s.family == 6 {
+		return table.ObserveND(dst, s.iface, s.seconds, &s.nd)
+	}
+	return table.Observe(dst, s.iface, s.seconds, &s.arp)
+}
+
+// note passes the packet to a table that cannot report events.
+func (s *step) note(table *tracker.Table) {
+	if s.family == 6 {
+		table.NoteND(s.iface, s.seconds, &s.nd)
+	} else {
+		table.Note(s.iface, s.seconds, &s.arp)
+	}
+}
+
+// model passes the packet to a model.
+func (s *step) model(m *trackertest.Model, room bool) []tracker.Event {
+	if s.family == 6 {
+		return m.ObserveND(room, s.iface, s.seconds, s.nd)
+	}
+	return m.Observe(room, s.iface, s.seconds, s.arp)
 }
 
 // act is a call before a packet.
@@ -181,6 +209,7 @@ func decodeScript(b []byte) script {
 			passed:  passed,
 			iface:   uint16(b[1] & 1),
 			seconds: now,
+			family:  int(4 + b[0]>>7*2),
 			arp: parser.ARP{
 				VID:            uint16(b[1] >> 1 & 1),
 				InnerVID:       uint16(b[1] >> 2 & 1),
@@ -189,6 +218,16 @@ func decodeScript(b []byte) script {
 				SenderProtocol: scriptAddr(b[3]),
 				TargetHardware: scriptMAC(b[4]),
 				TargetProtocol: scriptAddr(b[5]),
+			},
+			nd: parser.ND{
+				VID:          uint16(b[1] >> 1 & 1),
+				InnerVID:     uint16(b[1] >> 2 & 1),
+				Type:         parser.TypeRouterAdvertisement + b[1]>>3%4,
+				Override:     b[4]&1 == 0,
+				HasLinkLayer: b[4]&14 != 0,
+				LinkLayer:    scriptMAC(b[2]),
+				Source:       scriptAddr6(b[3]),
+				Target:       scriptAddr6(b[5]),
 			},
 		}
 		switch b[1] >> 5 {
@@ -234,6 +273,22 @@ func scriptAddr(b byte) parser.Addr {
 		return parser.Addr{224 + b>>4, 0, 0, b}
 	default:
 		return parser.Addr{10, 0, 0, b % 64}
+	}
+}
+
+// scriptAddr6 is scriptAddr for IPv6.
+func scriptAddr6(b byte) parser.Addr6 {
+	switch b % 64 {
+	case 0:
+		return parser.Addr6{}
+	case 1:
+		return parser.Addr6{15: 1}
+	case 2:
+		return parser.Addr6{10: 0xff, 11: 0xff, 12: 10, 15: b}
+	case 3:
+		return parser.Addr6{0: 0xff, 1: b, 15: 1}
+	default:
+		return parser.Addr6{0: 0x20, 1: 0x01, 8: b & 1, 15: b % 64}
 	}
 }
 

@@ -159,7 +159,7 @@ func FuzzFilter(f *testing.F) {
 // compareAddr has addresses of protocols compared as values.
 var compareAddr = cmpopts.EquateComparable(netip.Addr{})
 
-// FuzzTracker: for every script of packets, stalls and time, a table returns the same events,
+// FuzzTracker: for every script of packets of both families, stalls and time, a table returns the same events,
 // counters and due times as the model, and never exceeds its bound. With room at all times and no
 // moved interval, each change is an event at once.
 func FuzzTracker(f *testing.F) {
@@ -171,6 +171,7 @@ func FuzzTracker(f *testing.F) {
 				MaxBindings:   s.bound,
 				Refresh:       time.Duration(s.refresh) * time.Second,
 				MovedInterval: interval,
+				IPv6:          true,
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -205,11 +206,11 @@ func FuzzTracker(f *testing.F) {
 			}
 			got = got[:0]
 			if step.room {
-				got = table.Observe(got, step.iface, step.seconds, &step.arp)
+				got = step.observe(table, got)
 			} else {
-				table.Note(step.iface, step.seconds, &step.arp)
+				step.note(table)
 			}
-			want := model.Observe(step.room, step.iface, step.seconds, step.arp)
+			want := step.model(model, step.room)
 			if !slices.Equal(got, want) {
 				t.Fatalf("step %d: -want +got:\n%s", i, cmp.Diff(want, got, compareAddr))
 			}
@@ -217,8 +218,8 @@ func FuzzTracker(f *testing.F) {
 				t.Fatalf("step %d: %s", i, wrong)
 			}
 
-			got = roomy.Observe(got[:0], step.iface, step.seconds, &step.arp)
-			want = roomyModel.Observe(true, step.iface, step.seconds, step.arp)
+			got = step.observe(roomy, got[:0])
+			want = step.model(roomyModel, true)
 			if !slices.Equal(got, want) || roomy.Waiting() {
 				t.Fatalf("step %d, with room at all times: -want +got:\n%s", i, cmp.Diff(want, got, compareAddr))
 			}
@@ -232,7 +233,7 @@ func FuzzTracker(f *testing.F) {
 }
 
 // FuzzFrameToLine: any frame gives at most two lines, each with addresses from the frame, and only
-// if the frame is a request or a reply.
+// if the frame is a request or a reply, or Neighbor Discovery, which gives at most one.
 func FuzzFrameToLine(f *testing.F) {
 	addSeeds(f, "FuzzFrameToLine")
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -240,17 +241,26 @@ func FuzzFrameToLine(f *testing.F) {
 		if !ok {
 			return
 		}
-		arp, err := parsertest.Parse(frame, tag)
-		if err != nil {
-			return
-		}
-		table, err := tracker.NewTable(tracker.Config{MaxBindings: 4, Refresh: 10 * time.Minute})
+		table, err := tracker.NewTable(tracker.Config{MaxBindings: 4, Refresh: 10 * time.Minute, IPv6: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		events := table.Observe(nil, 0, 1795228118, &arp)
-		if most := map[uint16]int{1: 1, 2: 2}[arp.Operation]; len(events) > most {
-			t.Errorf("operation %d gives %v", arp.Operation, events)
+		var events []tracker.Event
+		var packet string
+		if arp, err := parsertest.Parse(frame, tag); err == nil {
+			events = table.Observe(nil, 0, 1795228118, &arp)
+			if most := map[uint16]int{1: 1, 2: 2}[arp.Operation]; len(events) > most {
+				t.Errorf("operation %d gives %v", arp.Operation, events)
+			}
+			packet = string(report.AppendPacket(nil, &arp, parser.EthernetIPv4, true, "", 0, time.UTC))
+		} else if nd, err := parsertest.ParseND(frame, tag, data[len(data)-1]&1 != 0); err == nil {
+			events = table.ObserveND(nil, 0, 1795228118, &nd)
+			if len(events) > 1 || len(events) == 1 && !nd.HasLinkLayer {
+				t.Errorf("%+v gives %v", nd, events)
+			}
+			packet = string(report.AppendND(nil, &nd, true, "", 0, time.UTC))
+		} else {
+			return
 		}
 		var out []byte
 		for i := range events {
@@ -261,23 +271,28 @@ func FuzzFrameToLine(f *testing.F) {
 			if err := json.Unmarshal(text, &line); err != nil {
 				t.Fatalf("%q: %v", text, err)
 			}
-			var addr parser.Addr
-			var mac parser.MAC
-			if _, err := fmt.Sscanf(line.IP, "%d.%d.%d.%d", &addr[0], &addr[1], &addr[2], &addr[3]); err != nil {
+			addr, err := netip.ParseAddr(line.IP)
+			if err != nil || addr.String() != line.IP {
 				t.Fatalf("%q: %v", text, err)
 			}
+			var mac parser.MAC
 			if _, err := fmt.Sscanf(line.MAC, "%x:%x:%x:%x:%x:%x", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]); err != nil {
 				t.Fatalf("%q: %v", text, err)
 			}
-			if !bytes.Contains(frame, slices.Concat(mac[:], addr[:])) {
+			b := addr.AsSlice()
+			found := bytes.Contains(frame, mac[:]) && bytes.Contains(frame, b)
+			if addr.Is4() {
+				found = bytes.Contains(frame, slices.Concat(mac[:], b))
+			}
+			if !found {
 				t.Errorf("%s is not in %x", text, frame)
 			}
-			if mac == (parser.MAC{}) || mac[0]&1 != 0 || addr == (parser.Addr{}) || addr[0] == 127 || addr[0] >= 224 && addr[0] < 240 {
+			if mac == (parser.MAC{}) || mac[0]&1 != 0 || addr.IsUnspecified() || addr.IsLoopback() || addr.IsMulticast() || addr.Is4In6() {
 				t.Errorf("%s is no host's", text)
 			}
 		}
-		if text := string(report.AppendPacket(nil, &arp, parser.EthernetIPv4, true, "", 0, time.UTC)); !strings.HasSuffix(text, "\n\n") || strings.Count(text, "\n\n") != 1 {
-			t.Errorf("%q is not one block of lines", text)
+		if !strings.HasSuffix(packet, "\n\n") || strings.Count(packet, "\n\n") != 1 {
+			t.Errorf("%q is not one block of lines", packet)
 		}
 	})
 }
@@ -308,7 +323,14 @@ func FuzzReport(f *testing.F) {
 		if e.Kind == tracker.Moved {
 			e.Moves = uint32(data[0] / 3)
 		}
-		ifname := string(data[fixed:])
+		rest := data[fixed:]
+		const ipv6 = 1 << 15 // bit of the inner VID: 16 bytes before the name are the address
+		if e.InnerVID&ipv6 != 0 && len(rest) >= 16 {
+			e.InnerVID &^= ipv6
+			e.Addr = netip.AddrFrom16([16]byte(rest))
+			rest = rest[16:]
+		}
+		ifname := string(rest)
 
 		want := line{IP: e.Addr.String(), MAC: e.MAC.String(), Time: e.Time, Event: e.Kind.String(), InnerVID: e.InnerVID}
 		want.Interface = string([]rune(ifname)) // each invalid byte is one U+FFFD
@@ -334,10 +356,14 @@ func FuzzReport(f *testing.F) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%q: -want +got:\n%s", text, diff)
 		}
+		if addr, err := netip.ParseAddr(got.IP); err != nil || addr != e.Addr {
+			t.Errorf("%q: address %v, %v, want %v", text, addr, err, e.Addr)
+		}
 		if keys := keysOf(t, text); !slices.Equal(keys, wantKeys(&e, ifname)) {
 			t.Errorf("%q: keys %v, want %v", text, keys, wantKeys(&e, ifname))
 		}
-		if schema != nil && e.VID < 4095 && e.InnerVID < 4095 {
+		// No binding has an IPv4-mapped address.
+		if schema != nil && e.VID < 4095 && e.InnerVID < 4095 && !e.Addr.Is4In6() {
 			if err := schema.Check(text); err != nil {
 				t.Errorf("%q: %v", text, err)
 			}

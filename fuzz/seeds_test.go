@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -30,7 +31,7 @@ var targets = []struct {
 	{"FuzzFilter", frameSeeds, 130},
 	{"FuzzFrameToLine", frameSeeds, 130},
 	{"FuzzTracker", scriptSeeds, 80},
-	{"FuzzReport", eventSeeds, 33},
+	{"FuzzReport", eventSeeds, 51},
 	{"FuzzMessage", messageSeeds, 21},
 	{"FuzzFile", fileSeeds, 50},
 	{"FuzzFileLikePcapgo", fileSeeds, 50},
@@ -193,6 +194,12 @@ func eventSeeds() ([][]byte, error) {
 			seed := []byte{byte(kind), 0, 100, 0, 200, 10, 0, 0, 5, 2, 0xaa, 0, 0, 0, 5, 2, 0xbb, 0, 0, 0, 5, 0, 0, 0, 0, 0x6b, 0, 0xee, 0x16}
 			seeds = append(seeds, append(seed, name...))
 		}
+	}
+	for _, addr := range []string{"fe80::aa:ff:fe00:5", "2001:db8::", "2001:db8:0:1:1:1:1:1", "2001:0:0:1:0:0:0:1", "2001:db8:0:0:1:0:0:1", "::2", "64:ff9b::a00:5", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "::ffff:10.0.0.5"} {
+		seed := slices.Clone(seeds[1])
+		seed[3] = 0x80
+		seed = append(seed, netip.MustParseAddr(addr).AsSlice()...)
+		seeds = append(seeds, seed, append(slices.Clone(seed), "eth0"...))
 	}
 	return seeds, nil
 }
