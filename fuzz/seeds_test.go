@@ -17,6 +17,7 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 
 	"maas-netmon/parser"
+	"maas-netmon/parser/parsertest"
 	"maas-netmon/privsep"
 )
 
@@ -29,7 +30,7 @@ var targets = []struct {
 }{
 	{"FuzzParse", frameSeeds, 130},
 	{"FuzzFilter", frameSeeds, 130},
-	{"FuzzFrameToLine", frameSeeds, 130},
+	{"FuzzFrameToLine", lineSeeds, 300},
 	{"FuzzTracker", scriptSeeds, 80},
 	{"FuzzReport", eventSeeds, 51},
 	{"FuzzMessage", messageSeeds, 21},
@@ -143,6 +144,18 @@ func frameSeeds() ([][]byte, error) {
 		for _, frame := range frames {
 			seeds = append(seeds, encodeFrame(frame, parser.Tag{}))
 		}
+	}
+	return seeds, nil
+}
+
+// lineSeeds returns the frames of frameSeeds and those of the vectors for Neighbor Discovery.
+func lineSeeds() ([][]byte, error) {
+	seeds, err := frameSeeds()
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range parsertest.NDVectors() {
+		seeds = append(seeds, encodeFrame(v.Frame, v.Tag))
 	}
 	return seeds, nil
 }
