@@ -51,32 +51,10 @@ func decodeFrame(b []byte) (frame []byte, tag parser.Tag, ok bool) {
 // reference decodes a frame like parser.Parse, in small steps and without shared code: it splits
 // the frame into tags and the rest, and then checks the parts.
 func reference(frame []byte, tag parser.Tag) (parser.ARP, error) {
-	cut := func(n int) []byte {
-		b := frame[:n]
-		frame = frame[n:]
-		return b
-	}
-	if len(frame) < 14 {
-		return parser.ARP{}, parser.ErrShort
-	}
 	var arp parser.ARP
-	copy(arp.EthernetDestination[:], cut(6))
-	copy(arp.EthernetSource[:], cut(6))
-	etherType := string(cut(2))
-
-	var tcis []int
-	if tag.Present {
-		tcis = append(tcis, int(tag.TCI))
-	}
-	for etherType == "\x81\x00" || etherType == "\x88\xa8" || etherType == "\x91\x00" {
-		if len(tcis) == 2 {
-			return parser.ARP{}, parser.ErrUnsupported
-		}
-		if len(frame) < 4 {
-			return parser.ARP{}, parser.ErrShort
-		}
-		tcis = append(tcis, int(binary.BigEndian.Uint16(cut(2))))
-		etherType = string(cut(2))
+	destination, source, tcis, etherType, frame, err := splitTags(frame, tag)
+	if err != nil {
+		return parser.ARP{}, err
 	}
 	if etherType != "\x08\x06" {
 		return parser.ARP{}, parser.ErrNotARP
@@ -84,31 +62,72 @@ func reference(frame []byte, tag parser.Tag) (parser.ARP, error) {
 	if len(frame) < 28 {
 		return parser.ARP{}, parser.ErrShort
 	}
+	cut := func(n int) []byte {
+		b := frame[:n]
+		frame = frame[n:]
+		return b
+	}
 	if string(cut(6)) != "\x00\x01\x08\x00\x06\x04" {
 		return parser.ARP{}, parser.ErrUnsupported
 	}
+	arp.EthernetDestination, arp.EthernetSource = destination, source
 	arp.Operation = binary.BigEndian.Uint16(cut(2))
 	copy(arp.SenderHardware[:], cut(6))
 	copy(arp.SenderProtocol[:], cut(4))
 	copy(arp.TargetHardware[:], cut(6))
 	copy(arp.TargetProtocol[:], cut(4))
-
-	var vids []uint16
-	for _, tci := range tcis {
-		if tci%4096 == 4095 {
-			return parser.ARP{}, parser.ErrUnsupported
-		}
-		if tci%4096 != 0 {
-			vids = append(vids, uint16(tci%4096))
-		}
-	}
-	if len(vids) > 0 {
-		arp.VID = vids[0]
-	}
-	if len(vids) > 1 {
-		arp.InnerVID = vids[1]
+	if arp.VID, arp.InnerVID, err = vids(tcis); err != nil {
+		return parser.ARP{}, err
 	}
 	return arp, nil
+}
+
+// splitTags splits a frame into its addresses, the TCIs of its tags with that of the stripped one,
+// the EtherType and the rest.
+func splitTags(frame []byte, tag parser.Tag) (destination, source parser.MAC, tcis []int, etherType string, rest []byte, err error) {
+	cut := func(n int) []byte {
+		b := frame[:n]
+		frame = frame[n:]
+		return b
+	}
+	if len(frame) < 14 {
+		err = parser.ErrShort
+		return
+	}
+	copy(destination[:], cut(6))
+	copy(source[:], cut(6))
+	etherType = string(cut(2))
+	if tag.Present {
+		tcis = append(tcis, int(tag.TCI))
+	}
+	for etherType == "\x81\x00" || etherType == "\x88\xa8" || etherType == "\x91\x00" {
+		if len(tcis) == 2 {
+			err = parser.ErrUnsupported
+			return
+		}
+		if len(frame) < 4 {
+			err = parser.ErrShort
+			return
+		}
+		tcis = append(tcis, int(binary.BigEndian.Uint16(cut(2))))
+		etherType = string(cut(2))
+	}
+	return destination, source, tcis, etherType, frame, nil
+}
+
+// vids returns the VLAN IDs in the TCIs of the tags of a frame, without those of priority tags.
+func vids(tcis []int) (vid, inner uint16, err error) {
+	var ids []uint16
+	for _, tci := range tcis {
+		if tci%4096 == 4095 {
+			return 0, 0, parser.ErrUnsupported
+		}
+		if tci%4096 != 0 {
+			ids = append(ids, uint16(tci%4096))
+		}
+	}
+	ids = append(ids, 0, 0)
+	return ids[0], ids[1], nil
 }
 
 // The number of bytes per step of a script for a table: one for the times and the family, one for

@@ -29,8 +29,9 @@ var targets = []struct {
 	least int
 }{
 	{"FuzzParse", frameSeeds, 130},
+	{"FuzzParseND", ndSeeds, 430},
 	{"FuzzFilter", frameSeeds, 130},
-	{"FuzzFrameToLine", lineSeeds, 300},
+	{"FuzzFrameToLine", ndSeeds, 430},
 	{"FuzzTracker", scriptSeeds, 80},
 	{"FuzzReport", eventSeeds, 51},
 	{"FuzzMessage", messageSeeds, 21},
@@ -148,14 +149,14 @@ func frameSeeds() ([][]byte, error) {
 	return seeds, nil
 }
 
-// lineSeeds returns the frames of frameSeeds and those of the vectors for Neighbor Discovery.
-func lineSeeds() ([][]byte, error) {
+// ndSeeds returns the frames of the vectors for Neighbor Discovery, and those of frameSeeds.
+func ndSeeds() ([][]byte, error) {
 	seeds, err := frameSeeds()
 	if err != nil {
 		return nil, err
 	}
 	for _, v := range parsertest.NDVectors() {
-		seeds = append(seeds, encodeFrame(v.Frame, v.Tag))
+		seeds = append(seeds, encodeND(v.Frame, v.Tag, v.SumPending))
 	}
 	return seeds, nil
 }

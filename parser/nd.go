@@ -262,8 +262,9 @@ func isSumCorrect(packet []byte) bool {
 	sum := uint64(len(packet)-ipv6Len) + nextICMPv6
 	// 2^16 is 1 modulo 2^16-1: words of 32 bits have the same sum as those of 16 bits.
 	for b := packet[offSource:]; len(b) >= 8; b = b[8:] {
-		sum += uint64(b[0])<<24 | uint64(b[1])<<16 | uint64(b[2])<<8 | uint64(b[3])
-		sum += uint64(b[4])<<24 | uint64(b[5])<<16 | uint64(b[6])<<8 | uint64(b[7])
+		words := uint64(b[0])<<56 | uint64(b[1])<<48 | uint64(b[2])<<40 | uint64(b[3])<<32 |
+			uint64(b[4])<<24 | uint64(b[5])<<16 | uint64(b[6])<<8 | uint64(b[7])
+		sum += words>>32 + words&0xffffffff
 	}
 	return sum%0xffff == 0
 }

@@ -126,7 +126,7 @@ func NDVectors() []NDVector {
 		bad(name+"-vid-reserved-inner", "IEEE 802.1Q table 9-2", parser.ErrUnsupported,
 			InsertTag(InsertTag(ND(&nd), 0x8100, 4095), 0x88a8, 100))
 
-		valid(name+"-padding", "RFC 894", nd, append(ND(&nd), 1, 1, 2, 3, 4, 5, 6, 7, 8))
+		valid(name+"-padding", "IEEE 802.3 3.2.8", nd, append(ND(&nd), 1, 1, 2, 3, 4, 5, 6, 7, 8))
 		invalid(name+"-hop-limit-254", rules[i], set(nd, OffHopLimit, 254))
 		invalid(name+"-hop-limit-0", rules[i], set(nd, OffHopLimit, 0))
 		invalid(name+"-code", rules[i], set(nd, OffCode, 1))
@@ -212,10 +212,10 @@ func NDVectors() []NDVector {
 			ext[OffPayloadLength+1] += 8
 			bad(name+"-extension-"+header.name, "RFC 6980 5", parser.ErrUnsupported, ext)
 		}
-		for next, protocol := range map[byte]string{1: "icmpv4", 6: "tcp", 17: "udp", 59: "none"} {
+		for _, next := range []byte{1, 6, 17, 59} { // ICMPv4, TCP, UDP, none
 			b := slices.Clone(good)
 			b[OffNextHeader] = next
-			bad(name+"-next-header-"+protocol, "RFC 8200 3", parser.ErrNotND, b)
+			bad(fmt.Sprint(name, "-next-header-", next), "RFC 8200 3", parser.ErrNotND, b)
 		}
 		bad(name+"-ethertype-ipv4", "RFC 2464 3", parser.ErrNotND, set4(good))
 		bad(name+"-truncated", "packet(7), snaplen", parser.ErrShort, good[:len(good)-1])
@@ -225,11 +225,9 @@ func NDVectors() []NDVector {
 			set(nd, OffPayloadLength, 0xff, 0xff, 58, 64))
 	}
 
-	for kind, name := range map[byte]string{
-		1: "unreachable", 128: "echo-request", 129: "echo-reply", 130: "mld-query", 131: "mld-report", 132: "mld-done",
-		137: "redirect", 143: "mld2-report", 0: "0", 255: "255",
-	} {
-		bad("icmpv6-"+name, "RFC 4861 4", parser.ErrNotND, set(neighborSolicitation, OffICMPv6, kind))
+	// The types next to ours, of MLD (132) and redirects (137), and others.
+	for _, kind := range []byte{0, 1, 128, 132, 137, 143, 255} {
+		bad(fmt.Sprint("icmpv6-type-", kind), "RFC 4861 4", parser.ErrNotND, set(neighborSolicitation, OffICMPv6, kind))
 	}
 
 	// Rules of one type.
