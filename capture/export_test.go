@@ -2,6 +2,7 @@ package capture
 
 import (
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,4 +17,16 @@ func UnmapAtEnd(t *testing.T, r *Reader) {
 			}
 		}
 	})
+}
+
+// SetClock replaces the clock by which a reader measures the time between its drains.
+func (r *Reader) SetClock(now func() time.Time) { r.now = now }
+
+// NextPause returns the pause that the next Wait makes if the clock does not change before it.
+func (r *Reader) NextPause() time.Duration {
+	if r.frames == 0 {
+		return 0
+	}
+	p := r.pace
+	return p.next(r.frames, r.most, r.now().Sub(r.last))
 }

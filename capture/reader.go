@@ -66,10 +66,11 @@ type Reader struct {
 	looked time.Time // when a drain of all rings was over
 
 	pace   pacer
-	last   time.Time // end of the last drain that found a frame
-	frames int       // taken since the last Wait from all rings
-	most   int       // the largest number from one ring
-	failed bool      // a socket had an error
+	now    func() time.Time // the clock; time.Now except in a test
+	last   time.Time        // end of the last drain that found a frame
+	frames int              // taken since the last Wait from all rings
+	most   int              // the largest number from one ring
+	failed bool             // a socket had an error
 }
 
 // Indices of the caller's descriptors in Reader.polls, and of the first ring's.
@@ -104,6 +105,7 @@ func NewReader(sockets []int, control, output int) (*Reader, error) {
 	r := &Reader{
 		polls: []unix.PollFd{{Fd: int32(control), Events: unix.POLLIN}, {Fd: int32(output)}},
 		pace:  pacer{slots: slots},
+		now:   time.Now,
 	}
 	for i, fd := range sockets {
 		r.rings = append(r.rings, ring{fd: fd})
@@ -171,7 +173,7 @@ func (r *Reader) Wait(writable bool, timeout time.Duration) (Wakeup, error) {
 func (r *Reader) pause() time.Duration {
 	var d time.Duration
 	if r.frames > 0 {
-		now := time.Now()
+		now := r.now()
 		d = r.pace.next(r.frames, r.most, now.Sub(r.last))
 		r.last = now
 		if r.whole {

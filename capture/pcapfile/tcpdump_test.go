@@ -42,6 +42,9 @@ var onlyTcpdump = map[string]string{
 	"interfaces without end": "memory is bounded",
 }
 
+// tcpdumpTooOld is the error of libpcap 1.10.0 (Debian 11) for a capture that newer ones read.
+const tcpdumpTooOld = "tcpdump: unsupported pcapng savefile version 1.2"
+
 // tcpdump finds the same frames: the same number, with the same second, length on the wire and
 // captured bytes. If it refuses an input, so does this package, except for the listed inputs.
 func TestLikeTcpdump(t *testing.T) {
@@ -76,6 +79,7 @@ func TestLikeTcpdump(t *testing.T) {
 		case only && (end != io.EOF || theirEnd == nil), onlyTheirs && (end == io.EOF || theirEnd != nil):
 			t.Errorf("%s is no exception: %v, tcpdump %v", name, end, theirEnd)
 		case only || onlyTheirs:
+		case name == "pcapng 1.2" && end == io.EOF && theirEnd != nil && theirEnd.Error() == tcpdumpTooOld:
 		case (end == io.EOF) != (theirEnd == nil):
 			t.Errorf("seed %d, %s: ends with %v, tcpdump %v", seed, name, end, theirEnd)
 		case name == "no interface that is read": // tcpdump reads the first
