@@ -40,12 +40,12 @@ func (t *Table) observeND(dst []Event, atOnce bool, iface uint16, seconds int64,
 	if nd.Type == parser.TypeNeighborAdvertisement && !nd.Override {
 		// Such an advertisement must not change a neighbor cache (RFC 4861 7.2.5). Hosts that share
 		// an anycast address and hosts that answer for another one send it.
-		if i, e := t.store.find(t.store.hash(k), k, addr); i != none && e.mac != *mac {
+		if i, e := t.store.find(t.store.hash(k), k); i != none && e.mac != *mac {
 			stats.Ignored++
 			return dst
 		}
 	}
-	if i, kind := t.see(k, addr, mac, storedTime(seconds), none); kind != 0 {
+	if i, kind := t.see(k, mac, storedTime(seconds), none); kind != 0 {
 		dst = t.change(dst, atOnce, kind, i, mac, seconds)
 	}
 	return dst

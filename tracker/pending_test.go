@@ -1,10 +1,6 @@
 package tracker
 
-import (
-	"testing"
-
-	"maas-netmon/parser"
-)
+import "testing"
 
 // A number of moves is stored exactly up to the largest one, without a change of the state or the
 // key in the same field.
@@ -12,7 +8,7 @@ func TestMoves(t *testing.T) {
 	var s store
 	s.init(1, 0, true)
 	k := key{addr: 1<<32 | 0xff, high: ifaceHigh | isWide}
-	i, _, _, _ := s.add(1, k, &parser.Addr6{1})
+	i, _, _, _ := s.add(1, k)
 	s.at(i).setState(restsRefreshed)
 	for _, n := range []uint32{0, 1, 1<<16 - 1, 1 << 16, 1<<20 + 1, maxMoves - 1, maxMoves, maxMoves + 1, 1<<32 - 1} {
 		s.setMoves(i, n)

@@ -11,8 +11,8 @@ import (
 )
 
 // key identifies a binding of IPv4. It is two numbers that fit into registers: a key that is
-// assembled in memory from its parts would delay the load that follows. Two bindings of IPv6 can
-// have the same key: then the addresses in store.wide distinguish them.
+// assembled in memory from its parts would delay the load that follows. A key of IPv6 is valid
+// only with the address in store.sought, because two addresses can have the same fingerprint.
 type key struct {
 	addr uint64 // IPv4 address or fingerprint (32 bits), VID (12), inner VID (12), low byte of the interface
 	high uint16 // the interface divided by 256, and isWide
@@ -38,7 +38,9 @@ func keyOf(addr parser.Addr, iface, vid, inner uint16) key {
 }
 
 // wideKeyOf returns the key of a binding of IPv6, which has a fingerprint in place of the address.
+// The key is valid until the next call.
 func (s *store) wideKeyOf(addr *parser.Addr6, iface, vid, inner uint16) key {
+	s.sought = *addr
 	k := keyOf(parser.Addr{}, iface, vid, inner)
 	k.addr |= uint64(s.fingerprint(addr)) << 32
 	k.high |= isWide
@@ -145,6 +147,7 @@ type store struct {
 	entries []entry
 	waits   []wait         // by number of the entry
 	wide    []parser.Addr6 // by number of the entry, for entries with isWide; nil without IPv6
+	sought  parser.Addr6   // the address of the last key of IPv6; not an argument, which would cost IPv4 time
 	groups  []group
 
 	groupCount uint32 // groups in use, the first ones
@@ -242,9 +245,8 @@ func equal(slot uint64, h uint32) uint {
 	return 0
 }
 
-// find returns the entry with a key and its hash, or none. wide is the address of a key of IPv6,
-// and nil for IPv4.
-func (s *store) find(h uint32, k key, wide *parser.Addr6) (uint32, *entry) {
+// find returns the entry with a key and its hash, or none.
+func (s *store) find(h uint32, k key) (uint32, *entry) {
 	g := s.group(h)
 	// One bit per slot with this hash.
 	m := equal(g[0], h) | equal(g[1], h)<<1 | equal(g[2], h)<<2 | equal(g[3], h)<<3 |
@@ -253,13 +255,13 @@ func (s *store) find(h uint32, k key, wide *parser.Addr6) (uint32, *entry) {
 		// An empty slot refers to the end of a list, which has the key of the address
 		// 0.0.0.0. No binding has that address.
 		i := uint32(g[bits.TrailingZeros(m)%len(g)] >> 32)
-		if e := s.at(i); e.addr == k.addr && e.flags&keyMask == k.high && (wide == nil || s.wide[i] == *wide) {
+		if e := s.at(i); e.addr == k.addr && e.flags&keyMask == k.high && (k.high&isWide == 0 || s.wide[i] == s.sought) {
 			return i, e
 		}
 	}
 	for i := uint32(g[overflow]); i != none; {
 		e := s.at(i)
-		if e.key() == k && (wide == nil || s.wide[i] == *wide) {
+		if e.key() == k && (k.high&isWide == 0 || s.wide[i] == s.sought) {
 			return i, e
 		}
 		i = e.overflow()
@@ -303,11 +305,10 @@ func (s *store) remove(i uint32) {
 	e.setOverflow(s.at(i).overflow())
 }
 
-// add creates an entry for a key, and an address as in find, that has none. If the store is full,
-// the binding of probation that was seen least recently is dropped: evicted is true, of is its
-// interface, and unreported is true if it waited to be reported. The caller sets hardware address
-// and time of the new entry.
-func (s *store) add(h uint32, k key, wide *parser.Addr6) (i uint32, evicted bool, of uint16, unreported bool) {
+// add creates an entry for a key that has none. If the store is full, the binding of probation that
+// was seen least recently is dropped: evicted is true, of is its interface, and unreported is true
+// if it waited to be reported. The caller sets hardware address and time of the new entry.
+func (s *store) add(h uint32, k key) (i uint32, evicted bool, of uint16, unreported bool) {
 	switch {
 	case s.used == s.limit:
 		i = s.at(probation).prev
@@ -324,8 +325,8 @@ func (s *store) add(h uint32, k key, wide *parser.Addr6) (i uint32, evicted bool
 	s.used++
 	e := s.at(i)
 	e.addr, e.flags = k.addr, k.high
-	if wide != nil {
-		s.wide[i] = *wide
+	if k.high&isWide != 0 {
+		s.wide[i] = s.sought
 	}
 	s.put(s.group(h), h, i)
 	s.pushFront(probation, i)

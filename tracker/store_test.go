@@ -57,7 +57,7 @@ func TestIndex(t *testing.T) {
 			s.entries, s.waits, s.groups = s.entries[:n], s.waits[:n], s.groups[:groupsFor(n)]
 			for n := range uint32(2 * limit) {
 				k := keyOf(parser.Addr{10, byte(n >> 16), byte(n >> 8), byte(n)}, 0, 0, 0)
-				s.add(s.hash(k), k, nil)
+				s.add(s.hash(k), k)
 				if n%7 == 0 {
 					i := firstBinding + n%s.made
 					if !s.at(i).isFree() {

@@ -277,7 +277,7 @@ func (t *Table) observe(dst []Event, atOnce bool, iface uint16, seconds int64, a
 	if usable(&arp.SenderHardware, &arp.SenderProtocol) {
 		var kind Kind
 		k := keyOf(arp.SenderProtocol, iface, arp.VID, arp.InnerVID)
-		if sender, kind = t.see(k, nil, &arp.SenderHardware, now, none); kind != 0 {
+		if sender, kind = t.see(k, &arp.SenderHardware, now, none); kind != 0 {
 			dst = t.change(dst, atOnce, kind, sender, &arp.SenderHardware, seconds)
 		}
 	} else {
@@ -288,7 +288,7 @@ func (t *Table) observe(dst []Event, atOnce bool, iface uint16, seconds int64, a
 	}
 	if usable(&arp.TargetHardware, &arp.TargetProtocol) {
 		k := keyOf(arp.TargetProtocol, iface, arp.VID, arp.InnerVID)
-		if target, kind := t.see(k, nil, &arp.TargetHardware, now, sender); kind != 0 {
+		if target, kind := t.see(k, &arp.TargetHardware, now, sender); kind != 0 {
 			dst = t.change(dst, atOnce, kind, target, &arp.TargetHardware, seconds)
 		}
 	} else {
@@ -308,15 +308,14 @@ func (t *Table) of(iface uint16) *Stats {
 	return &t.stats[iface]
 }
 
-// see finds or creates the entry of a binding, whose key and address are as in store.find. It
-// returns the entry and how the binding has changed, or 0 if it has not; if it has, the caller
-// calls change. known is the entry that the same packet has already given, or none: a second
-// mention in one packet is not a second sighting.
-func (t *Table) see(k key, wide *parser.Addr6, mac *parser.MAC, now, known uint32) (uint32, Kind) {
+// see finds or creates the entry of a binding. It returns the entry and how the binding has
+// changed, or 0 if it has not; if it has, the caller calls change. known is the entry that the same
+// packet has already given, or none: a second mention in one packet is not a second sighting.
+func (t *Table) see(k key, mac *parser.MAC, now, known uint32) (uint32, Kind) {
 	h := t.store.hash(k)
-	i, e := t.store.find(h, k, wide)
+	i, e := t.store.find(h, k)
 	if i == none {
-		return t.learn(h, k, wide), New
+		return t.learn(h, k), New
 	}
 	if i != known {
 		list := protected
@@ -337,8 +336,8 @@ func (t *Table) see(k key, wide *parser.Addr6, mac *parser.MAC, now, known uint3
 }
 
 // learn creates an entry for a binding that has none.
-func (t *Table) learn(h uint32, k key, wide *parser.Addr6) uint32 {
-	i, evicted, of, unreported := t.store.add(h, k, wide)
+func (t *Table) learn(h uint32, k key) uint32 {
+	i, evicted, of, unreported := t.store.add(h, k)
 	t.stats[t.store.at(i).iface()].Bindings++
 	if evicted {
 		t.stats[of].Bindings--
