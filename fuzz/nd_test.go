@@ -3,6 +3,7 @@ package fuzz
 import (
 	"bytes"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"testing"
 
@@ -132,28 +133,34 @@ func compareNDWithGopacket(t *testing.T, frame []byte, sumPending bool, nd parse
 	}
 }
 
-// The capture of a real kernel has the packets of its autoconfiguration, and ParseND decodes each.
-func TestCaptureOfND(t *testing.T) {
-	frames, err := readCapture("testdata/captures/veth.pcap")
-	if err != nil {
-		t.Fatal(err)
-	}
-	results := map[error]int{}
-	types := map[uint8]int{}
-	for _, frame := range frames {
-		nd, err := parsertest.ParseND(frame, parser.Tag{}, false)
-		results[err]++
-		if err == nil {
-			types[nd.Type]++
-			compareNDWithGopacket(t, frame, false, nd)
+// The captures have packets of a real kernel, and ParseND decodes as many of each type as tcpdump.
+func TestCapturesOfND(t *testing.T) {
+	for name, want := range map[string]struct {
+		results map[error]int // the MLD reports have a hop-by-hop header
+		types   map[uint8]int
+	}{
+		"veth": {map[error]int{nil: 6, parser.ErrUnsupported: 6, parser.ErrNotND: 17}, map[uint8]int{133: 4, 135: 2}},
+		"nd":   {map[error]int{nil: 22, parser.ErrUnsupported: 18, parser.ErrNotND: 3}, map[uint8]int{133: 3, 135: 10, 136: 9}},
+	} {
+		frames, err := readCapture("testdata/captures/" + name + ".pcap")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	// The MLD reports have a hop-by-hop header; the others are ARP.
-	want := map[error]int{nil: 6, parser.ErrUnsupported: 6, parser.ErrNotND: 17}
-	if diff := cmp.Diff(want, results); diff != "" {
-		t.Errorf("results: -want +got:\n%s", diff)
-	}
-	if diff := cmp.Diff(map[uint8]int{133: 4, 135: 2}, types); diff != "" {
-		t.Errorf("types: -want +got:\n%s", diff)
+		results := map[error]int{}
+		types := map[uint8]int{}
+		for _, frame := range frames {
+			nd, err := parsertest.ParseND(frame, parser.Tag{}, false)
+			results[err]++
+			if err == nil {
+				types[nd.Type]++
+				compareNDWithGopacket(t, frame, false, nd)
+			}
+		}
+		if !maps.Equal(results, want.results) {
+			t.Errorf("%s: results %v, want %v", name, results, want.results)
+		}
+		if !maps.Equal(types, want.types) {
+			t.Errorf("%s: types %v, want %v", name, types, want.types)
+		}
 	}
 }

@@ -1,6 +1,6 @@
 // Command mutate tests the tests: it breaks each rule of parser, tracker, report and files once, as
-// listed in mutants.go, and each protective act, as listed in guards.go, links.go, messages.go and
-// sockets.go, and checks that a test fails.
+// listed in mutants.go and nd.go, and each protective act, as listed in guards.go, links.go,
+// messages.go and sockets.go, and checks that a test fails.
 //
 //	go run ./internal/mutate            all of them
 //	go run ./internal/mutate PATTERN    those whose rule or file contains PATTERN
@@ -56,7 +56,7 @@ func all() []guard {
 	for _, m := range mutants {
 		list = append(list, guard{m.rule, m.file, m.old, m.new, ""})
 	}
-	return slices.Concat(list, guards, linkGuards, socketGuards, messageGuards)
+	return slices.Concat(list, guards, linkGuards, socketGuards, messageGuards, ndGuards)
 }
 
 func run(pattern string) error {

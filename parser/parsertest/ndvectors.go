@@ -104,6 +104,9 @@ func NDVectors() []NDVector {
 		stacked := with(nd, func(nd *parser.ND) { nd.VID, nd.InnerVID = 200, 100 })
 		plain(name, rfc, nd)
 		plain(name+"-without-link-layer", rfc, with(nd, none))
+		plain(name+"-link-layer-of-another-host", "RFC 4861 7.2.8: proxies", with(nd, func(nd *parser.ND) {
+			nd.LinkLayer = parser.MAC{0x02, 0xcc, 0, 0, 0, 0x07}
+		}))
 		plain(name+"-tag-inline", "IEEE 802.1Q 9.6", tagged)
 		plain(name+"-two-tags-inline", "IEEE 802.1Q 9.6", stacked)
 		frame, tag := StripTag(ND(&tagged))
@@ -174,6 +177,13 @@ func NDVectors() []NDVector {
 		invalid(name+"-option-one-byte", "RFC 4861 4.6", cut(nd, fixed+1))
 		invalid(name+"-option-two-bytes", "RFC 4861 4.6", cut(nd, fixed+2))
 		invalid(name+"-option-one-byte-short", "RFC 4861 4.6", cut(nd, fixed+7))
+		// With a correct checksum as well as with one that is not verified.
+		for _, n := range []int{1, 2, 4, 7} {
+			vs = append(vs, NDVector{
+				Name: fmt.Sprint(name, "-part-of-an-option-checksum-pending-", n), RFC: "RFC 4861 4.6",
+				Frame: cut(nd, fixed+n), SumPending: true, Err: parser.ErrInvalid,
+			})
+		}
 		invalid(name+"-option-length-0", rules[i], set(nd, OffICMPv6+fixed+1, 0))
 		invalid(name+"-option-beyond-packet", "RFC 4861 4.6", set(nd, OffICMPv6+fixed+1, 2))
 		invalid(name+"-option-255", "RFC 4861 4.6", set(nd, OffICMPv6+fixed+1, 255))
@@ -290,6 +300,10 @@ func NDVectors() []NDVector {
 	bad("empty", "IEEE 802.3 3.2", parser.ErrShort, nil)
 	bad("ipv6-header-cut-off", "RFC 8200 3", parser.ErrShort, build(neighborSolicitation)[:OffICMPv6-1])
 	bad("ipv6-header-only", "RFC 8200 3", parser.ErrShort, build(neighborSolicitation)[:OffICMPv6])
+	for n := range 4 {
+		bad(fmt.Sprint("icmpv6-header-of-", n, "-bytes"), "RFC 4443 2.1", parser.ErrShort,
+			set(neighborSolicitation, OffICMPv6, 128)[:OffICMPv6+n])
+	}
 	bad("arp", "RFC 826", parser.ErrNotND, append([]byte{
 		0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0xaa, 0, 0, 0, 5, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1,
 		2, 0xaa, 0, 0, 0, 5, 10, 0, 0, 5, 0, 0, 0, 0, 0, 0, 10, 0, 0, 9,
