@@ -16,9 +16,9 @@ VERSION = $(shell $(GIT) describe --tags --always 2>/dev/null)$(shell test -z "$
 # .ci/install-deps.
 GO = $(shell test -x build/.go/bin/go && echo $(CURDIR)/build/.go/bin/go || echo go)
 
-# The directories of mandoc, setcap and apparmor_parser, which may be missing in an ordinary user's
-# PATH.
-export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+# First the Go that the project has fetched, for the tests that call it. Last the directories of
+# mandoc, setcap and apparmor_parser, which may be missing in an ordinary user's PATH.
+export PATH := $(CURDIR)/build/.go/bin:$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 # For every command of Go, including those that list packages: otherwise Go asks git for the state
 # of the checkout, and fails in a clone that belongs to another user.
@@ -122,7 +122,7 @@ test-fleet: build ## lose no line when a NATS server is killed: doc/fleet.md
 	cd integration/fleet && NETMON_BIN=$(CURDIR)/bin/maas-netmon timeout 120 $(GO) test -count=1 -v ./...
 
 check: build ## format, vet, staticcheck, unit tests with the race detector
-	@bad=$$(find . -name build -prune -o -name '*.go' -exec gofmt -l {} +); test -z "$$bad" || { echo "not gofmt-clean: $$bad"; exit 1; }
+	@bad=$$(find . -name build -prune -o -name '*.go' -exec "$$($(GO) env GOROOT)/bin/gofmt" -l {} +) || exit; test -z "$$bad" || { echo "not gofmt-clean: $$bad"; exit 1; }
 	for tag in shipped $(TEST_TAGS); do \
 		$(GO) vet -tags $(TAGS),$$tag ./... && $(GO) run $(STATICCHECK) -tags $(TAGS),$$tag ./... || exit; \
 	done
