@@ -78,7 +78,7 @@ KERNELS = 5.10 6.1 6.12 newest
 RACE_PACKAGES = ./capture ./capture/packetsock ./cmd/... ./internal/app ./internal/cli ./internal/control ./internal/monitor ./internal/parserproc ./linkmon ./parser ./privsep ./report ./tracker
 
 .DEFAULT_GOAL = build
-.PHONY: help deps build static run demo test unit test-fleet check bench bench-peers fuzz mutate cover vuln sbom install uninstall \
+.PHONY: help deps go build static run demo test unit test-fleet check bench bench-peers fuzz mutate cover vuln sbom install uninstall \
         lint deb reproducible test-vm test-kernels \
         test-distros test-arm64 test-containers release-check clean distclean FORCE
 
@@ -87,6 +87,9 @@ help: ## list the targets
 
 deps: ## install the Debian packages that are missing (sudo only then)
 	@.ci/install-deps
+
+go:
+	@.ci/install-go
 
 build: deps bin/maas-netmon ## build bin/maas-netmon
 
@@ -114,7 +117,7 @@ test: build ## run all tests, as root or, in user namespaces, as anyone
 	@mkdir -p build
 	NETMON_BIN=$(CURDIR)/bin/maas-netmon $(GOTESTSUM) $(GO) test -json -count=1 -timeout 30m -tags $(TAGS) ./...
 
-unit: deps ## run the tests that need nothing of the kernel
+unit: go ## run the tests that need nothing of the kernel
 	$(GO) test -count=1 -tags $(TAGS) ./internal/app ./internal/cli ./internal/control ./internal/monitor ./internal/mutate ./parser/... ./report/... ./tracker/...
 
 test-fleet: build ## lose no line when a NATS server is killed: doc/fleet.md

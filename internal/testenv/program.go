@@ -100,12 +100,23 @@ var build = sync.OnceValues(func() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
-	out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "osusergo,netgo", "-o", path, "maas-netmon/cmd/maas-netmon").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w: %s", err, out)
+	if err := goBuild(path, "maas-netmon/cmd/maas-netmon"); err != nil {
+		return "", err
 	}
 	return path, os.Chmod(path, 0o755)
 })
+
+// goBuild builds a program, with further build tags. The flags that change compiled packages are
+// those of the Makefile: with others, Go would compile the standard library again.
+func goBuild(path, program string, tags ...string) error {
+	tags = append([]string{"osusergo", "netgo"}, tags...)
+	out, err := exec.Command("go", "build", "-trimpath", "-buildmode=pie", "-buildvcs=false",
+		"-tags", strings.Join(tags, ","), "-o", path, program).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return nil
+}
 
 // built is the directory of the programs that build has built.
 var built string
@@ -170,11 +181,7 @@ func TestBin(t testing.TB, name string, tags ...string) string {
 		return filepath.Join(dir, strings.Join(append([]string{name}, tags...), "-"))
 	}
 	path := filepath.Join(Dir(t), "maas-netmon")
-	out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", strings.Join(append(tags, "osusergo", "netgo"), ","), "-o", path,
-		"maas-netmon/internal/testbin/"+name).CombinedOutput()
-	if err != nil {
-		t.Fatalf("go build: %v: %s", err, out)
-	}
+	Must(t, goBuild(path, "maas-netmon/internal/testbin/"+name, tags...))
 	Must(t, os.Chmod(path, 0o755))
 	return path
 }

@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -105,6 +106,14 @@ func TestRequire(t *testing.T) {
 		t.Setenv("NETMON_REQUIRE", "8021q")
 		if failed, _ := record(func(tb testing.TB) { Require(tb, VLAN) }); failed == "" {
 			t.Error("8021q by name does not fail")
+		}
+	}
+	// So are those that only root has, unless root runs the tests.
+	for env, fails := range map[string]bool{"all": probe(Root) == nil, "all,root": true} {
+		t.Setenv("NETMON_REQUIRE", env)
+		failed, skipped := record(func(tb testing.TB) { Lacks(tb, Root, errors.New("no")) })
+		if (failed != "") != fails || (skipped != "") == fails {
+			t.Errorf("root, NETMON_REQUIRE=%q: failed %q, skipped %q", env, failed, skipped)
 		}
 	}
 }
