@@ -159,9 +159,9 @@ func FuzzFilter(f *testing.F) {
 // compareAddr has addresses of protocols compared as values.
 var compareAddr = cmpopts.EquateComparable(netip.Addr{})
 
-// FuzzTracker: for every script of packets of both families, stalls and time, a table returns the same events,
-// counters and due times as the model, and never exceeds its bound. With room at all times and no
-// moved interval, each change is an event at once.
+// FuzzTracker: for every script of packets of both families, stalls and time, a table returns the
+// same events, counters and due times as the model, and never exceeds its bound. With room at all
+// times and no moved interval, each change is an event at once.
 func FuzzTracker(f *testing.F) {
 	addSeeds(f, "FuzzTracker")
 	f.Fuzz(func(t *testing.T, data []byte) {
