@@ -193,6 +193,26 @@ func TestKeyND(t *testing.T) {
 	}
 }
 
+// More addresses with equal fingerprints than a group of the index has slots are found, and no
+// others.
+func TestEqualFingerprints(t *testing.T) {
+	table := newTable6(t, 1000, time.Hour)
+	table.CollideFingerprints(addr6N(0))
+	for n := range 100 {
+		nd := solicit(n, macA)
+		if events := table.ObserveND(nil, 0, 0, &nd); len(events) != 1 || events[0].Addr != netip.AddrFrom16(nd.Source) {
+			t.Errorf("binding %d: %v, want NEW", n, events)
+		}
+	}
+	for n := range 100 {
+		nd := solicit(n, macB)
+		events := table.ObserveND(nil, 0, 0, &nd)
+		if len(events) != 1 || events[0].Kind != tracker.Moved || events[0].Addr != netip.AddrFrom16(nd.Source) {
+			t.Errorf("binding %d: %v, want MOVED", n, events)
+		}
+	}
+}
+
 // A binding of IPv6 whose fingerprint is the address of one of IPv4 is another binding.
 func TestFingerprintIsNotAnAddress(t *testing.T) {
 	table := newTable6(t, 10, time.Hour)
