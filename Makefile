@@ -112,7 +112,7 @@ demo: build ## see it work: hosts that talk ARP in private network namespaces
 	$(GIVE)
 	bin/demo bin/maas-netmon
 
-test: build ## run all tests, as root or, in user namespaces, as anyone
+test: build ## run all tests, as root or, in user namespaces, as anyone: four minutes
 	@.ci/install-deps test
 	@mkdir -p build
 	NETMON_BIN=$(CURDIR)/bin/maas-netmon $(GOTESTSUM) $(GO) test -json -count=1 -timeout 30m -tags $(TAGS) ./...
@@ -124,7 +124,7 @@ test-fleet: build ## lose no line when a NATS server is killed: doc/fleet.md
 	cd integration/fleet && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 	cd integration/fleet && NETMON_BIN=$(CURDIR)/bin/maas-netmon timeout 120 $(GO) test -count=1 -v ./...
 
-check: build ## format, vet, staticcheck, unit tests with the race detector
+check: build ## format, vet, staticcheck, unit tests with the race detector: half a minute, cold two minutes
 	@bad=$$(find . -name build -prune -o -name '*.go' -exec "$$($(GO) env GOROOT)/bin/gofmt" -l {} +) || exit; test -z "$$bad" || { echo "not gofmt-clean: $$bad"; exit 1; }
 	for tag in shipped $(TEST_TAGS); do \
 		$(GO) vet -tags $(TAGS),$$tag ./... && $(GO) run $(STATICCHECK) -tags $(TAGS),$$tag ./... || exit; \
@@ -222,7 +222,7 @@ test-containers: static ## build the image of Containerfile and run it with podm
 	@.ci/install-deps containers
 	.ci/containers
 
-release-check: deb ## boot a Debian with systemd in qemu and see the package through its life: minutes, as root
+release-check: deb ## boot a Debian with systemd in qemu and see the package through its life: ten minutes, as root
 	@.ci/install-deps vm
 	vm/system build/maas-netmon_*.deb $(KERNEL)
 
