@@ -65,6 +65,10 @@ func run(pattern string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	// Any user may enter it, as tests change the user.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
 
 	chosen := slices.DeleteFunc(all(), func(m guard) bool { return !strings.Contains(m.rule+" "+m.file, pattern) })
 	passed := map[string]bool{}
@@ -148,7 +152,8 @@ func test(dir string, replace map[string]string, by string) (string, error) {
 	}
 	cmd := exec.Command(cmp.Or(os.Getenv("GO"), "go"), args...)
 	// Through the environment, so that a test that builds the program builds the mutant.
-	cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlay, "NETMON_BIN=")
+	cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlay, "NETMON_BIN=",
+		"TMPDIR="+dir) // a test that panics or is killed leaves its files there
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
