@@ -27,6 +27,7 @@ func TestMetricsFile(t *testing.T) {
 	dir := metricsDir(t)
 	path := filepath.Join(dir, "maas.prom")
 	testenv.Must(t, os.WriteFile(path, []byte("what was there before\n"), 0o666))
+	testenv.Must(t, a.AwaitRunning())
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, "--metrics-file", path, "--stats-interval", "1s", a.Name, "lo")
 	sendFence(t, p, b.Port(t)).Await(t)
 
@@ -66,6 +67,7 @@ func TestMetricsFile(t *testing.T) {
 func TestMetricsFileAtTheStart(t *testing.T) {
 	t.Parallel()
 	a, _ := testenv.RawPair(t)
+	testenv.Must(t, a.AwaitRunning())
 	path := filepath.Join(metricsDir(t), "maas.prom")
 	testenv.Watch(t, a.Namespace, testenv.Options{}, "--metrics-file", path, "--stats-interval", "1h", a.Name)
 	for deadline := time.Now().Add(testenv.Patience); ; {

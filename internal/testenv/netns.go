@@ -1,7 +1,9 @@
 package testenv
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -126,6 +128,35 @@ func (h Host) Up(addresses ...string) error {
 		}
 	}
 	return h.IP("link", "set", h.Name, "up")
+}
+
+// AwaitRunning waits until the interface, which is up like its peer, is operational. The kernel sets
+// the operational state later than the carrier (net/core/link_watch.c), by up to a second.
+func (h Host) AwaitRunning() error {
+	return h.Do(func() error {
+		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		timeout := unix.NsecToTimeval(int64(Patience))
+		err = errors.Join(
+			unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout),
+			unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK}))
+		for err == nil {
+			var i *net.Interface
+			if i, err = net.InterfaceByName(h.Name); err != nil || i.Flags&net.FlagRunning != 0 {
+				break
+			}
+			if _, _, err = unix.Recvfrom(fd, make([]byte, 1<<16), 0); err == unix.EINTR {
+				err = nil
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("wait for %s: %w", h.Name, err)
+		}
+		return nil
+	})
 }
 
 // Down sets the interface down.

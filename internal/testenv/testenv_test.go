@@ -3,6 +3,7 @@ package testenv
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -181,5 +182,19 @@ func TestInheritedDescriptors(t *testing.T) {
 	cmd.ExtraFiles = []*os.File{null}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestAwaitRunning(t *testing.T) {
+	a, b := RawPair(t)
+	for _, h := range []Host{a, b} {
+		Must(t, h.AwaitRunning())
+		Must(t, h.Do(func() error {
+			i, err := net.InterfaceByName(h.Name)
+			if err == nil && i.Flags&net.FlagRunning == 0 {
+				t.Errorf("%s: %v", h.Name, i.Flags)
+			}
+			return err
+		}))
 	}
 }
