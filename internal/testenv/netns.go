@@ -130,8 +130,8 @@ func (h Host) Up(addresses ...string) error {
 	return h.IP("link", "set", h.Name, "up")
 }
 
-// AwaitRunning waits until the interface, which is up like its peer, is operational. The kernel sets
-// the operational state later than the carrier (net/core/link_watch.c), by up to a second.
+// AwaitRunning waits until the interface, which is up like its peer, is operational. The kernel
+// sets the operational state later than the carrier (net/core/link_watch.c), by up to a second.
 func (h Host) AwaitRunning() error {
 	return h.Do(func() error {
 		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
