@@ -85,7 +85,7 @@ var notEverywhere = []Feature{VLAN, Tcpdump, Int80}
 
 // ofRoot are the features that NETMON_REQUIRE=all includes only for root, because another user
 // lacks them on those machines, too.
-var ofRoot = []Feature{Root, Tun, Journald, SeccompGet, CgroupCPU, CgroupPids}
+var ofRoot = []Feature{Root, Tun, Journald, SeccompGet, CgroupCPU, CgroupPids, CgroupMemory}
 
 // Require skips the test if the machine lacks a feature. If the environment variable NETMON_REQUIRE
 // names the feature, in a list with commas, or is "all", the test fails instead.
