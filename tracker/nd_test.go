@@ -539,6 +539,25 @@ func TestForgetZeroFingerprint(t *testing.T) {
 	}
 }
 
+// Places that are free after Forget are not forgotten again.
+func TestForgetTwice(t *testing.T) {
+	table := newTable6(t, 4, time.Hour)
+	for _, hosts := range [][]int{{5, 6}, {7}} {
+		for _, n := range hosts {
+			nd := solicit(n, macA)
+			table.ObserveND(nil, 0, 0, &nd)
+		}
+		table.Forget(0)
+	}
+	nd := solicit(7, macA)
+	if events := table.ObserveND(nil, 0, 0, &nd); len(events) != 1 || events[0].Kind != tracker.New {
+		t.Errorf("%v, want NEW", events)
+	}
+	if got := table.Stats(0).Bindings; got != 1 {
+		t.Errorf("%d bindings, want 1", got)
+	}
+}
+
 // A table of both families finds all its bindings while it grows, doubles its room and evicts.
 func TestLargeTableOfBothFamilies(t *testing.T) {
 	const bound = 20_000
