@@ -641,8 +641,8 @@ func TestWithoutIPv6(t *testing.T) {
 	} {
 		func() {
 			defer func() {
-				if recover() == nil {
-					t.Errorf("%s: no panic", name)
+				if got, want := recover(), "tracker: a packet of IPv6 for a table without IPv6"; got != want {
+					t.Errorf("%s: panic with %v, want %s", name, got, want)
 				}
 			}()
 			call()
