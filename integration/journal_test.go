@@ -12,8 +12,10 @@ import (
 )
 
 // journald is a shell command line that starts a separate journald, in a mount namespace, and runs
-// "$0" "$@" with standard output and error to it, as the unit %[1]s. The limit of messages of a
-// unit is Debian's default, 10,000 in 30 s, which journald raises with the free space.
+// "$0" "$@" with standard output and error to it, as the unit %[1]s. It waits for the first message
+// of journald itself: journalctl --follow ends at once if the journal is empty. The limit of
+// messages of a unit is Debian's default, 10,000 in 30 s, which journald raises with the free
+// space.
 const journald = `
 exec unshare --mount --propagation private sh -euc '
 mount -t tmpfs none /run
@@ -29,7 +31,8 @@ ForwardToWall=no
 RateLimitIntervalSec=30s
 RateLimitBurst=10000" >/etc/systemd/journald.conf
 (%[2]s </dev/null >/dev/null 2>&1 &)
-until [ -S /run/systemd/journal/stdout ]; do sleep 0.05; done
+until [ -S /run/systemd/journal/stdout ] &&
+	journalctl --quiet --directory=/run/log/journal --lines=1 | grep -q .; do sleep 0.05; done
 echo journald runs >&2
 echo $$ >/sys/fs/cgroup/%[1]s/cgroup.procs
 exec systemd-cat --identifier=maas-netmon "$0" "$@"' "$0" "$@"`
