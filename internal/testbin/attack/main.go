@@ -8,6 +8,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -64,6 +65,7 @@ func init() {
 		}
 		os.Exit(cli.ExitOK)
 	case "idle":
+		fmt.Println("ready")
 		for {
 			_ = unix.Pause()
 		}
@@ -131,8 +133,16 @@ func unrestricted(name string) error {
 
 	peer := exec.Command("/proc/self/exe", "--attack", "idle")
 	peer.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, PidFD: &t.PidFD}
+	ready, err := peer.StdoutPipe()
+	if err != nil {
+		return err
+	}
 	if err := peer.Start(); err != nil {
 		return err
+	}
+	// Start returns before the kernel has mapped the program: process_vm_readv would find no memory.
+	if _, err := io.ReadFull(ready, make([]byte, len("ready"))); err != nil {
+		return fmt.Errorf("idle process: %w", err)
 	}
 	t.Peer = peer.Process.Pid
 
