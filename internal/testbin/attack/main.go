@@ -140,7 +140,7 @@ func unrestricted(name string) error {
 	if err := peer.Start(); err != nil {
 		return err
 	}
-	// Start returns before the kernel has mapped the program: process_vm_readv would find no memory.
+	// Start returns before the kernel has mapped the program: process_vm_readv would find nothing.
 	if _, err := io.ReadFull(ready, make([]byte, len("ready"))); err != nil {
 		return fmt.Errorf("idle process: %w", err)
 	}
