@@ -424,16 +424,17 @@ func TestFileWaitsForRoom(t *testing.T) {
 	}
 }
 
-// The reader of a file's lines stalls: the program ends nevertheless.
+// The reader of a file's lines stalls: the program waits for it, and answers questions, also when
+// it has reached the end of the file. It ends when it is stopped.
 func TestReaderOfAFileStalls(t *testing.T) {
 	t.Parallel()
 	_, w := testenv.FullPipe(t)
 	path := inputFile(t, littlePcap.File(fileSeconds, arpFrames...))
-	p := testenv.Start(t, testenv.Net(t), testenv.Options{Stdout: w}, "-i", path)
+	p := testenv.Start(t, testenv.Net(t), testenv.Options{Stdout: w}, "-i", path, "--stats-interval", "1s")
 	if _, ok := p.Log.Await(testenv.Contains("msg=reading")); !ok {
 		t.Fatal(p.Log.Seen())
 	}
-	counters := p.Log.Expect(testenv.Contains("msg=counters file=" + path + " frames=3 "))
+	counters := p.Log.ExpectN(3, testenv.Contains("msg=counters file="+path+" frames=3 "))
 	p.Signal(t, unix.SIGUSR1)
 	counters.Await(t) // the program has read them, and still answers
 	p.Signal(t, sigTERM)

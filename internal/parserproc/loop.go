@@ -128,6 +128,15 @@ func (p *process) run(input string) error {
 		return err
 	}
 	if p.end != nil {
+		// After the message the monitor ends the program within a limit. So the lines come first,
+		// however long the reader takes.
+		p.table.Flush()
+		if err := p.settle(); err != nil {
+			return err
+		}
+		if p.stopping {
+			return p.finish()
+		}
 		// The monitor asks for the last counters after this message, also if the input ended with
 		// an error.
 		if err := p.control.Send(privsep.Message{Type: privsep.End}); err != nil {
