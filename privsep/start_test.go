@@ -70,12 +70,25 @@ func child(role string) int {
 			return 17
 		}
 		select {}
-	case "monitor", "monitor of an early parser":
-		// Starts a parser and waits to be killed.
-		_, parser, ok := strings.Cut(role, "monitor of an ")
-		if !ok {
-			parser = "parser"
+	case "parser without a request":
+		// As some ways to start it leave it: see launch.
+		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0); err != nil {
+			return 18
 		}
+		c, err := Inherit()
+		if err != nil {
+			return 16
+		}
+		if err := DieWithParent(c); err != nil {
+			return 11
+		}
+		if err := c.Send(Message{Type: Hello}); err != nil {
+			return 17
+		}
+		select {}
+	case "monitor of a parser", "monitor of an early parser", "monitor of a parser without a request":
+		// Starts a parser and waits to be killed.
+		parser := strings.TrimLeft(strings.TrimPrefix(role, "monitor of a"), "n ")
 		c, err := Launch([]string{"test", childFlag + parser})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -220,9 +233,10 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// A parser ends with its monitor, also before it has requested that itself.
+// A parser ends with its monitor, also before it has requested that itself, and if the request was
+// cleared when it started.
 func TestChildDiesWithParent(t *testing.T) {
-	for _, role := range []string{"monitor", "monitor of an early parser"} {
+	for _, role := range []string{"monitor of a parser", "monitor of an early parser", "monitor of a parser without a request"} {
 		t.Run(role, func(t *testing.T) { childDiesWith(t, role) })
 	}
 }
@@ -256,6 +270,9 @@ func childDiesWith(t *testing.T, role string) {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(soon.Milliseconds()))
 	if n != 1 || err != nil {
 		t.Errorf("the parser outlives its monitor: %d, %v", n, err)
+		if err := unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
