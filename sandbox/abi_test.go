@@ -24,7 +24,7 @@ var amd64 = &abi{"amd64", unix.AUDIT_ARCH_X86_64, seccomp.ArchAMD64, map[string]
 	"kill": 62, "madvise": 28, "mmap": 9, "mprotect": 10, "munmap": 11, "nanosleep": 35, "openat": 257,
 	"pidfd_send_signal": 424, "ppoll": 271, "prctl": 157, "pwrite64": 18, "read": 0, "recvmsg": 47,
 	"renameat2": 316, "restart_syscall": 219, "rseq": 334, "rt_sigprocmask": 14, "rt_sigreturn": 15,
-	"sched_yield": 24, "seccomp": 317, "sendmsg": 46, "set_robust_list": 273, "shutdown": 48,
+	"sched_yield": 24, "seccomp": 317, "sendmsg": 46, "set_robust_list": 273, "setsockopt": 54, "shutdown": 48,
 	"sigaltstack": 131, "tgkill": 234, "unlinkat": 263, "wait4": 61, "write": 1,
 }}
 
@@ -35,7 +35,7 @@ var arm64 = &abi{"arm64", unix.AUDIT_ARCH_AARCH64, seccomp.ArchARM64, map[string
 	"kill": 129, "madvise": 233, "mmap": 222, "mprotect": 226, "munmap": 215, "nanosleep": 101, "openat": 56,
 	"pidfd_send_signal": 424, "ppoll": 73, "prctl": 167, "pwrite64": 68, "read": 63, "recvmsg": 212,
 	"renameat2": 276, "restart_syscall": 128, "rseq": 293, "rt_sigprocmask": 135, "rt_sigreturn": 139,
-	"sched_yield": 124, "seccomp": 277, "sendmsg": 211, "set_robust_list": 99, "shutdown": 210,
+	"sched_yield": 124, "seccomp": 277, "sendmsg": 211, "set_robust_list": 99, "setsockopt": 208, "shutdown": 210,
 	"sigaltstack": 132, "tgkill": 131, "unlinkat": 35, "wait4": 260, "write": 64,
 }}
 
@@ -61,7 +61,7 @@ func TestNumbers(t *testing.T) {
 		"restart_syscall": unix.SYS_RESTART_SYSCALL, "rseq": unix.SYS_RSEQ,
 		"rt_sigprocmask": unix.SYS_RT_SIGPROCMASK, "rt_sigreturn": unix.SYS_RT_SIGRETURN,
 		"sched_yield": unix.SYS_SCHED_YIELD, "seccomp": unix.SYS_SECCOMP, "sendmsg": unix.SYS_SENDMSG,
-		"set_robust_list": unix.SYS_SET_ROBUST_LIST, "shutdown": unix.SYS_SHUTDOWN,
+		"set_robust_list": unix.SYS_SET_ROBUST_LIST, "setsockopt": unix.SYS_SETSOCKOPT, "shutdown": unix.SYS_SHUTDOWN,
 		"sigaltstack": unix.SYS_SIGALTSTACK, "tgkill": unix.SYS_TGKILL, "unlinkat": unix.SYS_UNLINKAT,
 		"wait4": unix.SYS_WAIT4, "write": unix.SYS_WRITE,
 	}

@@ -38,6 +38,8 @@ type confined struct {
 	send     []int // netlink
 	metrics  []int // the two files of --metrics-file
 
+	memberships bool // with --ipv6
+
 	directory int // of --metrics-file, 0 for none
 	child     int // the pidfd of the parser
 	killPID   int // if kill(2) is used instead
@@ -86,6 +88,12 @@ func (p *confined) policy() []permit {
 			on("ftruncate", p.metrics),
 			permit{"getsockopt", func(a args) bool { return a[1] == unix.SOL_SOCKET && a[2] == unix.SO_ERROR },
 				[]args{{1: unix.SOL_SOCKET, 2: unix.SO_ERROR}}})
+		if p.memberships {
+			const solPacket, add, drop = 263, 1, 2 // include/linux/socket.h, if_packet.h
+			list = append(list,
+				onSocket("setsockopt", p.sockets, args{1: solPacket, 2: add}, 1, 2),
+				onSocket("setsockopt", p.sockets, args{1: solPacket, 2: drop}, 1, 2))
+		}
 		if p.killPID != 0 {
 			pid := uint64(p.killPID)
 			list = append(list, permit{"kill", func(a args) bool { return a[0] == pid && a[1] == 9 }, []args{{pid, 9}}})
@@ -199,7 +207,7 @@ func TestPolicyIsDocumented(t *testing.T) {
 	for _, p := range []confined{
 		{process: "parser", write: []int{1}, receive: []int{3}, sockets: []int{6}},
 		{process: "reader", write: []int{1}, receive: []int{3}, sockets: []int{6}},
-		{process: "monitor", write: []int{2}, receive: []int{5}, send: []int{6}, sockets: []int{7}, metrics: []int{9, 10}, directory: 11},
+		{process: "monitor", write: []int{2}, receive: []int{5}, send: []int{6}, sockets: []int{7}, metrics: []int{9, 10}, directory: 11, memberships: true},
 	} {
 		want := []string{"clone3"} // ENOSYS
 		for _, permit := range p.policy() {

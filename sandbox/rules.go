@@ -203,6 +203,12 @@ func monitorRules(g MonitorGrant, eventfds []int) []rule {
 	rules = append(rules, allowEach("sendmsg", "netlink", 0, g.Send)...)
 	rules = append(rules, allowFDs("bind", "moves a packet socket to the interface that came back", 0, g.Bind)...)
 	rules = append(rules, allowFDs("getsockname", "which interface a packet socket is bound to", 0, g.Bind)...)
+	if g.Memberships {
+		for _, option := range []int{unix.PACKET_ADD_MEMBERSHIP, unix.PACKET_DROP_MEMBERSHIP} {
+			rules = append(rules, allowFDs("setsockopt", "receives the frames of all multicast groups", 0, g.Bind,
+				eq(1, unix.SOL_PACKET), eq(2, option))...)
+		}
+	}
 	rules = append(rules, allowEach("pwrite64", "metrics file", 0, g.Rewrite)...)
 	rules = append(rules, allowEach("ftruncate", "metrics file", 0, g.Rewrite)...)
 	if g.Directory != 0 {

@@ -39,6 +39,8 @@ func tables(t testing.TB, interfaces int) []table {
 	metrics, metricsGrant := monitor, grant
 	metricsGrant.Rewrite, metricsGrant.Directory = []int{9, 10}, 11
 	metrics.metrics, metrics.directory = metricsGrant.Rewrite, metricsGrant.Directory
+	ipv6, ipv6Grant := monitor, grant
+	ipv6.memberships, ipv6Grant.Memberships = true, true
 	byPID, byPIDGrant := monitor, grant
 	byPIDGrant.KillPID = 4711
 	byPID.killPID = byPIDGrant.KillPID
@@ -51,11 +53,15 @@ func tables(t testing.TB, interfaces int) []table {
 		{"monitor", monitorRules(grant, []int{4}), monitor.policy(), page[4]},
 		{killsByPID, monitorRules(byPIDGrant, []int{4}), byPID.policy(), page[4]},
 		{"monitor with a metrics file", monitorRules(metricsGrant, []int{4}), metrics.policy(), page[4] + page[5]},
+		{watchesIPv6, monitorRules(ipv6Grant, []int{4}), ipv6.policy(), page[4] + page[6]},
 	}
 }
 
 // killsByPID returns the table of a monitor that ends the parser by kill(2).
 const killsByPID = "monitor that kills by process ID"
+
+// watchesIPv6 returns the table of a monitor with --ipv6.
+const watchesIPv6 = "monitor with --ipv6"
 
 // documented returns the numbers of system calls in doc/architecture.md, in its order.
 func documented(t testing.TB) []int {
@@ -65,7 +71,7 @@ func documented(t testing.TB) []int {
 		t.Fatal(err)
 	}
 	found := regexp.MustCompile(`\n\| seccomp \| (\d+) system calls [^|]* then (\d+) \((\d+) and (\d+) for a file\)[^|]*\| ` +
-		"(\\d+), and (\\d+) more for `--metrics-file`").FindSubmatch(text)
+		"(\\d+), (\\d+) more for `--metrics-file` and (\\d+) more for `--ipv6`").FindSubmatch(text)
 	if found == nil {
 		t.Fatal("doc/architecture.md does not tell the number of system calls")
 	}
@@ -79,6 +85,9 @@ func documented(t testing.TB) []int {
 	}
 	return numbers
 }
+
+// onlyIn has the calls that only one table has, by the name of the table.
+var onlyIn = map[string]string{"kill": killsByPID, "setsockopt": watchesIPv6}
 
 // The tables have as many system calls as the documents state, and each rule has a reason.
 func TestRules(t *testing.T) {
@@ -99,7 +108,7 @@ func TestRules(t *testing.T) {
 			"ioctl", "ptrace", "dup", "dup2", "dup3", "fcntl", "sendto", "sendmmsg", "writev",
 			"pidfd_getfd", "setsockopt", "io_uring_setup", "bpf", "unshare", "kill", "rt_sigqueueinfo",
 		} {
-			if calls[forbidden] && (forbidden != "kill" || table.name != killsByPID) {
+			if only, ok := onlyIn[forbidden]; calls[forbidden] && (!ok || table.name != only) {
 				t.Errorf("%s: %s is allowed", table.name, forbidden)
 			}
 		}
@@ -134,7 +143,7 @@ func TestDescriptorsAreExact(t *testing.T) {
 	for _, table := range tables(t, 1024) {
 		for _, r := range table.rules {
 			switch r.call {
-			case "read", "write", "pwrite64", "ftruncate", "sendmsg", "recvmsg", "bind", "getsockname", "pidfd_send_signal", "renameat2", "unlinkat":
+			case "read", "write", "pwrite64", "ftruncate", "sendmsg", "recvmsg", "bind", "getsockname", "setsockopt", "pidfd_send_signal", "renameat2", "unlinkat":
 				if len(r.args) == 0 || r.args[0].i != 0 || r.args[0].mask|1023 != allBits {
 					t.Errorf("%s: %s is not bound to a descriptor: %+v", table.name, r.call, r.args)
 				}

@@ -62,6 +62,9 @@ type MonitorGrant struct {
 	// be received from with recvmsg(2), Send those that may be sent to with sendmsg(2), and Bind
 	// those that may be bound again with bind(2) and whose address may be read with getsockname(2).
 	Write, Receive, Send, Bind []int
+	// Memberships reports whether the packet sockets in Bind may add and drop memberships
+	// (setsockopt(2), PACKET_ADD_MEMBERSHIP in packet(7)).
+	Memberships bool
 	// Rewrite lists files whose content may be replaced, Directory the one directory,
 	// open with O_PATH, in which two files may exchange their names and a file be
 	// removed; 0 for none.

@@ -152,6 +152,8 @@ func (m *monitor) confine() (sandbox.Layers, error) {
 		Write:   []int{unix.Stderr, control},
 		Receive: []int{control},
 		Child:   m.child.PidFD(),
+
+		Memberships: m.options.IPv6,
 	}
 	if m.child.KilledByPID() {
 		g.KillPID = m.child.Pid()
