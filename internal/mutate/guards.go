@@ -116,7 +116,7 @@ var guards = []guard{
 	{"signals to any process", "sandbox/rules.go", `"ends the parser", eq(0, g.Child))`, `"ends the parser")`, byPolicy},
 	{"descriptors with high bits", "sandbox/rules.go", "func eq(i uint, value int) arg              { return arg{i, allBits, uint64(value)} }", "func eq(i uint, value int) arg              { return arg{i, 0xffffffff, uint64(uint32(value))} }", byPolicy},
 	{"memberships without --ipv6", "sandbox/rules.go", "if g.Memberships {", "if true {", "./sandbox ^TestRules$"},
-	{"any option of a packet socket", "sandbox/rules.go", "eq(1, unix.SOL_PACKET), eq(2, option))...)", "eq(1, unix.SOL_PACKET), bitsClear(2, uint64(option&0)))...)", byPolicy},
+	{"any option of a packet socket", "sandbox/rules.go", "eq(1, unix.SOL_PACKET), eq(2, option))...)", "eq(1, unix.SOL_PACKET), bitsClear(2, option&0))...)", byPolicy},
 	{"memberships at any level", "sandbox/rules.go", "eq(1, unix.SOL_PACKET), eq(2, option))...)", "eq(2, option))...)", byPolicy},
 	{"one descriptor more", "sandbox/rules.go", "\tvar rules []rule\n\tfor s.first < s.end {", "\tvar rules []rule\n\ts.end++\n\tfor s.first < s.end {", "./sandbox ^TestAllowWithin$"},
 	{"blocks of descriptors with high bits", "sandbox/rules.go", "{i, -size, s.first}", "{i, -size & 0xffffffff, s.first}", "./sandbox ^TestAllowWithin$"},
