@@ -213,10 +213,10 @@ func receiveFrame(fd int) (Frame, bool) {
 }
 
 // Talk makes the host's own kernel resolve an address: it sends a datagram to it, which needs ARP
-// first.
+// or Neighbor Discovery first.
 func (h Host) Talk(address string) error {
 	return h.Do(func() error {
-		conn, err := net.DialTimeout("udp4", net.JoinHostPort(address, "9"), time.Second)
+		conn, err := net.DialTimeout("udp", net.JoinHostPort(address, "9"), time.Second)
 		if err != nil {
 			return err
 		}
