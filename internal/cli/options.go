@@ -127,7 +127,6 @@ type Options struct {
 	MovedInterval time.Duration
 	MaxRate       int // lines per second, 0 for no limit
 	MaxBindings   int
-	IPv6          bool          // also Neighbor Discovery
 	StatsInterval time.Duration // 0: never
 	MetricsFile   string        // file; "" for none
 	User          string
