@@ -30,6 +30,10 @@ const (
 	// Snaplen is the number of captured bytes per frame: an ARP packet for Ethernet and IPv4 after
 	// two in-line VLAN tags. Further bytes are padding.
 	Snaplen = EtherHeaderLen + 2*VLANTagLen + arpPacketLen
+
+	// SnaplenIPv6 is the number of captured bytes per frame of Neighbor Discovery: a packet of 1500
+	// bytes after two in-line VLAN tags.
+	SnaplenIPv6 = EtherHeaderLen + 2*VLANTagLen + 1500
 )
 
 // Geometry of a ring. A slot holds a tpacket2_hdr (32 bytes), a sockaddr_ll (20 bytes) and the

@@ -36,6 +36,10 @@ type Frame struct {
 	// in files.
 	Cooked bool
 
+	// ChecksumPending means that the kernel has not computed the checksum of a local packet yet
+	// (TP_STATUS_CSUMNOTREADY).
+	ChecksumPending bool
+
 	// Source is the index of the socket in the list given to NewReader, or 0.
 	Source int
 }

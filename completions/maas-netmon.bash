@@ -21,7 +21,7 @@ _maas_netmon() {
 	--match | --refresh | --moved-interval | --max-rate | --max-bindings | --stats-interval) return ;;
 	*)
 		if [[ $cur == -* ]]; then
-			words='-i --input-file -v --verbose --format --match --wait --refresh
+			words='-i --input-file -v --verbose --ipv6 --format --match --wait --refresh
 				--moved-interval --max-rate --max-bindings
 				--stats-interval --metrics-file --user --die-with-parent --check --log-level --version --help'
 		else

@@ -134,7 +134,7 @@ func (r *fileReader) read(t *testing.T, content []byte) ([]fileFrame, error) {
 	if count {
 		runtime.ReadMemStats(&before)
 	}
-	f := pcapfile.NewFile(int(r.input.Fd()), r.control, -1)
+	f := pcapfile.NewFile(int(r.input.Fd()), r.control, -1, false)
 	var frames []fileFrame
 	var frame capture.Frame
 	for {

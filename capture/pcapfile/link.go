@@ -78,7 +78,7 @@ func (f *File) describe(frame *capture.Frame, l link, data []byte, length uint32
 	default:
 		return false
 	}
-	frame.Data = data[:min(len(data), capture.Snaplen)]
+	frame.Data = data[:min(len(data), len(f.cooked))]
 	return true
 }
 
@@ -95,7 +95,7 @@ func (f *File) cook(arphrd, addrLen, addr, protocol, payload []byte) bool {
 	if addrLen[1] != macLen {
 		return false
 	}
-	b := f.cooked[:]
+	b := f.cooked
 	copy(b[macLen:], addr[:macLen])
 	copy(b[2*macLen:], protocol[:2])
 	copy(b[2*macLen+2:], payload)

@@ -79,7 +79,7 @@ type File struct {
 	otherLinkType uint32
 	other         bool // pcapng: at least one has another; otherLinkType is the first
 
-	cooked [capture.Snaplen]byte // the Ethernet frame built from a cooked one
+	cooked []byte // the Ethernet frame built from a cooked one, of the captured length at most
 }
 
 // format is the format of the input, from its header.
@@ -92,9 +92,15 @@ const (
 )
 
 // NewFile returns a File that reads from the descriptor input. Wait also wakes for the descriptors
-// control and output; -1 stands for none. The File does not close the descriptors.
-func NewFile(input, control, output int) *File {
+// control and output; -1 stands for none. The File does not close the descriptors. It returns at
+// most [capture.Snaplen] bytes of a frame, [capture.SnaplenIPv6] if ipv6 is true.
+func NewFile(input, control, output int, ipv6 bool) *File {
+	snaplen := capture.Snaplen
+	if ipv6 {
+		snaplen = capture.SnaplenIPv6
+	}
 	return &File{
+		cooked: make([]byte, snaplen),
 		polls: [3]unix.PollFd{
 			{Fd: int32(control), Events: unix.POLLIN},
 			{Fd: int32(output)},

@@ -68,7 +68,7 @@ func readAll(t testing.TB, f *pcapfile.File) ([]record, error) {
 func readBytes(t testing.TB, content []byte) ([]record, error) {
 	t.Helper()
 	control, _ := testenv.Wake(t)
-	return readAll(t, pcapfile.NewFile(input(t, content), control, -1))
+	return readAll(t, pcapfile.NewFile(input(t, content), control, -1, false))
 }
 
 // testFrame is an ARP frame of the usual length.
@@ -356,7 +356,7 @@ func TestSkippedFrames(t *testing.T) {
 	control, _ := testenv.Wake(t)
 	n := capturetest.NG{Order: capturetest.Orders[0]}
 	f := pcapfile.NewFile(input(t, slices.Concat(n.Section(), n.Interface(105, 0), n.Interface(1, 0),
-		n.Enhanced(0, 0, testFrame, 60), n.Enhanced(1, 0, testFrame, 60), n.Enhanced(0, 0, testFrame, 60))), control, -1)
+		n.Enhanced(0, 0, testFrame, 60), n.Enhanced(1, 0, testFrame, 60), n.Enhanced(0, 0, testFrame, 60))), control, -1, false)
 	if got, err := readAll(t, f); len(got) != 1 || err != io.EOF {
 		t.Errorf("%d frames, %v", len(got), err)
 	}
@@ -502,7 +502,7 @@ func TestGzipBomb(t *testing.T) {
 	huge = nil
 	control, stop := testenv.Wake(t)
 	stop()
-	f := pcapfile.NewFile(input(t, content), control, -1)
+	f := pcapfile.NewFile(input(t, content), control, -1, false)
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -570,7 +570,7 @@ func TestCooked(t *testing.T) {
 			if diff := cmp.Diff(c.want, got); diff != "" || err != io.EOF {
 				t.Errorf("%s, %d: %v, -want +got:\n%s", name, i, err, diff)
 			}
-			f := pcapfile.NewFile(input(t, content), -1, -1)
+			f := pcapfile.NewFile(input(t, content), -1, -1, false)
 			_, err = f.Wait(false, -1)
 			testenv.Must(t, err)
 			var frame capture.Frame
@@ -585,7 +585,7 @@ func TestCooked(t *testing.T) {
 func TestPosition(t *testing.T) {
 	control, _ := testenv.Wake(t)
 	content := capturetest.Pcap{Order: capturetest.Orders[0]}.File(testSeconds, testFrame, testFrame)
-	f := pcapfile.NewFile(input(t, content), control, -1)
+	f := pcapfile.NewFile(input(t, content), control, -1, false)
 	_, err := f.Wait(false, -1)
 	testenv.Must(t, err)
 	var frame capture.Frame
@@ -603,14 +603,14 @@ func TestPosition(t *testing.T) {
 func TestPositionInGzip(t *testing.T) {
 	content := gzipped(t, capturetest.Pcap{Order: capturetest.Orders[0]}.File(testSeconds, testFrame))
 	control, _ := testenv.Wake(t)
-	f := pcapfile.NewFile(input(t, content), control, -1)
+	f := pcapfile.NewFile(input(t, content), control, -1, false)
 	_, err := readAll(t, f)
 	if s, _ := f.Stats(0); err != io.EOF || s.Position != uint64(len(content)) {
 		t.Errorf("%v, position %d, want %d", err, s.Position, len(content))
 	}
 	// Of bytes that are not compressed there are many at once.
 	stored := slices.Concat(content[:10], []byte{1, 0xe8, 3, 0x17, 0xfc}, make([]byte, 1000), make([]byte, 8))
-	f = pcapfile.NewFile(input(t, stored), control, -1)
+	f = pcapfile.NewFile(input(t, stored), control, -1, false)
 	_, err = readAll(t, f)
 	if s, _ := f.Stats(0); s.Position < 1000 {
 		t.Errorf("%v, position %d, want 1000 at the least", err, s.Position)
@@ -632,7 +632,7 @@ func TestGzipByteByByte(t *testing.T) {
 	testenv.Must(t, err)
 	defer r.Close()
 	control, stop := testenv.Wake(t)
-	f := pcapfile.NewFile(int(r.Fd()), control, -1)
+	f := pcapfile.NewFile(int(r.Fd()), control, -1, false)
 	stop() // so that each Wait ends
 	var got []record
 	var frame capture.Frame
@@ -671,7 +671,7 @@ func TestByteByByte(t *testing.T) {
 		testenv.Must(t, err)
 		defer r.Close()
 		control, _ := testenv.Wake(t)
-		f := pcapfile.NewFile(int(r.Fd()), control, -1)
+		f := pcapfile.NewFile(int(r.Fd()), control, -1, false)
 		whole, _ := readBytes(t, content)
 		seen := 0
 		for i := range content {
@@ -706,7 +706,7 @@ func TestFileControlWakes(t *testing.T) {
 	testenv.Must(t, err)
 	defer r.Close()
 	control, stop := testenv.Wake(t)
-	f := pcapfile.NewFile(int(r.Fd()), control, -1)
+	f := pcapfile.NewFile(int(r.Fd()), control, -1, false)
 	stop()
 	if woken, err := f.Wait(false, -1); !woken.Control || err != nil {
 		t.Errorf("woken %v, %v", woken, err)
@@ -726,7 +726,7 @@ func TestUnreadable(t *testing.T) {
 	testenv.Must(t, err)
 	defer dir.Close()
 	control, _ := testenv.Wake(t)
-	if _, err := readAll(t, pcapfile.NewFile(int(dir.Fd()), control, -1)); !errors.Is(err, unix.EISDIR) {
+	if _, err := readAll(t, pcapfile.NewFile(int(dir.Fd()), control, -1, false)); !errors.Is(err, unix.EISDIR) {
 		t.Errorf("%v", err)
 	}
 }
@@ -767,7 +767,7 @@ func BenchmarkFile(b *testing.B) {
 					if left == 0 {
 						_, err := unix.Seek(fd, 0, io.SeekStart)
 						testenv.Must(b, err)
-						f, left = pcapfile.NewFile(fd, control, -1), frames
+						f, left = pcapfile.NewFile(fd, control, -1, false), frames
 					}
 					_, err := f.Wait(false, -1)
 					testenv.Must(b, err)

@@ -120,7 +120,7 @@ func optionNames(t *testing.T) []string {
 	t.Helper()
 	var names []string
 	for _, i := range usageList(t, "Options") {
-		for _, m := range regexp.MustCompile(`-(-[a-z-]+|[a-z]\b)`).FindAllStringSubmatch(i.name, -1) {
+		for _, m := range regexp.MustCompile(`-(-[a-z0-9-]+|[a-z]\b)`).FindAllStringSubmatch(i.name, -1) {
 			names = append(names, strings.TrimPrefix(m[1], "-"))
 		}
 	}

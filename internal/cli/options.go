@@ -32,6 +32,7 @@ Options:
                       read a pcap or pcapng file or pipe instead of an
                       interface; - is standard input. Needs no privilege
   -v, --verbose       also print each ARP packet in full, as text
+  --ipv6              also IPv6 neighbours (RFC 4861)
   --format FORMAT     json, or text: columns for people (default json)
   --match GLOB        also watch every Ethernet interface whose name, or
                       alternative name, matches, including those that appear
@@ -116,6 +117,7 @@ type Options struct {
 	Check         bool
 	Role          string
 	Verbose       bool
+	IPv6          bool // Neighbor Discovery, too
 	Wait          bool // for interfaces that do not exist yet
 	Format        string
 	Colour        bool   // of text
@@ -125,7 +127,6 @@ type Options struct {
 	MovedInterval time.Duration
 	MaxRate       int // lines per second, 0 for no limit
 	MaxBindings   int
-	IPv6          bool          // also Neighbor Discovery
 	StatsInterval time.Duration // 0: never
 	MetricsFile   string        // file; "" for none
 	User          string
@@ -159,6 +160,7 @@ func (o *Options) flagSet() *flag.FlagSet {
 	fs.BoolVar(&o.Journal, "journal", false, "")
 	fs.BoolVar(&o.Verbose, "v", false, "")
 	fs.BoolVar(&o.Verbose, "verbose", false, "")
+	fs.BoolVar(&o.IPv6, "ipv6", false, "")
 	fs.StringVar(&o.Format, "format", FormatJSON, "")
 	fs.DurationVar(&o.StatsInterval, "stats-interval", 0, "")
 	fs.StringVar(&o.MetricsFile, "metrics-file", "", "")
@@ -360,7 +362,7 @@ func parseLevel(s string) (slog.Level, error) {
 // ParserArgs returns the argument list of the parser for these options.
 func (o *Options) ParserArgs() []string {
 	args := []string{"maas-netmon", "--role", RoleParser, "--check=" + strconv.FormatBool(o.Check),
-		"--verbose=" + strconv.FormatBool(o.Verbose),
+		"--verbose=" + strconv.FormatBool(o.Verbose), "--ipv6=" + strconv.FormatBool(o.IPv6),
 		"--format", o.Format, "--colour=" + strconv.FormatBool(o.Colour), "--zone", o.Zone, "--journal=" + strconv.FormatBool(o.Journal),
 		"--moved-interval", o.MovedInterval.String(), "--max-rate", strconv.Itoa(o.MaxRate),
 		"--refresh", o.Refresh.String(), "--max-bindings", strconv.Itoa(o.MaxBindings), "--pool", strconv.Itoa(o.Pool)}

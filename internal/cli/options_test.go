@@ -39,6 +39,8 @@ func TestParseOptions(t *testing.T) {
 		{"--log-level DEBUG eth0", func(o *Options) { o.LogLevel = slog.LevelDebug }},
 		{"--metrics-file /tmp/x.prom eth0", func(o *Options) { o.MetricsFile = "/tmp/x.prom" }},
 		{"--wait eth0", func(o *Options) { o.Wait = true }},
+		{"--ipv6 eth0", func(o *Options) { o.IPv6 = true }},
+		{"eth0 --ipv6=false", nil},
 		{"-v eth0", func(o *Options) { o.Verbose = true }},
 		{"--verbose --format text eth0", func(o *Options) { o.Verbose, o.Format = true, FormatText }},
 		{"--check", func(o *Options) { o.Check, o.Interfaces = true, nil }},
@@ -72,7 +74,7 @@ func TestParserArgs(t *testing.T) {
 		defaults("-v", "--", "eth0"),
 		{Format: FormatJSON, Refresh: time.Second, MaxBindings: 1, Input: "-"},
 		{Format: FormatJSON, Refresh: time.Second, MaxBindings: 1, Input: "--role"},
-		{Format: FormatText, Colour: true, Verbose: true, Zone: "Asia/Kathmandu", Journal: true, Check: true,
+		{Format: FormatText, Colour: true, Verbose: true, IPv6: true, Zone: "Asia/Kathmandu", Journal: true, Check: true,
 			Refresh: 90 * time.Second, MovedInterval: time.Minute, MaxRate: 300, MaxBindings: 1, Interfaces: []string{"eth0", "eth1"}},
 	} {
 		got, err := ParseOptions(want.ParserArgs()[1:], Environment{})

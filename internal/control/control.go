@@ -18,11 +18,12 @@ type Counters struct {
 	Short       uint64 // malformed: truncated before the end of the packet
 	NotARP      uint64 // only in files; for interfaces the filter passes only ARP
 	Unsupported uint64 // well-formed, but not ARP for IPv4 over Ethernet, or three tags
+	Invalid     uint64 // Neighbor Discovery that RFC 4861 requires a receiver to discard
 	NewBindings uint64 // events
 	Moved       uint64
 	Refreshed   uint64
 	Refused     uint64 // addresses that no host can have
-	Ignored     uint64 // operations other than request and reply
+	Ignored     uint64 // operations other than request and reply, advertisements without override
 	Evicted     uint64
 	Unreported  uint64 // bindings that were forgotten before their change was printed
 	Bindings    uint64
@@ -41,11 +42,13 @@ type Counters struct {
 
 // A Counter describes a field of [Counters].
 type Counter struct {
-	Name   string                  // in the log; "" if it is not logged
-	Metric string                  // in the metrics file, after maas_netmon_; "" if not in it
-	Help   string                  // for the metrics file
-	Own    bool                    // counted by the monitor: not in a message
-	Of     func(*Counters) *uint64 // the field
+	Name     string                  // in the log; "" if it is not logged
+	Metric   string                  // in the metrics file, after maas_netmon_; "" if not in it
+	Help     string                  // for the metrics file
+	Own      bool                    // counted by the monitor: not in a message
+	IPv6     bool                    // only shown with --ipv6
+	IPv6Help string                  // replaces Help with --ipv6; "" if it is the same
+	Of       func(*Counters) *uint64 // the field
 }
 
 // Table has all counters, in their order in messages and in the log. It is the only place to add
@@ -54,14 +57,15 @@ var Table = [...]Counter{
 	{Name: "frames", Metric: "frames_total", Help: "Frames that the kernel's filter let pass, those that were lost included.", Of: func(c *Counters) *uint64 { return &c.Frames }},
 	{Name: "bytes", Metric: "frame_bytes_total", Help: "Length on the wire of the frames that the kernel's filter let pass, in bytes.", Of: func(c *Counters) *uint64 { return &c.Bytes }},
 	{Name: "dropped", Metric: "dropped_total", Help: "Frames that were lost because the ring was full.", Of: func(c *Counters) *uint64 { return &c.Dropped }},
-	{Name: "short", Metric: "short_total", Help: "Frames that ended before the end of the ARP packet.", Of: func(c *Counters) *uint64 { return &c.Short }},
-	{Name: "not_arp", Metric: "not_arp_total", Help: "Frames of an input file that were not ARP.", Of: func(c *Counters) *uint64 { return &c.NotARP }},
-	{Name: "unsupported", Metric: "unsupported_total", Help: "Frames that were not ARP for IPv4 over Ethernet, or had too many VLAN tags.", Of: func(c *Counters) *uint64 { return &c.Unsupported }},
+	{Name: "short", Metric: "short_total", Help: "Frames that ended before the end of the ARP packet.", IPv6Help: "Frames that ended before the end of the ARP packet or the IPv6 packet.", Of: func(c *Counters) *uint64 { return &c.Short }},
+	{Name: "not_arp", Metric: "not_arp_total", Help: "Frames of an input file that were not ARP.", IPv6Help: "Frames of an input file that were neither ARP nor Neighbor Discovery.", Of: func(c *Counters) *uint64 { return &c.NotARP }},
+	{Name: "unsupported", Metric: "unsupported_total", Help: "Frames that were not ARP for IPv4 over Ethernet, or had too many VLAN tags.", IPv6Help: "Frames that were not ARP for IPv4 over Ethernet, had too many VLAN tags, or an IPv6 extension header.", Of: func(c *Counters) *uint64 { return &c.Unsupported }},
+	{Name: "invalid", Metric: "invalid_total", Help: "Neighbor Discovery packets that a receiver has to discard (RFC 4861): hop limit, checksum or contents are wrong.", IPv6: true, Of: func(c *Counters) *uint64 { return &c.Invalid }},
 	{Name: "new", Metric: "new_total", Help: "NEW events: bindings of an address to a MAC that were not known.", Of: func(c *Counters) *uint64 { return &c.NewBindings }},
 	{Name: "moved", Metric: "moved_total", Help: "MOVED events: addresses that have another MAC than before.", Of: func(c *Counters) *uint64 { return &c.Moved }},
 	{Name: "refreshed", Metric: "refreshed_total", Help: "REFRESHED events: bindings that were seen again after a quiet while.", Of: func(c *Counters) *uint64 { return &c.Refreshed }},
 	{Name: "refused", Metric: "refused_total", Help: "Bindings of addresses that no host can have.", Of: func(c *Counters) *uint64 { return &c.Refused }},
-	{Name: "ignored", Metric: "ignored_total", Help: "ARP packets that are neither request nor reply.", Of: func(c *Counters) *uint64 { return &c.Ignored }},
+	{Name: "ignored", Metric: "ignored_total", Help: "ARP packets that are neither request nor reply.", IPv6Help: "ARP packets that are neither request nor reply, and moves by neighbor advertisements without the override flag.", Of: func(c *Counters) *uint64 { return &c.Ignored }},
 	{Name: "evicted", Metric: "evicted_total", Help: "Bindings that were evicted because the table was full.", Of: func(c *Counters) *uint64 { return &c.Evicted }},
 	{Name: "unreported", Metric: "unreported_total", Help: "Bindings that were evicted before their change was printed.", Of: func(c *Counters) *uint64 { return &c.Unreported }},
 	{Name: "bindings", Metric: "bindings", Help: "Bindings of an address to a MAC that the table holds.", Of: func(c *Counters) *uint64 { return &c.Bindings }},
@@ -96,11 +100,23 @@ func CountersOf(m privsep.Message) Counters {
 	return c
 }
 
-// Attrs returns the counters as attributes for the log.
-func (c *Counters) Attrs() []any {
+// Shown reports whether the counter is in the log and the metrics of a process with or without
+// --ipv6.
+func (c *Counter) Shown(ipv6 bool) bool { return ipv6 || !c.IPv6 }
+
+// HelpFor returns the help of a process with or without --ipv6.
+func (c *Counter) HelpFor(ipv6 bool) string {
+	if ipv6 && c.IPv6Help != "" {
+		return c.IPv6Help
+	}
+	return c.Help
+}
+
+// Attrs returns the counters as attributes for the log of a process with or without --ipv6.
+func (c *Counters) Attrs(ipv6 bool) []any {
 	var attrs []any
 	for _, t := range Table {
-		if t.Name != "" {
+		if t.Name != "" && t.Shown(ipv6) {
 			attrs = append(attrs, slog.Uint64(t.Name, *t.Of(c)))
 		}
 	}

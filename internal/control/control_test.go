@@ -1,8 +1,10 @@
 package control
 
 import (
+	"log/slog"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -87,6 +89,40 @@ func TestManualPage(t *testing.T) {
 		}
 		if want := ".It Li " + strings.Join(names, " , ") + "\n" + c.Help; !strings.Contains(section, want+"\n") && !strings.HasSuffix(section, want) {
 			t.Errorf("doc/maas-netmon.8, COUNTERS, lacks\n%s", want)
+		}
+		if want := "\nWith\n.Fl -ipv6 :\n" + c.IPv6Help + "\n"; c.IPv6Help != "" && !strings.Contains(section, c.Help+want) {
+			t.Errorf("doc/maas-netmon.8, COUNTERS, lacks\n%s", want)
+		}
+	}
+}
+
+// Without --ipv6 the log has neither the counters nor the help of Neighbor Discovery.
+func TestShown(t *testing.T) {
+	var c Counters
+	for i := range Table {
+		*Table[i].Of(&c) = uint64(i)
+	}
+	names := func(ipv6 bool) (names []string) {
+		for _, a := range c.Attrs(ipv6) {
+			names = append(names, a.(slog.Attr).Key)
+		}
+		return names
+	}
+	want := []string{"frames", "bytes", "dropped", "short", "not_arp", "unsupported", "new", "moved", "refreshed",
+		"refused", "ignored", "evicted", "unreported", "bindings", "packets_dropped", "rebound"}
+	if got := names(false); !slices.Equal(got, want) {
+		t.Errorf("without IPv6: %q, want %q", got, want)
+	}
+	want = slices.Insert(want, 6, "invalid")
+	if got := names(true); !slices.Equal(got, want) {
+		t.Errorf("with IPv6: %q, want %q", got, want)
+	}
+	for _, c := range Table {
+		if help := c.HelpFor(false); help != c.Help {
+			t.Errorf("%s: %q without IPv6", c.Name, help)
+		}
+		if help := c.HelpFor(true); c.IPv6Help != "" && help != c.IPv6Help || help == "" && c.Metric != "" {
+			t.Errorf("%s: %q with IPv6", c.Name, help)
 		}
 	}
 }

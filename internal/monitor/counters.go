@@ -118,7 +118,7 @@ func (m *monitor) logCounters() {
 	}
 	for _, f := range m.ifaces {
 		if !f.free() {
-			log("counters", append([]any{key, f.name}, f.counters.Attrs()...)...)
+			log("counters", append([]any{key, f.name}, f.counters.Attrs(m.options.IPv6)...)...)
 		}
 	}
 	if used, size := m.poolUse(); size > 0 {

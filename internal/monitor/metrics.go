@@ -208,14 +208,14 @@ func metrics(ifaces []*iface, o cli.Options) string {
 		}
 	}
 	for _, c := range control.Table {
-		if c.Metric == "" {
+		if c.Metric == "" || !c.Shown(o.IPv6) {
 			continue
 		}
 		kind := "gauge"
 		if strings.HasSuffix(c.Metric, "_total") {
 			kind = "counter"
 		}
-		family(c.Metric, kind, c.Help)
+		family(c.Metric, kind, c.HelpFor(o.IPv6))
 		perInterface(c.Metric, func(f *iface) uint64 { return *c.Of(&f.counters) })
 	}
 	if len(ifaces) > 0 && ifaces[0].socket != nil { // an input file has no state

@@ -105,23 +105,41 @@ func TestMetricsFileFails(t *testing.T) {
 	}
 }
 
-// The text of the metrics, which make lint has promtool check.
+// The text of the metrics, which make lint has promtool check. Those of IPv6 are only in a file of
+// their own.
 func TestMetricsText(t *testing.T) {
 	var ifaces []*iface
 	for i, name := range []string{"eth0", `a"b\c`, ""} { // the last socket is free
 		f := &iface{name: name, socket: new(packetsock.Socket), link: linkState{now: []condition{up, noCarrier, absent}[i]}}
-		for n, c := range control.Table {
+		n := 0
+		for _, c := range control.Table {
+			if c.IPv6 {
+				*c.Of(&f.counters) = uint64(100*i + 90)
+				continue
+			}
 			*c.Of(&f.counters) = uint64(100*i + n)
+			n++
 		}
 		if name == "" {
 			f.pooled, f.counters = true, control.Counters{}
 		}
 		ifaces = append(ifaces, f)
 	}
-	got := metrics(ifaces, cli.Options{MaxBindings: 1000, Interfaces: []string{"eth0"}, Match: []string{`a"b\c`}})
+	for _, ipv6 := range []bool{false, true} {
+		checkMetricsText(t, ifaces, ipv6)
+	}
+}
+
+// checkMetricsText compares the metrics of interfaces with the expected ones.
+func checkMetricsText(t *testing.T, ifaces []*iface, ipv6 bool) {
+	t.Helper()
+	got := metrics(ifaces, cli.Options{MaxBindings: 1000, Interfaces: []string{"eth0"}, Match: []string{`a"b\c`}, IPv6: ipv6})
 	got = regexp.MustCompile(`(start_time_seconds\{.*\}) \d+`).ReplaceAllString(got, "$1 1795228118")
 	got = regexp.MustCompile(`version="[^"]*",goversion="[^"]*"`).ReplaceAllString(got, `version="0.2.0",goversion="go1.26"`)
-	const golden = "testdata/metrics.prom"
+	golden := "testdata/metrics.prom"
+	if ipv6 {
+		golden = "testdata/metrics-ipv6.prom"
+	}
 	if *update {
 		testenv.Must(t, os.WriteFile(golden, []byte(got), 0o644))
 	}

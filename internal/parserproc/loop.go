@@ -51,6 +51,7 @@ type process struct {
 	text    bool             // format of events
 	colour  bool             // of text
 	verbose bool             // packets, too
+	ipv6    bool             // Neighbor Discovery, too
 	frame   capture.Frame    // the one that is handled; here so that a drain allocates nothing
 	events  [2]tracker.Event // buffer for the events of one packet
 
@@ -63,8 +64,8 @@ type process struct {
 // frameCounts counts the frames of one source: their bytes, and the frames without a packet by
 // cause. The table counts the packets.
 type frameCounts struct {
-	bytes                      uint64
-	short, notARP, unsupported uint64
+	bytes                               uint64
+	short, notARP, unsupported, invalid uint64
 }
 
 // packetLines is the largest number of lines of a packet as text.
@@ -88,13 +89,14 @@ func newProcess(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*
 		MaxBindings:   o.MaxBindings,
 		Refresh:       o.Refresh,
 		MovedInterval: o.MovedInterval,
+		IPv6:          o.IPv6,
 	})
 	if err != nil {
 		return nil, err
 	}
 	var from source
 	if o.Input != "" {
-		from = pcapfile.NewFile(passed[0], conn.FD(), out.fd)
+		from = pcapfile.NewFile(passed[0], conn.FD(), out.fd, o.IPv6)
 	} else if from, err = capture.NewReader(passed, conn.FD(), out.fd); err != nil {
 		return nil, err
 	}
@@ -111,6 +113,7 @@ func newProcess(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*
 		text:    o.Format == cli.FormatText,
 		colour:  o.Colour,
 		verbose: o.Verbose,
+		ipv6:    o.IPv6,
 		started: time.Now(),
 	}
 	if len(passed) == 1 && o.Pool == 0 {
@@ -253,6 +256,10 @@ func (p *process) handle(f *capture.Frame) {
 		case parser.ErrShort:
 			counts.short++
 		case parser.ErrNotARP:
+			if p.ipv6 {
+				p.handleND(f, tag)
+				break
+			}
 			counts.notARP++
 		default:
 			counts.unsupported++
@@ -265,9 +272,7 @@ func (p *process) handle(f *capture.Frame) {
 		}
 		return
 	}
-	if p.file { // the times in a file can be any 64-bit numbers
-		p.table.Advance(time.Duration(min(max(f.Seconds, 0), math.MaxUint32)) * time.Second)
-	}
+	p.advanceTo(f.Seconds)
 	// Without room for both events of a packet, its bindings wait in the table. Frames are read in
 	// any case, so that the ring does not overflow because of a slow reader.
 	if p.room(len(p.events)) {
@@ -283,6 +288,46 @@ func (p *process) handle(f *capture.Frame) {
 	}
 }
 
+// advanceTo sets the table's time to that of a frame, in seconds, if it is from a file.
+func (p *process) advanceTo(seconds int64) {
+	if p.file { // the times in a file can be any 64-bit numbers
+		p.table.Advance(time.Duration(min(max(seconds, 0), math.MaxUint32)) * time.Second)
+	}
+}
+
+// handleND is handle for a frame that is not ARP, with --ipv6.
+func (p *process) handleND(f *capture.Frame, tag parser.Tag) {
+	counts := &p.counts[f.Source]
+	var nd parser.ND
+	switch parser.ParseND(&nd, f.Data, tag, f.ChecksumPending) {
+	case nil:
+	case parser.ErrShort:
+		counts.short++
+		return
+	case parser.ErrNotND:
+		counts.notARP++
+		return
+	case parser.ErrInvalid:
+		counts.invalid++
+		return
+	default:
+		counts.unsupported++
+		return
+	}
+	p.advanceTo(f.Seconds)
+	if p.room(len(p.events)) { // see handle
+		events := p.table.ObserveND(p.events[:0], uint16(f.Source), f.Seconds, &nd)
+		for i := range events {
+			p.line(&events[i])
+		}
+	} else {
+		p.table.NoteND(uint16(f.Source), f.Seconds, &nd)
+	}
+	if p.verbose {
+		p.packetND(&nd, f)
+	}
+}
+
 // line appends the line of an event to the output.
 func (p *process) line(e *tracker.Event) {
 	if p.text {
@@ -293,11 +338,28 @@ func (p *process) line(e *tracker.Event) {
 	p.limit.take(1)
 }
 
-// packet appends the lines of a packet to the output. It drops the packet if its lines do not fit,
-// or if older lines still wait: they would be out of order.
-func (p *process) packet(arp *parser.ARP, types parser.Types, f *capture.Frame) {
+// roomForPacket reports whether the lines of a packet can be written now. It counts the packet as
+// dropped if they do not fit, or if older lines still wait: they would be out of order.
+func (p *process) roomForPacket() bool {
 	if p.table.Waiting() || !p.room(packetLines) {
 		p.dropped++
+		return false
+	}
+	return true
+}
+
+// packetND is packet for Neighbor Discovery.
+func (p *process) packetND(nd *parser.ND, f *capture.Frame) {
+	if !p.roomForPacket() {
+		return
+	}
+	p.out.buf = report.AppendND(p.out.buf, nd, !f.Cooked, p.names[f.Source], f.Seconds, time.Local)
+	p.limit.take(packetLines)
+}
+
+// packet appends the lines of a packet to the output, if there is room.
+func (p *process) packet(arp *parser.ARP, types parser.Types, f *capture.Frame) {
+	if !p.roomForPacket() {
 		return
 	}
 	p.out.buf = report.AppendPacket(p.out.buf, arp, types, !f.Cooked, p.names[f.Source], f.Seconds, time.Local)
@@ -447,7 +509,7 @@ func (p *process) sendCounters(index uint16) error {
 	n, t := &p.counts[index], p.table.Stats(index)
 	c := control.Counters{
 		Frames: s.Frames, Bytes: n.bytes, Dropped: s.Dropped,
-		Short: n.short, NotARP: n.notARP, Unsupported: n.unsupported + s.Unsupported,
+		Short: n.short, NotARP: n.notARP, Unsupported: n.unsupported + s.Unsupported, Invalid: n.invalid,
 		NewBindings: t.New, Moved: t.Moved, Refreshed: t.Refreshed,
 		Refused: t.Refused, Ignored: t.Ignored, Evicted: t.Evicted, Bindings: t.Bindings,
 		Unreported: t.Unreported,

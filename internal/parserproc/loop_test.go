@@ -1,6 +1,8 @@
 package parserproc
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,16 +27,37 @@ func (a *again) Next(f *capture.Frame) bool {
 // An iteration of the loop that reads a known binding allocates nothing, so the parser of a busy
 // network does not need the garbage collector.
 func TestTurnAllocatesNothing(t *testing.T) {
-	table, err := tracker.NewTable(tracker.Config{MaxBindings: 1 << 10, Refresh: time.Hour})
+	arp := []byte{
+		0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 2, 0x08, 0x06,
+		0, 1, 0x08, 0, 6, 4, 0, parser.OperationRequest,
+		0x02, 0, 0, 0, 0, 2, 192, 0, 2, 2, 0, 0, 0, 0, 0, 0, 192, 0, 2, 1,
+	}
+	for name, f := range map[string]capture.Frame{
+		"ARP":                {Seconds: 1795228118, Len: len(arp), Data: arp},
+		"Neighbor Discovery": {Seconds: 1795228118, Len: len(solicitation), Data: solicitation, ChecksumPending: true},
+	} {
+		t.Run(name, func(t *testing.T) { testTurn(t, f) })
+	}
+}
+
+// solicitation is a neighbor solicitation by fe80::2 for fe80::1. Its checksum is wrong.
+var solicitation = []byte{
+	0x33, 0x33, 0xff, 0, 0, 1, 0x02, 0, 0, 0, 0, 2, 0x86, 0xdd,
+	0x60, 0, 0, 0, 0, 32, 58, 255, 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2,
+	0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1,
+	parser.TypeNeighborSolicitation, 0, 0, 0, 0, 0, 0, 0, 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+	1, 1, 0x02, 0, 0, 0, 0, 2,
+}
+
+// testTurn tests iterations of the loop with the same frame.
+func testTurn(t *testing.T, f capture.Frame) {
+	table, err := tracker.NewTable(tracker.Config{MaxBindings: 1 << 10, Refresh: time.Hour, IPv6: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &process{
-		source: &again{frame: capture.Frame{Seconds: 1795228118, Len: 42, Data: []byte{
-			0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 2, 0x08, 0x06,
-			0, 1, 0x08, 0, 6, 4, 0, parser.OperationRequest,
-			0x02, 0, 0, 0, 0, 2, 192, 0, 2, 2, 0, 0, 0, 0, 0, 0, 192, 0, 2, 1,
-		}}},
+		source: &again{frame: f},
+		ipv6:   true,
 		table:  table,
 		out:    &output{fd: -1, buf: make([]byte, 0, flushLen), full: true},
 		names:  []string{""},
@@ -50,5 +73,53 @@ func TestTurnAllocatesNothing(t *testing.T) {
 	}
 	if got := p.table.Stats(0).Bindings; got != 1 {
 		t.Errorf("%d bindings, want 1", got)
+	}
+}
+
+// A frame of Neighbor Discovery is counted by what is wrong with it, and as not ARP without --ipv6.
+func TestHandleND(t *testing.T) {
+	changed := func(at int, value byte) []byte {
+		b := bytes.Clone(solicitation)
+		b[at] = value
+		return b
+	}
+	for _, c := range []struct {
+		name     string
+		ipv6     bool
+		data     []byte
+		pending  bool
+		want     frameCounts
+		bindings uint64
+	}{
+		{"good, checksum pending", true, solicitation, true, frameCounts{}, 1},
+		{"without --ipv6", false, solicitation, true, frameCounts{notARP: 1}, 0},
+		{"checksum", true, solicitation, false, frameCounts{invalid: 1}, 0},
+		{"hop limit", true, changed(21, 64), true, frameCounts{invalid: 1}, 0},
+		{"truncated", true, solicitation[:len(solicitation)-1], true, frameCounts{short: 1}, 0},
+		{"UDP", true, changed(20, 17), true, frameCounts{notARP: 1}, 0},
+		{"IPv4", true, changed(12, 0x08), true, frameCounts{notARP: 1}, 0},
+		{"fragment", true, changed(20, 44), true, frameCounts{unsupported: 1}, 0},
+	} {
+		table, err := tracker.NewTable(tracker.Config{MaxBindings: 1, Refresh: time.Hour, IPv6: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &process{
+			table: table, out: &output{fd: -1, buf: make([]byte, 0, flushLen)}, names: []string{""},
+			counts: make([]frameCounts, 1), ipv6: c.ipv6, verbose: true,
+		}
+		p.handle(&capture.Frame{Data: c.data, Len: len(solicitation), ChecksumPending: c.pending, Seconds: 1795228118})
+		c.want.bytes = uint64(len(solicitation))
+		if got := p.counts[0]; got != c.want {
+			t.Errorf("%s: counts %+v, want %+v", c.name, got, c.want)
+		}
+		if got := table.Stats(0).Bindings; got != c.bindings {
+			t.Errorf("%s: %d bindings, want %d", c.name, got, c.bindings)
+		}
+		out := string(p.out.buf)
+		line := `{"ip":"fe80::2","mac":"02:00:00:00:00:02","time":1795228118,"event":"NEW","vid":null}` + "\n"
+		if c.bindings == 0 && out != "" || c.bindings > 0 && !strings.HasPrefix(out, line+"ND observed at ") {
+			t.Errorf("%s: output\n%s", c.name, out)
+		}
 	}
 }
