@@ -16,7 +16,7 @@ import (
 )
 
 // ringSlots is the size of the only ring of a reader.
-var ringSlots = capture.RingSlots(1)
+var ringSlots = capture.RingSlots(1, false)
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
@@ -32,7 +32,7 @@ func open(t testing.TB, h testenv.Host) int {
 		if s, err = packetsock.Open(ifi); err != nil {
 			return err
 		}
-		if err := packetsock.MakeRings([]*packetsock.Socket{s}); err != nil {
+		if err := packetsock.MakeRings([]*packetsock.Socket{s}, false); err != nil {
 			return err
 		}
 		return s.Bind(ifi.Index)
@@ -57,7 +57,7 @@ func openMany(t testing.TB, hosts ...testenv.Host) (fds []int) {
 			return err
 		}))
 	}
-	testenv.Must(t, packetsock.MakeRings(sockets))
+	testenv.Must(t, packetsock.MakeRings(sockets, false))
 	t.Cleanup(func() { testenv.Must(t, packetsock.Close(sockets)) })
 	for i, s := range sockets {
 		testenv.Must(t, s.Bind(indices[i]))
@@ -78,7 +78,7 @@ func newReader(t testing.TB) (r *capture.Reader, port *testenv.Port, wake func()
 	t.Helper()
 	a, b := testenv.RawPair(t)
 	control, wake := testenv.Wake(t)
-	r, err := capture.NewReader([]int{open(t, a)}, control, -1)
+	r, err := capture.NewReader([]int{open(t, a)}, false, control, -1)
 	testenv.Must(t, err)
 	return r, b.Port(t), wake
 }
@@ -176,7 +176,7 @@ func TestSources(t *testing.T) {
 		fds = append(fds, open(t, a))
 		ports = append(ports, b.Port(t))
 	}
-	r, err := capture.NewReader(fds, control, -1)
+	r, err := capture.NewReader(fds, false, control, -1)
 	testenv.Must(t, err)
 	for _, i := range []int{1, 2, 0, 0, 2} {
 		testenv.Must(t, ports[i].Send(arpFrame))
@@ -204,7 +204,7 @@ func TestWhatWakes(t *testing.T) {
 		control, stop := testenv.Wake(t)
 		var pipe [2]int
 		testenv.Must(t, unix.Pipe2(pipe[:], unix.O_CLOEXEC))
-		r, err := capture.NewReader([]int{open(t, a)}, control, pipe[1])
+		r, err := capture.NewReader([]int{open(t, a)}, false, control, pipe[1])
 		testenv.Must(t, err)
 		port := b.Port(t)
 		gather := func() {
@@ -285,7 +285,7 @@ func TestIdleSockets(t *testing.T) {
 	idle, other := testenv.RawPair(t)
 	control, _ := testenv.Wake(t)
 	fds := openMany(t, append(slices.Repeat([]testenv.Host{idle}, sockets-1), busy)...)
-	r, err := capture.NewReader(fds, control, -1)
+	r, err := capture.NewReader(fds, false, control, -1)
 	testenv.Must(t, err)
 	capture.UnmapAtEnd(t, r)
 	port := sender.Port(t)
@@ -317,9 +317,9 @@ func TestIdleSockets(t *testing.T) {
 func TestManySockets(t *testing.T) {
 	a, b := testenv.RawPair(t)
 	control, stop := testenv.Wake(t)
-	slots := capture.RingSlots(capture.MaxSockets)
+	slots := capture.RingSlots(capture.MaxSockets, false)
 	fds := openMany(t, slices.Repeat([]testenv.Host{a}, capture.MaxSockets)...)
-	r, err := capture.NewReader(fds, control, -1)
+	r, err := capture.NewReader(fds, false, control, -1)
 	testenv.Must(t, err)
 	capture.UnmapAtEnd(t, r)
 	port := b.Port(t)
@@ -336,15 +336,46 @@ func TestManySockets(t *testing.T) {
 			t.Fatalf("socket %d: %+v, %v, %d frames read", i, s, err, from[i])
 		}
 	}
-	if _, err := capture.NewReader(append(fds, fds[0]), control, -1); err == nil {
+	if _, err := capture.NewReader(append(fds, fds[0]), false, control, -1); err == nil {
 		t.Error("one more socket is taken")
 	}
 }
 
+// The geometry of the rings for every number of sockets, and its limits: blocks are whole pages and
+// hold whole slots, and all rings together have at most 12 MiB unless each has a single block.
 func TestRingSlots(t *testing.T) {
-	for sockets, want := range map[int]int{1: 10240, 9: 10240, 16: 6144, 64: 1536, 384: 256, 500: 256, 1024: 256} {
-		if got := capture.RingSlots(sockets); got != want && os.Getpagesize() <= 32<<10 {
-			t.Errorf("%d sockets: %d slots each, want %d", sockets, got, want)
+	for _, c := range []struct {
+		ipv6 bool
+		page int
+		want map[int]int // by the number of sockets
+	}{
+		{false, 4 << 10, map[int]int{1: 10240, 9: 10240, 16: 6144, 64: 1536, 384: 256, 500: 256, 1024: 256}},
+		{false, 16 << 10, map[int]int{1: 10240, 9: 10240, 16: 6144, 64: 1536, 384: 256, 500: 256, 1024: 256}},
+		{false, 64 << 10, map[int]int{1: 10240, 9: 10240, 16: 6144, 64: 1536, 384: 512, 500: 512, 1024: 512}},
+		{true, 4 << 10, map[int]int{1: 4096, 2: 3072, 9: 672, 16: 384, 64: 96, 384: 16, 500: 16, 1024: 16}},
+		{true, 16 << 10, map[int]int{1: 4096, 2: 3072, 9: 672, 16: 384, 64: 96, 384: 16, 500: 16, 1024: 16}},
+		{true, 64 << 10, map[int]int{1: 4096, 2: 3072, 9: 672, 16: 384, 64: 96, 384: 32, 500: 32, 1024: 32}},
+	} {
+		slotLen := map[bool]int{false: 128, true: 2048}[c.ipv6]
+		for sockets, want := range c.want {
+			if got := capture.RingSlotsOf(sockets, c.ipv6, c.page); got != want {
+				t.Errorf("%d sockets, IPv6 %v, pages of %d: %d slots each, want %d", sockets, c.ipv6, c.page, got, want)
+			}
+		}
+		for sockets := 1; sockets <= capture.MaxSockets; sockets++ {
+			slots := capture.RingSlotsOf(sockets, c.ipv6, c.page)
+			r := capture.RingOf(slots, c.ipv6, c.page)
+			block, blocks := int(r.Block_size), int(r.Block_nr)
+			if int(r.Frame_size) != slotLen || int(r.Frame_nr) != slots || block*blocks != slots*slotLen ||
+				block%c.page != 0 || block%slotLen != 0 || block != max(32<<10, c.page) {
+				t.Errorf("%d sockets, IPv6 %v, pages of %d: %+v", sockets, c.ipv6, c.page, r)
+			}
+			if blocks > 1 && sockets*blocks*block > 12<<20 {
+				t.Errorf("%d sockets, IPv6 %v, pages of %d: %d bytes", sockets, c.ipv6, c.page, sockets*blocks*block)
+			}
+		}
+		if os.Getpagesize() == c.page && capture.RingSlots(2, c.ipv6) != capture.RingSlotsOf(2, c.ipv6, c.page) {
+			t.Errorf("pages of %d: not those of this machine", c.page)
 		}
 	}
 }

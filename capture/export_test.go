@@ -30,3 +30,9 @@ func (r *Reader) NextPause() time.Duration {
 	p := r.pace
 	return p.next(r.frames, r.most, r.now().Sub(r.last))
 }
+
+// RingSlotsOf and RingOf are RingSlots and Ring of a machine whose pages have this size.
+var (
+	RingSlotsOf = ringSlots
+	RingOf      = geometry
+)

@@ -14,16 +14,16 @@ const (
 	quiet = 2 * maxPause
 )
 
-// minFill is the number of frames that may gather in a ring of any size. It is less than half of
-// the smallest ring, and allows pauses at 1,000 frames per second that are nearly as long as with a
-// large ring.
+// minFill is the number of frames that may gather in a ring of at least 256 slots. It is less than
+// half of the ring, and allows pauses at 1,000 frames per second that are nearly as long as with a
+// large ring. In a smaller ring, the same part may gather.
 const minFill = 96
 
 // A pacer decides how long a reader lets frames gather. A wake-up costs as much as reading some
 // hundred frames, so at real rates wake-ups are nearly all of the work.
 //
-// At the last measured rate, a pause fills an eighth of a ring, or minFill slots of a small one. A
-// pause is at most twice as long as the one before: a burst after a quiet period begins with few
+// At the last measured rate, a pause fills an eighth of a ring, or more of a small one, see minFill.
+// A pause is at most twice as long as the one before: a burst after a quiet period begins with few
 // frames, and their rate does not predict the rate of those that follow.
 //
 // A pause of more than cheapPause costs more than twice as much CPU time as a shorter one. So one
@@ -46,7 +46,7 @@ func (p *pacer) next(frames, most int, gap time.Duration) time.Duration {
 	case gap >= time.Duration(frames)*maxPause:
 		return 0 // a pause would not gather two frames
 	}
-	fill := gap * time.Duration(max(p.slots/8, minFill)) / time.Duration(most)
+	fill := gap * time.Duration(max(p.slots/8, min(p.slots*3/8, minFill))) / time.Duration(most)
 	p.last = max(minPause, min(2*p.last, fill, maxPause))
 	if p.last > cheapPause && p.last < 2*cheapPause {
 		p.last = cheapPause

@@ -90,9 +90,9 @@ func TestPacer(t *testing.T) {
 			outcome{0, 250, 101 * time.Millisecond}},
 		{"burst in a busy while", maxSlots, traffic{}.add(1000, 1000).add(burst, fast),
 			outcome{fast/10 - maxSlots + 100, 250, 101 * time.Millisecond}},
-		{"burst into a small ring", minSlots, never.pause(20*time.Millisecond).add(burst, 50_000), outcome{0, 2700, 5 * time.Millisecond}},
-		{"10,000 a second into a small ring", minSlots, traffic{}.add(100_000, 10_000), outcome{0, 1150, cheapPause + 200*time.Microsecond}},
-		{"1,000 a second into a small ring", minSlots, traffic{}.add(10_000, 1000), outcome{0, 115, 101 * time.Millisecond}},
+		{"burst into a small ring", minRing / slotLen, never.pause(20*time.Millisecond).add(burst, 50_000), outcome{0, 2700, 5 * time.Millisecond}},
+		{"10,000 a second into a small ring", minRing / slotLen, traffic{}.add(100_000, 10_000), outcome{0, 1150, cheapPause + 200*time.Microsecond}},
+		{"1,000 a second into a small ring", minRing / slotLen, traffic{}.add(10_000, 1000), outcome{0, 115, 101 * time.Millisecond}},
 	} {
 		got := simulate(c.slots, c.traffic)
 		if got.lost > c.want.lost || got.wakeups > c.want.wakeups || got.longest > c.want.longest {

@@ -14,18 +14,23 @@ import (
 
 // A Frame is one received or sent frame.
 type Frame struct {
-	// Data is the start of the frame from its Ethernet header, at most Snaplen bytes, without the
-	// tag that the kernel stripped. It points into the ring, or into a File's buffer: it is valid
-	// until the next call of Next or Wait, and must not be modified.
+	// Data is the start of the frame from its Ethernet header, at most Snaplen bytes, or
+	// SnaplenIPv6 bytes of an IPv6 frame, without the tag that the kernel stripped. It points into
+	// the ring, or into a File's buffer: it is valid until the next call of Next or Wait, and must
+	// not be modified.
 	Data []byte
 
-	// Len is the length of the frame in bytes before it was truncated to Snaplen.
+	// Len is the length of the frame in bytes before it was truncated.
 	Len int
 
 	// Tagged means that the kernel stripped a VLAN tag. Its TPID and TCI (IEEE 802.1Q 9.4) are in
 	// host byte order.
 	Tagged    bool
 	TPID, TCI uint16
+
+	// ChecksumPending means that this host sent the frame and has left the checksum of its
+	// transport header to the network device (TP_STATUS_CSUMNOTREADY): it is not valid yet.
+	ChecksumPending bool
 
 	// Seconds is the kernel's time of the frame, or the time of the record, in Unix seconds; 0 for
 	// a record without a time.
@@ -35,10 +40,6 @@ type Frame struct {
 	// header that has a zero destination, and the source and the EtherType from the capture. Only
 	// in files.
 	Cooked bool
-
-	// ChecksumPending means that the kernel has not computed the checksum of a local packet yet
-	// (TP_STATUS_CSUMNOTREADY).
-	ChecksumPending bool
 
 	// Source is the index of the socket in the list given to NewReader, or 0.
 	Source int
@@ -92,27 +93,32 @@ type Wakeup struct {
 
 // ring is one socket's mapping.
 type ring struct {
-	fd    int
-	slots []byte
-	head  int // offset in slots of the slot that the kernel fills next
-	stats Stats
+	fd      int
+	slots   []byte
+	slotLen int
+	snaplen int // largest number of bytes of a frame
+	head    int // offset in slots of the slot that the kernel fills next
+	stats   Stats
 }
 
 // NewReader maps the rings of sockets, of which there are at most [MaxSockets]. Each ring must have
-// RingSlots(len(sockets)) slots. Wait also watches the caller's descriptors control and output; -1
-// stands for none. The Reader does not close the descriptors.
-func NewReader(sockets []int, control, output int) (*Reader, error) {
+// the geometry of RingSlots(len(sockets), ipv6) slots. Wait also watches the caller's descriptors
+// control and output; -1 stands for none. The Reader does not close the descriptors.
+func NewReader(sockets []int, ipv6 bool, control, output int) (*Reader, error) {
 	if len(sockets) > MaxSockets {
 		return nil, fmt.Errorf("%d sockets: at most %d", len(sockets), MaxSockets)
 	}
-	slots := RingSlots(len(sockets))
+	slots, slotLen, snaplen := RingSlots(len(sockets), ipv6), slotLength(ipv6), Snaplen
+	if ipv6 {
+		snaplen = SnaplenIPv6
+	}
 	r := &Reader{
 		polls: []unix.PollFd{{Fd: int32(control), Events: unix.POLLIN}, {Fd: int32(output)}},
 		pace:  pacer{slots: slots},
 		now:   time.Now,
 	}
 	for i, fd := range sockets {
-		r.rings = append(r.rings, ring{fd: fd})
+		r.rings = append(r.rings, ring{fd: fd, slotLen: slotLen, snaplen: snaplen})
 		// A file could be mapped like a ring. Only a packet socket has these statistics, so the
 		// call refuses other descriptors.
 		if _, err := r.Stats(i); err != nil {
@@ -257,7 +263,7 @@ func (r *Reader) release() {
 	r.held = false
 	g := &r.rings[r.current]
 	atomic.StoreUint32(&g.header().Status, unix.TP_STATUS_KERNEL)
-	if g.head += slotLen; g.head == len(g.slots) {
+	if g.head += g.slotLen; g.head == len(g.slots) {
 		g.head = 0
 	}
 }
@@ -277,14 +283,15 @@ func (g *ring) frame(f *Frame) bool {
 	if status&unix.TP_STATUS_USER == 0 {
 		return false
 	}
-	slot := g.slots[g.head:][:slotLen]
-	start := min(int(h.Mac), slotLen)
-	end := min(start+min(int(h.Snaplen), Snaplen), slotLen)
+	slot := g.slots[g.head:][:g.slotLen]
+	start := min(int(h.Mac), len(slot))
+	end := min(start+min(int(h.Snaplen), g.snaplen), len(slot))
 	f.Data = slot[start:end:end]
 	f.Len = int(h.Len)
 	f.Seconds = int64(h.Sec)
 	f.Tagged = status&unix.TP_STATUS_VLAN_VALID != 0
 	f.TPID, f.TCI = h.Vlan_tpid, h.Vlan_tci
+	f.ChecksumPending = status&unix.TP_STATUS_CSUMNOTREADY != 0
 	return true
 }
 

@@ -85,18 +85,18 @@ func prepare(fd int) (int, error) {
 	return own, os.NewSyscallError("fcntl", err)
 }
 
-// MakeRings sets up the ring of each socket, with capture.RingSlots(len(sockets)) slots. It needs
-// no capability, and must be called before Bind.
-func MakeRings(sockets []*Socket) error {
-	slots := capture.RingSlots(len(sockets))
-	return inParallel(sockets, func(s *Socket) error { return makeRing(s.fd, slots) })
+// MakeRings sets up the ring of each socket, with capture.RingSlots(len(sockets), ipv6) slots. It
+// needs no capability, and must be called before Bind.
+func MakeRings(sockets []*Socket, ipv6 bool) error {
+	ring := capture.Ring(capture.RingSlots(len(sockets), ipv6), ipv6)
+	return inParallel(sockets, func(s *Socket) error { return makeRing(s.fd, ring) })
 }
 
-func makeRing(fd, slots int) error {
+func makeRing(fd int, ring *unix.TpacketReq) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2); err != nil {
 		return fmt.Errorf("choose TPACKET_V2: %w", err)
 	}
-	if err := unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, capture.Ring(slots)); err != nil {
+	if err := unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, ring); err != nil {
 		return fmt.Errorf("make ring: %w", err)
 	}
 	return nil

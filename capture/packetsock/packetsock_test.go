@@ -28,7 +28,7 @@ func open(t *testing.T, h testenv.Host) (s *packetsock.Socket, index int) {
 		if s, err = packetsock.Open(ifi); err != nil {
 			return err
 		}
-		return packetsock.MakeRings([]*packetsock.Socket{s})
+		return packetsock.MakeRings([]*packetsock.Socket{s}, false)
 	}))
 	t.Cleanup(func() { unix.Close(s.FD()) })
 	return s, index
@@ -42,7 +42,7 @@ func TestBindAndMute(t *testing.T) {
 	timer := time.AfterFunc(testenv.Patience, stop)
 	defer timer.Stop()
 	s, index := open(t, a)
-	r, err := capture.NewReader([]int{s.FD()}, control, -1)
+	r, err := capture.NewReader([]int{s.FD()}, false, control, -1)
 	testenv.Must(t, err)
 	port := b.Port(t)
 	send := func(host string) {

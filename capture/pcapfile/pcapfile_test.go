@@ -778,3 +778,33 @@ func BenchmarkFile(b *testing.B) {
 		})
 	}
 }
+
+// A frame has at most Snaplen bytes, with IPv6 at most SnaplenIPv6, also one of a cooked capture,
+// and its length on the wire in any case.
+func TestSnaplen(t *testing.T) {
+	long := make([]byte, 3000)
+	for i := range long {
+		long[i] = byte(i % 251)
+	}
+	copy(long, testFrame[:14])
+	sll := slices.Concat([]byte{0, 1, 0, 1, 0, 6}, long[6:12], []byte{0, 0}, long[12:])
+	sll2 := slices.Concat(long[12:14], []byte{0, 0, 0, 0, 0, 3, 0, 1, 1, 6}, long[6:12], []byte{0, 0}, long[14:])
+	for linkType, frame := range map[uint32][]byte{1: long, 113: sll, 276: sll2} {
+		p := capturetest.Pcap{Order: capturetest.Orders[0], LinkType: linkType}
+		want := slices.Clone(long)
+		if linkType != 1 {
+			clear(want[:6])
+		}
+		for _, ipv6 := range []bool{false, true} {
+			n := map[bool]int{false: 50, true: 1522}[ipv6]
+			f := pcapfile.NewFile(input(t, p.File(testSeconds, frame)), -1, -1, ipv6)
+			if _, err := f.Wait(false, -1); err != nil {
+				t.Fatal(err)
+			}
+			var got capture.Frame
+			if !f.Next(&got) || !bytes.Equal(got.Data, want[:n]) || got.Len != len(frame) {
+				t.Errorf("link type %d, IPv6 %v: %d bytes of %d:\n%x", linkType, ipv6, len(got.Data), got.Len, got.Data)
+			}
+		}
+	}
+}

@@ -306,7 +306,7 @@ func (l *lab) busyBurst() error {
 				return err
 			}
 			missing := burstFrames + 256 - len(found)
-			allowed := burstFrames/10/d.took.Seconds() - float64(capture.RingSlots(1))
+			allowed := burstFrames/10/d.took.Seconds() - float64(capture.RingSlots(1, false))
 			l.add("busy", s.name, "lost %", lost(missing, burstFrames))
 			l.add("busy", s.name, "lost, part of what 100 ms bring beyond the ring", float64(missing)/max(allowed, 1))
 			l.add("busy", s.name, "lost and not counted", float64(missing-d.dropped))

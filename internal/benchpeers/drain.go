@@ -24,12 +24,12 @@ func drain(name string, look bool) error {
 	if err != nil {
 		return err
 	}
-	slots := capture.RingSlots(1)
+	slots := capture.RingSlots(1, false)
 	socket, err := packetsock.Open(ifi)
 	if err != nil {
 		return err
 	}
-	if err := packetsock.MakeRings([]*packetsock.Socket{socket}); err != nil {
+	if err := packetsock.MakeRings([]*packetsock.Socket{socket}, false); err != nil {
 		return err
 	}
 	fd := socket.FD()

@@ -42,7 +42,7 @@ func prepare(o cli.Options) (prepared, error) {
 	if err != nil {
 		return p, err
 	}
-	return p, packetsock.MakeRings(sockets(p.ifaces)) // needs no privilege
+	return p, packetsock.MakeRings(sockets(p.ifaces), o.IPv6) // needs no privilege
 }
 
 // acquire opens the sockets and, if started as root, becomes another user. Capabilities are in the

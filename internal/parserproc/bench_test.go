@@ -23,7 +23,7 @@ func BenchmarkHandle(b *testing.B) {
 		counts: make([]frameCounts, 1),
 	}
 	const slotLen = 128
-	slots := capture.RingSlots(1)
+	slots := capture.RingSlots(1, false)
 	ring := make([]byte, slots*slotLen)
 	frames := make([]capture.Frame, slots)
 	for i := range frames {

@@ -137,7 +137,7 @@ func packetSocket(t *testing.T) int {
 			return err
 		}
 		fd = socket.FD()
-		return packetsock.MakeRings([]*packetsock.Socket{socket})
+		return packetsock.MakeRings([]*packetsock.Socket{socket}, false)
 	}))
 	return fd
 }

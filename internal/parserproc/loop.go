@@ -97,7 +97,7 @@ func newProcess(o cli.Options, conn *privsep.Conn, out *output, passed []int) (*
 	var from source
 	if o.Input != "" {
 		from = pcapfile.NewFile(passed[0], conn.FD(), out.fd, o.IPv6)
-	} else if from, err = capture.NewReader(passed, conn.FD(), out.fd); err != nil {
+	} else if from, err = capture.NewReader(passed, o.IPv6, conn.FD(), out.fd); err != nil {
 		return nil, err
 	}
 	p := &process{

@@ -67,7 +67,7 @@ func Run(o cli.Options, hook Hook) error {
 		Receive: []int{conn.FD()},
 		Sockets: len(o.Interfaces) + o.Pool,
 		Files:   len(o.Sources()) - len(o.Interfaces),
-		Memory:  parserMemory(o.MaxBindings),
+		Memory:  parserMemory(o.MaxBindings, o.IPv6),
 	})
 	if err != nil {
 		return cli.Unconfined(err)
@@ -159,12 +159,16 @@ func inputError(name string, err error) error {
 }
 
 // parserMemory is the limit on the growth of the parser's memory after the confinement, in bytes.
-// It only bounds a compromised parser. A binding takes some 60 bytes, twice that while a table of
-// more than a million bindings is copied to a larger one, and the Go heap can be twice as large as
-// the memory in use. The fixed part is for the rings (32 MiB at most), the heap's arenas of 64 MiB,
-// and threads.
-func parserMemory(maxBindings int) uint64 {
-	return 256<<20 + 256*uint64(maxBindings)
+// It only bounds a compromised parser. A binding takes some 60 bytes, with IPv6 16 more, twice that
+// while a table of more than a million bindings is copied to a larger one, and the Go heap can be
+// twice as large as the memory in use. The fixed part is for the rings (32 MiB at most, also with
+// IPv6), the heap's arenas of 64 MiB, and threads.
+func parserMemory(maxBindings int, ipv6 bool) uint64 {
+	perBinding := uint64(256)
+	if ipv6 {
+		perBinding += 64
+	}
+	return 256<<20 + perBinding*uint64(maxBindings)
 }
 
 // receiveSockets waits for n sockets, or an input, and the message to start.

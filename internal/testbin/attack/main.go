@@ -118,7 +118,7 @@ func unrestricted(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := packetsock.MakeRings([]*packetsock.Socket{socket}); err != nil {
+	if err := packetsock.MakeRings([]*packetsock.Socket{socket}, false); err != nil {
 		return err
 	}
 	if err := socket.Bind(ifi.Index); err != nil {
