@@ -15,7 +15,7 @@ import (
 	"maas-netmon/parser/parsertest"
 )
 
-// solicitation returns the frame of a neighbor solicitation that a host sends to resolve fd00::ffff.
+// solicitation returns the frame of a neighbor solicitation by which a host looks for fd00::ffff.
 func solicitation(mac testenv.MAC, ip string, vids ...uint16) []byte {
 	nd := &parser.ND{
 		EthernetDestination: parser.MAC{0x33, 0x33, 0xff, 0, 0xff, 0xff},
