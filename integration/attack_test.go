@@ -29,6 +29,10 @@ func TestAttack(t *testing.T) {
 		t.Parallel()
 		testConfined(t, binary, int80)
 	})
+	t.Run("with --ipv6", func(t *testing.T) {
+		t.Parallel()
+		testConfinedIPv6(t, binary, int80)
+	})
 	t.Run("reading a file", func(t *testing.T) {
 		t.Parallel()
 		testFileConfined(t, binary, int80)
@@ -124,6 +128,35 @@ func testConfined(t *testing.T, binary string, int80 error) {
 		if slices.ContainsFunc(sniffed.Seen(), testenv.From(attack.Source(act.Name))) {
 			t.Errorf("%s: a frame was transmitted", act.Name)
 		}
+	}
+}
+
+// testConfinedIPv6 tries the acts on sockets with --ipv6, under which the monitor may do two more.
+// What it receives with them still has to pass the filter.
+func testConfinedIPv6(t *testing.T, binary string, int80 error) {
+	a, _ := testenv.RawPair(t)
+	groups := []string{"transmit a frame", "receive more than the filter lets pass", "reach the network, or a local service"}
+	for _, act := range attack.Acts() {
+		if !slices.Contains(groups, act.Group) {
+			continue
+		}
+		t.Run(act.Name, func(t *testing.T) {
+			t.Parallel()
+			requireInt80(t, act.Name, int80)
+			for process, want := range map[string]attack.Outcome{"parser": act.Parser, "monitor": act.Monitor} {
+				if process == "monitor" && slices.Contains([]string{"enter promiscuous mode", "receive all multicast"}, act.Name) {
+					want = attack.Done
+				}
+				if want == attack.NotTried {
+					continue
+				}
+				p := testenv.Start(t, a.Namespace, testenv.Options{Path: binary},
+					"--ipv6", "--attack", process+"/main/"+act.Name, a.Name)
+				if err := (attempt{p, act.Name, process, "main", want}).check(t); err != nil {
+					t.Errorf("%s: %v; log:\n%s", process, err, strings.Join(p.Log.Seen(), "\n"))
+				}
+			}
+		})
 	}
 }
 
