@@ -29,7 +29,7 @@ func open(t testing.TB, h testenv.Host) int {
 		if err != nil {
 			return err
 		}
-		if s, err = packetsock.Open(ifi); err != nil {
+		if s, err = packetsock.Open(ifi, false); err != nil {
 			return err
 		}
 		if err := packetsock.MakeRings([]*packetsock.Socket{s}, false); err != nil {
@@ -52,7 +52,7 @@ func openMany(t testing.TB, hosts ...testenv.Host) (fds []int) {
 			if err != nil {
 				return err
 			}
-			s, err := packetsock.Open(ifi)
+			s, err := packetsock.Open(ifi, false)
 			sockets, indices = append(sockets, s), append(indices, ifi.Index)
 			return err
 		}))

@@ -115,11 +115,9 @@ func compareWithGopacket(t *testing.T, frame []byte, arp parser.ARP) {
 	}
 }
 
-// FuzzFilter: the filter that the kernel runs accepts every frame that the parser decodes, and
-// enough of its bytes; it accepts no frame that is not ARP.
-func FuzzFilter(f *testing.F) {
-	addSeeds(f, "FuzzFilter")
-	raw, err := packetsock.Filter()
+// newFilter returns a machine with one of the filters that the kernel runs.
+func newFilter(f *testing.F, ipv6 bool) *bpf.VM {
+	raw, err := packetsock.Filter(ipv6)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -131,17 +129,48 @@ func FuzzFilter(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	return vm
+}
+
+// FuzzFilter: the filters that the kernel runs accept every frame that the parser decodes, and
+// enough of its bytes. The one without IPv6 accepts no frame that is not ARP, and the other only
+// frames of Neighbor Discovery in addition.
+func FuzzFilter(f *testing.F) {
+	addSeeds(f, "FuzzFilter")
+	arpOnly, both := newFilter(f, false), newFilter(f, true)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		frame, tag, ok := decodeFrame(data)
+		frame, tag, sumPending, ok := decodeND(data)
 		if !ok {
 			return
 		}
-		n, err := vm.Run(frame)
+		n, err := arpOnly.Run(frame)
 		if err != nil {
 			t.Fatal(err)
 		}
 		kept := frame[:min(n, len(frame))]
 		arp, err := parsertest.Parse(frame, tag)
+
+		more, ndErr := both.Run(frame)
+		if ndErr != nil {
+			t.Fatal(ndErr)
+		}
+		nd, ndErr := parsertest.ParseND(frame, tag, sumPending)
+		switch {
+		case n > 0 && more != n:
+			t.Errorf("with IPv6 the filter keeps %d bytes of %x, without %d", more, frame, n)
+		case n == 0 && more == 0 && ndErr == nil:
+			t.Errorf("the filter drops %x, of which the parser makes %+v", frame, nd)
+		case n == 0 && more > 0:
+			if ndErr == parser.ErrNotND {
+				t.Errorf("the filter keeps %x, which is not Neighbor Discovery", frame)
+			}
+			whole := frame[:min(more, len(frame))]
+			got, e := parsertest.ParseND(whole, tag, sumPending)
+			if (got != nd || e != ndErr) && !(len(frame) > more && e == parser.ErrShort) {
+				t.Errorf("the filter keeps %d bytes, of which the parser makes %+v, %v instead of %+v, %v", more, got, e, nd, ndErr)
+			}
+		}
+
 		if n == 0 && err == nil {
 			t.Errorf("the filter drops %x, of which the parser makes %+v", frame, arp)
 		}

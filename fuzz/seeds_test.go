@@ -30,7 +30,7 @@ var targets = []struct {
 }{
 	{"FuzzParse", frameSeeds, 130},
 	{"FuzzParseND", ndSeeds, 430},
-	{"FuzzFilter", frameSeeds, 130},
+	{"FuzzFilter", ndSeeds, 430},
 	{"FuzzFrameToLine", ndSeeds, 430},
 	{"FuzzTracker", scriptSeeds, 80},
 	{"FuzzReport", eventSeeds, 51},

@@ -14,16 +14,32 @@ const (
 	offTypeTwoTags = offTypeOneTag + capture.VLANTagLen
 )
 
+// The offsets in a frame without a tag, and the values, of the fields that make a packet one of
+// Neighbor Discovery (RFC 8200 3, RFC 4861 4).
+const (
+	offNextHeader = capture.EtherHeaderLen + 6
+	offICMPv6Type = capture.EtherHeaderLen + 40
+
+	firstNDType = 133 // Router Solicitation
+	lastNDType  = 136 // Neighbor Advertisement; 134 and 135 are those between
+)
+
 // Filter returns the classic BPF program that the kernel runs on each frame before it copies it. It
 // is equivalent to pcap-filter(7)'s `arp or (vlan and arp)` with up to two VLAN tags. It accepts
 // [capture.Snaplen] bytes of a frame whose EtherType is ARP, and no other frame.
+//
+// If ipv6 is true, it also accepts [capture.SnaplenIPv6] bytes of an IPv6 packet whose first header
+// is ICMPv6 and whose type is one of the four of Neighbor Discovery, with up to two tags.
 //
 // A frame can reach the filter with its outer tag still in line (sent by this host on a device
 // without tag offload) or already stripped into the metadata (received). A stripped tag is not part
 // of the bytes that the filter sees, so the same program works for both and does not need
 // SKF_AD_VLAN_TAG_PRESENT. Loads beyond the end of a frame make the kernel reject it
 // (Documentation/networking/filter.rst).
-func Filter() ([]bpf.RawInstruction, error) {
+func Filter(ipv6 bool) ([]bpf.RawInstruction, error) {
+	if ipv6 {
+		return bpf.Assemble(filterIPv6)
+	}
 	return bpf.Assemble([]bpf.Instruction{
 		// The EtherType of the frame, or its first in-line TPID.
 		bpf.LoadAbsolute{Off: offType, Size: 2},
@@ -43,4 +59,39 @@ func Filter() ([]bpf.RawInstruction, error) {
 		bpf.RetConstant{Val: capture.Snaplen},
 		bpf.RetConstant{Val: 0},
 	})
+}
+
+// filterIPv6 is the program for both. X is the length of the tags.
+var filterIPv6 = []bpf.Instruction{
+	// The EtherType of the frame, or its first in-line TPID.
+	bpf.LoadConstant{Dst: bpf.RegX, Val: 0},
+	bpf.LoadAbsolute{Off: offType, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_ARP, SkipTrue: 21},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IPV6, SkipTrue: 14},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_8021Q, SkipTrue: 2},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_8021AD, SkipTrue: 1},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_QINQ1, SkipFalse: 18},
+	// After one tag.
+	bpf.LoadConstant{Dst: bpf.RegX, Val: capture.VLANTagLen},
+	bpf.LoadAbsolute{Off: offTypeOneTag, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_ARP, SkipTrue: 14},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IPV6, SkipTrue: 7},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_8021Q, SkipTrue: 2},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_8021AD, SkipTrue: 1},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_QINQ1, SkipFalse: 11},
+	// After two tags.
+	bpf.LoadConstant{Dst: bpf.RegX, Val: 2 * capture.VLANTagLen},
+	bpf.LoadAbsolute{Off: offTypeTwoTags, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_ARP, SkipTrue: 7},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IPV6, SkipFalse: 7},
+	// IPv6.
+	bpf.LoadIndirect{Off: offNextHeader, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_ICMPV6, SkipFalse: 5},
+	bpf.LoadIndirect{Off: offICMPv6Type, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: firstNDType, SkipFalse: 3},
+	bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: lastNDType, SkipTrue: 2},
+	bpf.RetConstant{Val: capture.SnaplenIPv6},
+	// ARP.
+	bpf.RetConstant{Val: capture.Snaplen},
+	bpf.RetConstant{Val: 0},
 }

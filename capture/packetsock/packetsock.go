@@ -24,10 +24,15 @@ import (
 // device.
 var ErrNotEthernet = errors.New("not an Ethernet interface")
 
-// A Socket is a packet socket with a locked filter and a ring. Not safe for
-// concurrent use.
+// A Socket is a packet socket with a locked filter and a ring. Not safe for concurrent use.
 type Socket struct {
-	fd int
+	fd   int
+	ipv6 bool
+
+	// The membership of all multicast groups, with IPv6: the index of its interface, or 0 if there
+	// is none, and its identity, see join.
+	joined   int
+	identity byte
 }
 
 // Open opens a packet socket and attaches its filter, which it locks. It needs CAP_NET_RAW in the
@@ -37,10 +42,12 @@ type Socket struct {
 //
 // An ifi whose Index is 0 stands for an interface that does not exist yet.
 //
+// If ipv6 is true, the socket also receives Neighbor Discovery, see [Filter] and [Socket.Bind].
+//
 // Open returns [ErrNotEthernet] for an interface that is not Ethernet, [unix.EPERM] if the
 // capability is missing, and [unix.ENODEV] if the interface is gone.
-func Open(ifi *net.Interface) (*Socket, error) {
-	filter, err := Filter()
+func Open(ifi *net.Interface, ipv6 bool) (*Socket, error) {
+	filter, err := Filter(ipv6)
 	if err != nil {
 		return nil, fmt.Errorf("assemble filter: %w", err)
 	}
@@ -54,7 +61,7 @@ func Open(ifi *net.Interface) (*Socket, error) {
 		return nil, fmt.Errorf("open packet socket: %w", err)
 	}
 	defer conn.Close()
-	s := &Socket{}
+	s := &Socket{ipv6: ipv6}
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -147,7 +154,17 @@ func Ethernet(hardwareType uint16) bool {
 // interface that was created again with a new index: ring, filter and lock stay. It needs no
 // capability (packet(7); only socket(2) requires CAP_NET_RAW). Bind also succeeds for an interface
 // that is down, and frames flow when it comes up.
-func (s *Socket) Bind(ifindex int) error { return s.bind(ifindex, unix.ETH_P_ALL) }
+//
+// With IPv6, Bind also has the interface receive the frames of all multicast groups
+// (PACKET_MR_ALLMULTI, packet(7)): a Neighbor Solicitation is sent to a group of its target (RFC
+// 4861 2.3), which only the target's interface receives. That lasts until Mute or until the last
+// descriptor of the socket is closed. It too needs no capability.
+func (s *Socket) Bind(ifindex int) error {
+	if err := s.bind(ifindex, unix.ETH_P_ALL); err != nil || !s.ipv6 {
+		return err
+	}
+	return s.join(ifindex)
+}
 
 func (s *Socket) bind(ifindex int, protocol uint16) error {
 	err := unix.Bind(s.fd, &unix.SockaddrLinklayer{Protocol: htons(protocol), Ifindex: ifindex})
@@ -159,8 +176,48 @@ func (s *Socket) bind(ifindex int, protocol uint16) error {
 
 // Mute stops the flow of frames until the next Bind. It is needed because a socket stays bound to
 // an interface that was renamed. The kernel cannot unbind a socket, so Mute binds it to a protocol
-// whose frames the filter refuses.
-func (s *Socket) Mute(ifindex int) error { return s.bind(ifindex, unix.ETH_P_802_EX1) }
+// whose frames the filter refuses. It also ends what Bind has begun with IPv6.
+func (s *Socket) Mute(ifindex int) error {
+	return cmp.Or(s.bind(ifindex, unix.ETH_P_802_EX1), s.leave())
+}
+
+// join makes the socket a member of all multicast groups of the interface, instead of any
+// membership before. The kernel counts memberships that are equal, and ends them without notice
+// when the interface is deleted or moved to another namespace, so that the number of them is not
+// known. Therefore the new membership is never equal to the one before: the first byte of its
+// address, which the kernel only compares, alternates. To drop one that does not exist is no error.
+func (s *Socket) join(ifindex int) error {
+	old := *s
+	s.identity ^= 1
+	if err := s.membership(unix.PACKET_ADD_MEMBERSHIP, ifindex); err != nil {
+		s.identity ^= 1
+		return err
+	}
+	s.joined = ifindex
+	return old.leave()
+}
+
+// leave drops the membership, if there is one.
+func (s *Socket) leave() error {
+	ifindex := s.joined
+	if s.joined = 0; ifindex == 0 {
+		return nil
+	}
+	return s.membership(unix.PACKET_DROP_MEMBERSHIP, ifindex)
+}
+
+func (s *Socket) membership(option, ifindex int) error {
+	err := unix.SetsockoptPacketMreq(s.fd, unix.SOL_PACKET, option, &unix.PacketMreq{
+		Ifindex: int32(ifindex),
+		Type:    unix.PACKET_MR_ALLMULTI,
+		Alen:    1,
+		Address: [8]uint8{s.identity},
+	})
+	if err != nil {
+		return fmt.Errorf("change membership of all multicast groups: %w", err)
+	}
+	return nil
+}
 
 // Bound returns the index of the interface whose frames the socket receives, or 0 if there is none.
 // It asks the kernel (getsockname(2)): the kernel unbinds a socket when its interface is deleted or

@@ -25,7 +25,7 @@ func open(t *testing.T, h testenv.Host) (s *packetsock.Socket, index int) {
 			return err
 		}
 		index = ifi.Index
-		if s, err = packetsock.Open(ifi); err != nil {
+		if s, err = packetsock.Open(ifi, false); err != nil {
 			return err
 		}
 		return packetsock.MakeRings([]*packetsock.Socket{s}, false)
@@ -113,7 +113,7 @@ func TestNotEthernet(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if _, err := packetsock.Open(ifi); !errors.Is(err, packetsock.ErrNotEthernet) {
+		if _, err := packetsock.Open(ifi, false); !errors.Is(err, packetsock.ErrNotEthernet) {
 			t.Errorf("got %v, want ErrNotEthernet", err)
 		}
 		return nil
@@ -122,7 +122,7 @@ func TestNotEthernet(t *testing.T) {
 
 func TestGoneMeanwhile(t *testing.T) {
 	testenv.Must(t, testenv.Net(t).Do(func() error {
-		if _, err := packetsock.Open(&net.Interface{Index: 12345, Name: "va"}); !errors.Is(err, unix.ENODEV) {
+		if _, err := packetsock.Open(&net.Interface{Index: 12345, Name: "va"}, false); !errors.Is(err, unix.ENODEV) {
 			t.Errorf("got %v, want ENODEV", err)
 		}
 		return nil

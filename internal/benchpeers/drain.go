@@ -25,7 +25,7 @@ func drain(name string, look bool) error {
 		return err
 	}
 	slots := capture.RingSlots(1, false)
-	socket, err := packetsock.Open(ifi)
+	socket, err := packetsock.Open(ifi, false)
 	if err != nil {
 		return err
 	}

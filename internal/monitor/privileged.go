@@ -113,7 +113,7 @@ func openSockets(o cli.Options) ([]*iface, *links, error) {
 	}
 	err = sandbox.WithCapability(cap.NET_RAW, func() error {
 		for _, f := range ifaces {
-			if f.socket, err = packetsock.Open(&net.Interface{Index: f.bound, Name: f.name}); err != nil {
+			if f.socket, err = packetsock.Open(&net.Interface{Index: f.bound, Name: f.name}, o.IPv6); err != nil {
 				return fmt.Errorf("%s: %w", f.name, err)
 			}
 		}

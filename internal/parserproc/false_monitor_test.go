@@ -132,7 +132,7 @@ func packetSocket(t *testing.T) int {
 		if err != nil {
 			return err
 		}
-		socket, err := packetsock.Open(ifi)
+		socket, err := packetsock.Open(ifi, false)
 		if err != nil {
 			return err
 		}

@@ -114,7 +114,7 @@ func unrestricted(name string) error {
 	if err != nil {
 		return err
 	}
-	socket, err := packetsock.Open(ifi)
+	socket, err := packetsock.Open(ifi, false)
 	if err != nil {
 		return err
 	}
