@@ -195,7 +195,7 @@ func TestIPv6LikeTcpdump(t *testing.T) {
 	t.Parallel()
 	a, b := silentPair(t)
 	live := testenv.Watch(t, a.Namespace, testenv.Options{}, "--ipv6", "--moved-interval", "0", a.Name)
-	file := testenv.Start(t, a.Namespace, testenv.Options{Stdin: startTcpdump(t, a, "-i", a.Name, "-p", "arp or icmp6")}, "--ipv6", "-i", "-")
+	file := testenv.Start(t, a.Namespace, testenv.Options{Stdin: startTcpdump(t, a, "-i", a.Name, "-p", "-s", "1522", "-B", "8192", "arp or icmp6")}, "--ipv6", "-i", "-")
 	port := b.Port(t)
 	begun := file.Lines.Expect(testenv.IP(fence))
 	sendUntilSeen(t, live, port)
