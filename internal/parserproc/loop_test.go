@@ -138,15 +138,22 @@ func newND(t *testing.T) *process {
 	}
 }
 
-// The table's time is that of the frames of a file.
+// The moved interval is one of the time of a file's frames.
 func TestTimeOfND(t *testing.T) {
+	table, err := tracker.NewTable(tracker.Config{MaxBindings: 1, Refresh: time.Hour, MovedInterval: time.Hour, IPv6: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := newND(t)
-	p.file, p.verbose = true, false
-	for _, hour := range []int64{0, 0, 2} {
-		p.handle(&capture.Frame{Data: solicitation, ChecksumPending: true, Seconds: 1795228118 + hour*3600})
+	p.table, p.file, p.verbose = table, true, false
+	for i, hour := range []int64{0, 0, 2} {
+		moved := bytes.Clone(solicitation)
+		moved[len(moved)-1] += byte(i)
+		p.handle(&capture.Frame{Data: moved, ChecksumPending: true, Seconds: 1795228118 + hour*3600})
 	}
 	want := `{"ip":"fe80::2","mac":"02:00:00:00:00:02","time":1795228118,"event":"NEW","vid":null}
-{"ip":"fe80::2","mac":"02:00:00:00:00:02","time":1795235318,"event":"REFRESHED","vid":null}
+{"ip":"fe80::2","mac":"02:00:00:00:00:03","previous_mac":"02:00:00:00:00:02","time":1795228118,"event":"MOVED","vid":null}
+{"ip":"fe80::2","mac":"02:00:00:00:00:04","previous_mac":"02:00:00:00:00:03","time":1795235318,"event":"MOVED","vid":null}
 `
 	if got := string(p.out.buf); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
