@@ -1,6 +1,8 @@
 package capture_test
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"maas-netmon/capture"
 	"maas-netmon/capture/packetsock"
 	"maas-netmon/internal/testenv"
+	"maas-netmon/parser/parsertest"
 )
 
 // ringSlots is the size of the only ring of a reader.
@@ -21,7 +24,7 @@ var ringSlots = capture.RingSlots(1, false)
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
 // open returns the descriptor of a socket that receives from the host's interface.
-func open(t testing.TB, h testenv.Host) int {
+func open(t testing.TB, h testenv.Host, ipv6 bool) int {
 	t.Helper()
 	var s *packetsock.Socket
 	testenv.Must(t, h.Do(func() error {
@@ -29,10 +32,10 @@ func open(t testing.TB, h testenv.Host) int {
 		if err != nil {
 			return err
 		}
-		if s, err = packetsock.Open(ifi, false); err != nil {
+		if s, err = packetsock.Open(ifi, ipv6); err != nil {
 			return err
 		}
-		if err := packetsock.MakeRings([]*packetsock.Socket{s}, false); err != nil {
+		if err := packetsock.MakeRings([]*packetsock.Socket{s}, ipv6); err != nil {
 			return err
 		}
 		return s.Bind(ifi.Index)
@@ -74,11 +77,12 @@ var (
 
 // newReader returns a reader of one socket, a port whose frames reach it, and a function that wakes
 // it.
-func newReader(t testing.TB) (r *capture.Reader, port *testenv.Port, wake func()) {
+func newReader(t testing.TB, ipv6 bool) (r *capture.Reader, port *testenv.Port, wake func()) {
 	t.Helper()
 	a, b := testenv.RawPair(t)
+	silence(t, a, b)
 	control, wake := testenv.Wake(t)
-	r, err := capture.NewReader([]int{open(t, a)}, false, control, -1)
+	r, err := capture.NewReader([]int{open(t, a, ipv6)}, ipv6, control, -1)
 	testenv.Must(t, err)
 	return r, b.Port(t), wake
 }
@@ -105,7 +109,7 @@ func read(t testing.TB, r *capture.Reader, stop func(), n int) []capture.Frame {
 }
 
 func TestReader(t *testing.T) {
-	r, port, stop := newReader(t)
+	r, port, stop := newReader(t, false)
 	packet := arp
 	for _, c := range []struct {
 		name string
@@ -146,22 +150,118 @@ func TestReader(t *testing.T) {
 	}
 }
 
+// A slot for IPv6 holds a whole packet after two tags, and no byte of it is lost. Of a longer one,
+// the start arrives. The flag of a checksum that the sender has left to the device arrives, too.
+func TestReaderIPv6(t *testing.T) {
+	a, b := testenv.RawPair(t)
+	silence(t, a, b)
+	for _, h := range []testenv.Host{a, b} {
+		testenv.Must(t, h.IP("link", "set", h.Name, "mtu", "9000"))
+	}
+	control, stop := testenv.Wake(t)
+	r, err := capture.NewReader([]int{open(t, a, true)}, true, control, -1)
+	testenv.Must(t, err)
+	port := b.Port(t)
+	expect := func(name string, sent []byte, want capture.Frame) {
+		t.Helper()
+		got := read(t, r, stop, 1)[0]
+		if string(got.Data) != string(sent) {
+			t.Errorf("%s: data\n%x, want\n%x", name, got.Data, sent)
+		}
+		got.Data, got.Seconds = nil, 0
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s: got %+v, want %+v", name, got, want)
+		}
+	}
+	nd := parsertest.NDPackets()[2]
+	nd.VID, nd.InnerVID = 200, 100
+	// long returns the packet with that many bytes of IPv6, of which the last ones differ.
+	long := func(n int) []byte {
+		frame := parsertest.ND(&nd)
+		for i := len(frame); i < 22+n; i++ {
+			frame = append(frame, byte(i))
+		}
+		return frame
+	}
+	stripped := func(frame []byte) []byte { return slices.Concat(frame[:12], frame[16:]) }
+	tpid := uint16(long(1500)[12])<<8 | uint16(long(1500)[13])
+	whole, longer := long(1500), long(1600)
+	if len(whole) != capture.SnaplenIPv6 {
+		t.Fatalf("%d bytes, want %d", len(whole), capture.SnaplenIPv6)
+	}
+	testenv.Must(t, port.Send(whole))
+	expect("a whole packet", stripped(whole), capture.Frame{Len: 1518, Tagged: true, TPID: tpid, TCI: 200})
+	testenv.Must(t, port.Send(longer))
+	expect("a longer one", stripped(longer)[:capture.SnaplenIPv6], capture.Frame{Len: 1618, Tagged: true, TPID: tpid, TCI: 200})
+	testenv.Must(t, port.Send(arpFrame))
+	expect("ARP", arpFrame[:capture.Snaplen], capture.Frame{Len: 60})
+
+	nd.VID, nd.InnerVID = 0, 0
+	frame := parsertest.ND(&nd)
+	testenv.Must(t, b.Do(func() error { return sendUnsummed(b.Name, frame) }))
+	got := read(t, r, stop, 1)[0]
+	if !got.ChecksumPending || got.Len != len(frame) {
+		t.Errorf("got %+v, want a checksum that is pending", got)
+	}
+	testenv.Must(t, port.Send(frame))
+	expect("a complete checksum", frame, capture.Frame{Len: len(frame)})
+}
+
+// silence has the kernel send no IPv6 packets of its own on the hosts' interfaces.
+func silence(t testing.TB, hosts ...testenv.Host) {
+	t.Helper()
+	for _, h := range hosts {
+		testenv.Must(t, h.Do(func() error {
+			err := os.WriteFile("/proc/sys/net/ipv6/conf/"+h.Name+"/disable_ipv6", []byte("1"), 0)
+			if errors.Is(err, os.ErrNotExist) { // a kernel without IPv6
+				return nil
+			}
+			return err
+		}))
+	}
+}
+
+// sendUnsummed sends an ICMPv6 packet whose checksum the device must compute.
+func sendUnsummed(name string, frame []byte) error {
+	ifi, err := net.InterfaceByName(name)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+		return err
+	}
+	// virtio_net_hdr (include/uapi/linux/virtio_net.h), in the order of this machine.
+	header := []byte{unix.VIRTIO_NET_HDR_F_NEEDS_CSUM, unix.VIRTIO_NET_HDR_GSO_NONE}
+	for _, v := range []uint16{0, 0, capture.EtherHeaderLen + 40, 2} {
+		header = binary.NativeEndian.AppendUint16(header, v)
+	}
+	return unix.Sendto(fd, append(header, frame...), 0, &unix.SockaddrLinklayer{Ifindex: ifi.Index})
+}
+
 // The ring holds as many frames as the package comment states, further frames are counted, and the
 // reader continues afterwards, past the end of the ring and from its start again.
 func TestRingFull(t *testing.T) {
-	r, port, stop := newReader(t)
-	for round := range 3 {
-		const more = 100
-		for range ringSlots + more {
-			testenv.Must(t, port.Send(arpFrame))
-		}
-		if got := len(read(t, r, stop, ringSlots)); got != ringSlots {
-			t.Errorf("round %d: %d frames, want %d", round, got, ringSlots)
-		}
-		s, err := r.Stats(0)
-		n := uint64(round + 1)
-		if want := (capture.Stats{Frames: n * uint64(ringSlots+more), Dropped: n * more}); err != nil || s != want {
-			t.Errorf("round %d: statistics %+v, %v, want %+v", round, s, err, want)
+	for _, ipv6 := range []bool{false, true} {
+		r, port, stop := newReader(t, ipv6)
+		slots := capture.RingSlots(1, ipv6)
+		for round := range 3 {
+			const more = 100
+			for range slots + more {
+				testenv.Must(t, port.Send(arpFrame))
+			}
+			if got := len(read(t, r, stop, slots)); got != slots {
+				t.Errorf("IPv6 %v, round %d: %d frames, want %d", ipv6, round, got, slots)
+			}
+			s, err := r.Stats(0)
+			n := uint64(round + 1)
+			if want := (capture.Stats{Frames: n * uint64(slots+more), Dropped: n * more}); err != nil || s != want {
+				t.Errorf("IPv6 %v, round %d: statistics %+v, %v, want %+v", ipv6, round, s, err, want)
+			}
 		}
 	}
 }
@@ -173,7 +273,7 @@ func TestSources(t *testing.T) {
 	var ports []*testenv.Port
 	for range 3 {
 		a, b := testenv.RawPair(t)
-		fds = append(fds, open(t, a))
+		fds = append(fds, open(t, a, false))
 		ports = append(ports, b.Port(t))
 	}
 	r, err := capture.NewReader(fds, false, control, -1)
@@ -204,7 +304,7 @@ func TestWhatWakes(t *testing.T) {
 		control, stop := testenv.Wake(t)
 		var pipe [2]int
 		testenv.Must(t, unix.Pipe2(pipe[:], unix.O_CLOEXEC))
-		r, err := capture.NewReader([]int{open(t, a)}, false, control, pipe[1])
+		r, err := capture.NewReader([]int{open(t, a, false)}, false, control, pipe[1])
 		testenv.Must(t, err)
 		port := b.Port(t)
 		gather := func() {
@@ -235,7 +335,7 @@ func TestWhatWakes(t *testing.T) {
 // it, and its clock contains the pauses alone, so that the result does not depend on the speed of
 // this machine or on its load.
 func TestBurstOutOfTheQuiet(t *testing.T) {
-	r, port, _ := newReader(t)
+	r, port, _ := newReader(t, false)
 	clock := time.Now()
 	r.SetClock(func() time.Time { return clock })
 	received := 0
@@ -382,7 +482,7 @@ func TestRingSlots(t *testing.T) {
 
 // Neither Wait nor Next allocates.
 func TestNoAllocation(t *testing.T) {
-	r, port, _ := newReader(t)
+	r, port, _ := newReader(t, false)
 	var f capture.Frame
 	frames := 0
 	n := testing.AllocsPerRun(20, func() {
@@ -403,7 +503,7 @@ func TestNoAllocation(t *testing.T) {
 
 // The hot path: the cost per frame of reading the ring, without a system call and without garbage.
 func BenchmarkNext(b *testing.B) {
-	r, port, _ := newReader(b)
+	r, port, _ := newReader(b, false)
 	b.ReportAllocs()
 	var f capture.Frame
 	left := 0

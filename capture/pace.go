@@ -22,8 +22,8 @@ const minFill = 96
 // A pacer decides how long a reader lets frames gather. A wake-up costs as much as reading some
 // hundred frames, so at real rates wake-ups are nearly all of the work.
 //
-// At the last measured rate, a pause fills an eighth of a ring, or more of a small one, see minFill.
-// A pause is at most twice as long as the one before: a burst after a quiet period begins with few
+// At the last measured rate, a pause fills an eighth of a ring, or more of a small one (minFill). A
+// pause is at most twice as long as the one before: a burst after a quiet period begins with few
 // frames, and their rate does not predict the rate of those that follow.
 //
 // A pause of more than cheapPause costs more than twice as much CPU time as a shorter one. So one

@@ -93,6 +93,9 @@ func TestPacer(t *testing.T) {
 		{"burst into a small ring", minRing / slotLen, never.pause(20*time.Millisecond).add(burst, 50_000), outcome{0, 2700, 5 * time.Millisecond}},
 		{"10,000 a second into a small ring", minRing / slotLen, traffic{}.add(100_000, 10_000), outcome{0, 1150, cheapPause + 200*time.Microsecond}},
 		{"1,000 a second into a small ring", minRing / slotLen, traffic{}.add(10_000, 1000), outcome{0, 115, 101 * time.Millisecond}},
+		{"burst into the smallest ring", minRing / slotLenIPv6, never.pause(20*time.Millisecond).add(burst/10, 5_000), outcome{0, 2700, 5 * time.Millisecond}},
+		{"100 a second into the smallest ring", minRing / slotLenIPv6, traffic{}.add(1000, 100), outcome{0, 180, 101 * time.Millisecond}},
+		{"1,000 a second into the smallest ring", minRing / slotLenIPv6, traffic{}.add(10_000, 1000), outcome{0, 1700, cheapPause + 200*time.Microsecond}},
 	} {
 		got := simulate(c.slots, c.traffic)
 		if got.lost > c.want.lost || got.wakeups > c.want.wakeups || got.longest > c.want.longest {

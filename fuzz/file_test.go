@@ -3,6 +3,7 @@ package fuzz
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"runtime"
@@ -23,7 +24,8 @@ import (
 // FuzzFile: for any input, a File ends with one of its documented errors, returns frames of limited
 // length and allocates no more than the length of the input justifies. It returns the frames of the
 // reference, all of them if the reference finds no error. Frames that are decoded from the bytes,
-// written in some format, byte order and resolution, or by pcapgo, read back unchanged.
+// written in some format, byte order and resolution, or by pcapgo, read back unchanged. With IPv6
+// only the length of the frames is another.
 func FuzzFile(f *testing.F) {
 	addSeeds(f, "FuzzFile")
 	r, err := newFileReader()
@@ -31,10 +33,22 @@ func FuzzFile(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, end := r.read(t, data)
+		got, end := r.read(t, data, false)
 		for _, f := range got {
 			if len(f.data) > capture.Snaplen {
 				t.Fatalf("%d bytes of a frame", len(f.data))
+			}
+		}
+		long, longEnd := r.read(t, data, true)
+		if len(long) != len(got) || fmt.Sprint(longEnd) != fmt.Sprint(end) {
+			t.Fatalf("with IPv6 %d frames, %v, without %d, %v", len(long), longEnd, len(got), end)
+		}
+		for i, f := range long {
+			if len(f.data) > capture.SnaplenIPv6 {
+				t.Fatalf("%d bytes of a frame with IPv6", len(f.data))
+			}
+			if f = newFileFrame(f.seconds, uint32(f.length), []byte(f.data)); f != got[i] {
+				t.Fatalf("with IPv6 %+v, without %+v", f, got[i])
 			}
 		}
 		var format *pcapfile.FormatError
@@ -64,8 +78,14 @@ func FuzzFile(f *testing.F) {
 		}
 		all := append(inputs(seconds, frames), pcapgoInputs(t, seconds, frames)...)
 		i := int(data[0]) % len(all) // trying all would take too long
-		if got, end := r.read(t, all[i]); end != io.EOF || !slices.Equal(got, want) {
+		if got, end := r.read(t, all[i], false); end != io.EOF || !slices.Equal(got, want) {
 			t.Fatalf("input %d: %v, %+v, want %+v", i, end, got, want)
+		}
+		for i, frame := range frames { // of at most 255 bytes
+			want[i].data = string(frame)
+		}
+		if got, end := r.read(t, all[i], true); end != io.EOF || !slices.Equal(got, want) {
+			t.Fatalf("input %d with IPv6: %v, %+v, want %+v", i, end, got, want)
 		}
 	})
 }
@@ -121,7 +141,7 @@ func newFileReader() (*fileReader, error) {
 
 // read returns the frames of an input, and its error. It fails the test if more memory is allocated
 // than the input justifies.
-func (r *fileReader) read(t *testing.T, content []byte) ([]fileFrame, error) {
+func (r *fileReader) read(t *testing.T, content []byte, ipv6 bool) ([]fileFrame, error) {
 	_, err := r.input.WriteAt(content, 0)
 	if err := errors.Join(err, r.input.Truncate(int64(len(content)))); err != nil {
 		t.Fatal(err)
@@ -134,12 +154,12 @@ func (r *fileReader) read(t *testing.T, content []byte) ([]fileFrame, error) {
 	if count {
 		runtime.ReadMemStats(&before)
 	}
-	f := pcapfile.NewFile(int(r.input.Fd()), r.control, -1, false)
+	f := pcapfile.NewFile(int(r.input.Fd()), r.control, -1, ipv6)
 	var frames []fileFrame
 	var frame capture.Frame
 	for {
 		for f.Next(&frame) {
-			frames = append(frames, newFileFrame(frame.Seconds, uint32(frame.Len), frame.Data))
+			frames = append(frames, fileFrame{frame.Seconds, frame.Len, string(frame.Data)})
 		}
 		_, err := f.Wait(false, -1)
 		if err == nil {
@@ -163,7 +183,7 @@ func TestReferenceFile(t *testing.T) {
 	}
 	frames := [][]byte{[]byte("one"), nil, []byte("three"), make([]byte, 100)}
 	for i, b := range inputs(1795228118, frames) {
-		got, end := r.read(t, b)
+		got, end := r.read(t, b, false)
 		want, ok, _ := referenceFile(b)
 		if !ok || end != io.EOF || len(got) != len(frames) || !slices.Equal(got, want) {
 			t.Errorf("input %d: %v, %v, %+v, %+v", i, ok, end, got, want)

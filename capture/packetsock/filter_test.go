@@ -75,8 +75,8 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// The filter for IPv6 keeps all of a packet of Neighbor Discovery, with up to two tags, and no other
-// IPv6 packet. The other filter keeps none.
+// The filter for IPv6 keeps all of a packet of Neighbor Discovery, with up to two tags, and no
+// other IPv6 packet. The other filter keeps none.
 func TestFilterIPv6(t *testing.T) {
 	arpOnly, both := machine(t, false), machine(t, true)
 	packet := func(next, kind byte) []byte {
@@ -123,9 +123,9 @@ func TestFilterIPv6(t *testing.T) {
 	expect("three tags", at("8100 0064 8100 0065 8100 0066 86dd", packet(58, 135)), 0)
 }
 
-// Each frame of the vectors that the parser decodes passes the filter for IPv6, with all of a packet
-// that Ethernet's MTU allows. A longer one is short for the parser. No frame of IPv6 passes the
-// other filter.
+// Each frame of the vectors that the parser decodes passes the filter for IPv6, with all of a
+// packet that Ethernet's MTU allows. A longer one is short for the parser. No frame of IPv6 passes
+// the other filter.
 func TestFilterVectors(t *testing.T) {
 	arpOnly, both := machine(t, false), machine(t, true)
 	whole, longer := 0, 0

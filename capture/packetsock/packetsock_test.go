@@ -1,9 +1,13 @@
 package packetsock_test
 
 import (
+	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -12,26 +16,37 @@ import (
 	"maas-netmon/capture"
 	"maas-netmon/capture/packetsock"
 	"maas-netmon/internal/testenv"
+	"maas-netmon/parser"
+	"maas-netmon/parser/parsertest"
 )
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
 // open opens a socket for the host's interface, and returns the interface's index, too.
-func open(t *testing.T, h testenv.Host) (s *packetsock.Socket, index int) {
+func open(t *testing.T, h testenv.Host, ipv6 bool) (s *packetsock.Socket, index int) {
 	t.Helper()
-	testenv.Must(t, h.Do(func() error {
-		ifi, err := net.InterfaceByName(h.Name)
-		if err != nil {
+	index = indexOf(t, h)
+	testenv.Must(t, h.Do(func() (err error) {
+		if s, err = packetsock.Open(&net.Interface{Index: index, Name: h.Name}, ipv6); err != nil {
 			return err
 		}
-		index = ifi.Index
-		if s, err = packetsock.Open(ifi, false); err != nil {
-			return err
-		}
-		return packetsock.MakeRings([]*packetsock.Socket{s}, false)
+		return packetsock.MakeRings([]*packetsock.Socket{s}, ipv6)
 	}))
 	t.Cleanup(func() { unix.Close(s.FD()) })
 	return s, index
+}
+
+// indexOf returns the index of the host's interface.
+func indexOf(t *testing.T, h testenv.Host) (index int) {
+	t.Helper()
+	testenv.Must(t, h.Do(func() error {
+		ifi, err := net.InterfaceByName(h.Name)
+		if err == nil {
+			index = ifi.Index
+		}
+		return err
+	}))
+	return index
 }
 
 // An opened socket receives nothing before it is bound, nothing while it is muted, and frames from
@@ -41,7 +56,7 @@ func TestBindAndMute(t *testing.T) {
 	control, stop := testenv.Wake(t)
 	timer := time.AfterFunc(testenv.Patience, stop)
 	defer timer.Stop()
-	s, index := open(t, a)
+	s, index := open(t, a, false)
 	r, err := capture.NewReader([]int{s.FD()}, false, control, -1)
 	testenv.Must(t, err)
 	port := b.Port(t)
@@ -89,7 +104,7 @@ func TestBindAndMute(t *testing.T) {
 // The filter is locked: no process that receives the socket can widen or detach it.
 func TestFilterIsLocked(t *testing.T) {
 	a, _ := testenv.RawPair(t)
-	s, _ := open(t, a)
+	s, _ := open(t, a, false)
 	n := s.FD()
 	if err := unix.SetsockoptInt(n, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); !errors.Is(err, unix.EPERM) {
 		t.Errorf("detach: %v, want EPERM", err)
@@ -127,4 +142,179 @@ func TestGoneMeanwhile(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// allmulti returns the number of memberships of all multicast groups that the interface has.
+func allmulti(t *testing.T, h testenv.Host) (n int) {
+	t.Helper()
+	testenv.Must(t, h.Do(func() error {
+		out, err := exec.Command("ip", "-d", "-j", "link", "show", "dev", h.Name).Output()
+		if err != nil {
+			return err
+		}
+		var links []struct{ Allmulti *int }
+		if err := json.Unmarshal(out, &links); err != nil {
+			return err
+		}
+		if len(links) != 1 || links[0].Allmulti == nil {
+			return fmt.Errorf("no number of memberships in %s", out)
+		}
+		n = *links[0].Allmulti
+		return nil
+	}))
+	return n
+}
+
+// With IPv6, an interface has exactly one membership for each socket that is bound to it, however
+// often it was bound, and whatever has happened to the interface meanwhile. Without, it has none.
+func TestMemberships(t *testing.T) {
+	for _, ipv6 := range []bool{false, true} {
+		a, b := testenv.RawPair(t)
+		one := map[bool]int{true: 1}[ipv6]
+		expect := func(step string, h testenv.Host, want int) {
+			t.Helper()
+			if got := allmulti(t, h); got != want {
+				t.Errorf("IPv6 %v: %s: %d memberships, want %d", ipv6, step, got, want)
+			}
+		}
+		s, index := open(t, a, ipv6)
+		expect("opened", a, 0)
+		for range 3 {
+			testenv.Must(t, s.Bind(index))
+			expect("bound", a, one)
+		}
+		other, _ := open(t, a, ipv6)
+		testenv.Must(t, other.Bind(index))
+		expect("another socket is bound", a, 2*one)
+		testenv.Must(t, packetsock.Close([]*packetsock.Socket{other}))
+		expect("the other socket is closed", a, one)
+		for range 2 {
+			testenv.Must(t, s.Mute(index))
+			expect("muted", a, 0)
+		}
+		testenv.Must(t, s.Bind(index))
+		expect("bound again", a, one)
+
+		// The kernel ends the membership, and the index stays.
+		testenv.Must(t, a.IP("link", "set", a.Name, "netns", b.Path()))
+		testenv.Must(t, b.IP("link", "set", a.Name, "netns", a.Path()))
+		testenv.Must(t, a.Up())
+		expect("back from another namespace", a, 0)
+		index = indexOf(t, a)
+		testenv.Must(t, s.Bind(index))
+		expect("bound after that", a, one)
+		testenv.Must(t, s.Bind(index))
+		expect("bound twice after that", a, one)
+
+		// Another interface, of the same name and of another one.
+		testenv.Must(t, a.IP("link", "del", a.Name))
+		again, _, err := testenv.Connect(a.Namespace, a.Name, testenv.MACA, b.Namespace, b.Name, testenv.MACB)
+		testenv.Must(t, err)
+		index = indexOf(t, again)
+		testenv.Must(t, s.Bind(index))
+		expect("bound to the new interface", again, one)
+		second, _, err := testenv.Connect(a.Namespace, "vc", testenv.MACA, b.Namespace, "vd", testenv.MACB)
+		testenv.Must(t, err)
+		testenv.Must(t, s.Bind(indexOf(t, second)))
+		expect("bound to another interface", again, 0)
+		expect("bound to another interface", second, one)
+
+		// One that does not exist.
+		if err := s.Bind(index + 1000); !errors.Is(err, unix.ENODEV) {
+			t.Errorf("%v, want ENODEV", err)
+		}
+		testenv.Must(t, s.Bind(index))
+		expect("bound after an error", again, one)
+		expect("bound after an error", second, 0)
+		testenv.Must(t, a.IP("link", "del", a.Name))
+		if err := s.Mute(index); err != nil && !errors.Is(err, unix.ENODEV) {
+			t.Errorf("muted without an interface: %v", err)
+		}
+	}
+}
+
+// Bind and Mute need no capability, even with IPv6.
+func TestNoCapability(t *testing.T) {
+	a, _ := testenv.RawPair(t)
+	s, index := open(t, a, true)
+	testenv.Must(t, a.Do(func() error { // on a thread that ends afterwards
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		if err := unix.Capset(&header, &none[0]); err != nil {
+			return err
+		}
+		if _, err := packetsock.Open(&net.Interface{Index: index, Name: a.Name}, true); !errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("the thread has a capability: %w", err)
+		}
+		return errors.Join(s.Bind(index), s.Bind(index), s.Mute(index), s.Bind(index))
+	}))
+	if n := allmulti(t, a); n != 1 {
+		t.Errorf("%d memberships, want 1", n)
+	}
+}
+
+// Between Bind and Mute, frames for multicast groups that no process has joined arrive, also on a
+// device that filters them, such as a macvlan.
+func TestForeignGroups(t *testing.T) {
+	testenv.Require(t, testenv.Macvlan)
+	a, b := testenv.RawPair(t)
+	testenv.Must(t, a.IP("link", "add", "link", a.Name, "name", "vx", "type", "macvlan", "mode", "bridge"))
+	x := testenv.Host{Namespace: a.Namespace, Name: "vx"}
+	testenv.Must(t, x.Up())
+	s, index := open(t, x, true)
+	control, stop := testenv.Wake(t)
+	timer := time.AfterFunc(testenv.Patience, stop)
+	defer timer.Stop()
+	r, err := capture.NewReader([]int{s.FD()}, true, control, -1)
+	testenv.Must(t, err)
+	port := b.Port(t)
+	fence := testenv.ARP{SenderMAC: testenv.MACB, SenderIP: "10.0.0.2", TargetIP: "10.0.0.1"}
+
+	// The device filters by a hash of 8 bits with a random part, so that a few of these groups can
+	// pass it.
+	const groups = 32
+	received := func() (n int) {
+		t.Helper()
+		nd := parsertest.NDPackets()[2]
+		for i := range groups {
+			nd.EthernetDestination = parser.MAC{0x33, 0x33, 0xff, 0, byte(7 * i), byte(i)}
+			testenv.Must(t, port.Send(parsertest.ND(&nd)))
+		}
+		testenv.Must(t, port.Send(fence.Bytes()))
+		for {
+			var f capture.Frame
+			for !r.Next(&f) {
+				woken, err := r.Wait(false, -1)
+				testenv.Must(t, err)
+				if woken.Control {
+					t.Fatalf("the last frame does not arrive, after %d", n)
+				}
+			}
+			switch {
+			case f.Data[12] == 0x08:
+				return n
+			case parser.MAC(f.Data[6:]) == nd.EthernetSource: // not of the kernel itself
+				n++
+			}
+		}
+	}
+	// without binds the socket without a membership.
+	without := func() {
+		t.Helper()
+		all := binary.NativeEndian.Uint16([]byte{unix.ETH_P_ALL >> 8, unix.ETH_P_ALL})
+		testenv.Must(t, unix.Bind(s.FD(), &unix.SockaddrLinklayer{Protocol: all, Ifindex: index}))
+	}
+	without()
+	if n := received(); n > groups/2 {
+		t.Errorf("%d of %d frames without a membership", n, groups)
+	}
+	testenv.Must(t, s.Bind(index))
+	if n := received(); n != groups {
+		t.Errorf("%d of %d frames with the membership", n, groups)
+	}
+	testenv.Must(t, s.Mute(index))
+	without()
+	if n := received(); n > groups/2 {
+		t.Errorf("%d of %d frames after Mute", n, groups)
+	}
 }

@@ -1,9 +1,13 @@
 package main
 
-// ndTests are the tests that must fail for ndGuards.
-const ndTests = "./parser ND|Checksum|OneProtocol"
+// The tests that must fail for ndGuards.
+const (
+	ndTests    = "./parser ND|Checksum|OneProtocol"
+	byHandleND = "./internal/parserproc ^TestHandleND$"
+	byNDFile   = "./integration ^TestFileOfNeighborDiscovery$"
+)
 
-// ndGuards are the rules of Neighbor Discovery, in the order of package parser.
+// ndGuards are the rules of Neighbor Discovery, in the order of package parser, and of --ipv6.
 var ndGuards = []guard{
 	{"ND: any EtherType", "parser/nd.go", "if uint16At(rest, 0) != etherTypeIPv6 {", "if false {", ndTests},
 	{"ND: another EtherType is invalid", "parser/nd.go", "etherTypeIPv6 {\n\t\treturn ErrNotND", "etherTypeIPv6 {\n\t\treturn ErrInvalid", ndTests},
@@ -86,4 +90,29 @@ var ndGuards = []guard{
 	{"ND: the source of the frame for the option", "parser/nd.go", "nd.LinkLayer = MAC(linkLayer)", "nd.LinkLayer = nd.EthernetSource", ndTests},
 	{"ND: frame is modified", "parser/nd.go", "\tmessage := packet[ipv6Len:]\n", "\tmessage := packet[ipv6Len:]\n\tdefer func() { message[2] = 0 }()\n", ndTests},
 	{"ND: parser allocates", "parser/nd.go", "\tmessage := packet[ipv6Len:]\n", "\tmessage := append(make([]byte, 0, len(packet)), packet[ipv6Len:]...)\n", ndTests},
+
+	// From frame to counters, with the option.
+	{"--ipv6: the parser is not told", "internal/cli/options.go", `"--ipv6=" + strconv.FormatBool(o.IPv6)`, `"--ipv6=" + strconv.FormatBool(false)`, "./internal/cli ^TestParserArgs$"},
+	{"--ipv6: on without the option", "internal/parserproc/loop.go", "if p.ipv6 {", "if true {", byHandleND},
+	{"--ipv6: off with the option", "internal/parserproc/loop.go", "if p.ipv6 {", "if false {", byHandleND},
+	{"--ipv6: off in the process", "internal/parserproc/loop.go", "\t\tipv6:    o.IPv6,\n", "", byNDFile},
+	{"--ipv6: a pending checksum is wrong", "internal/parserproc/loop.go", "tag, f.ChecksumPending)", "tag, false)", byHandleND},
+	{"--ipv6: no checksum is wrong", "internal/parserproc/loop.go", "tag, f.ChecksumPending)", "tag, true)", byHandleND},
+	{"--ipv6: the stripped tag is lost", "internal/parserproc/loop.go", "parser.ParseND(&nd, f.Data, tag,", "parser.ParseND(&nd, f.Data, parser.Tag{},", byHandleND},
+	{"--ipv6: an invalid packet is unsupported", "internal/parserproc/loop.go", "counts.invalid++", "counts.unsupported++", byHandleND},
+	{"--ipv6: a short packet is invalid", "internal/parserproc/loop.go", "case parser.ErrShort:\n\t\tcounts.short++\n\t\treturn", "case parser.ErrShort:\n\t\tcounts.invalid++\n\t\treturn", byHandleND},
+	{"--ipv6: another packet is unsupported", "internal/parserproc/loop.go", "case parser.ErrNotND:\n\t\tcounts.notARP++", "case parser.ErrNotND:\n\t\tcounts.unsupported++", byHandleND},
+	{"--ipv6: a file has no time", "internal/parserproc/loop.go", "\tp.advanceTo(f.Seconds)\n\tif p.room(len(p.events)) { // see handle", "\tif p.room(len(p.events)) { // see handle", "./internal/parserproc ^TestTimeOfND$"},
+	{"--ipv6: lost without room", "internal/parserproc/loop.go", "\t\tp.table.NoteND(uint16(f.Source), f.Seconds, &nd)\n", "", "./internal/parserproc ^TestTurnAllocatesNothing$"},
+	{"--ipv6: lines of a packet without room", "internal/parserproc/loop.go", "func (p *process) packetND(nd *parser.ND, f *capture.Frame) {\n\tif !p.roomForPacket() {\n\t\treturn\n\t}\n", "func (p *process) packetND(nd *parser.ND, f *capture.Frame) {\n", "./internal/parserproc ^TestNoRoomForND$"},
+	{"--ipv6: lines of a packet without -v", "internal/parserproc/loop.go", "\tif p.verbose {\n\t\tp.packetND", "\tif true {\n\t\tp.packetND", byNDFile},
+	{"--ipv6: lines of a packet beyond the rate", "internal/parserproc/loop.go", "f.Seconds, time.Local)\n\tp.limit.take(packetLines)\n}\n\n// packet ", "f.Seconds, time.Local)\n}\n\n// packet ", "./internal/parserproc ^TestNoRoomForND$"},
+	{"--ipv6: a frame of a file is cut", "internal/parserproc/loop.go", "out.fd, o.IPv6)\n\t} else", "out.fd, false)\n\t} else", byNDFile},
+	{"--ipv6: frames of a file are long without it", "capture/pcapfile/pcapfile.go", "\tif ipv6 {\n", "\tif true {\n", "./capture/pcapfile ^TestSnaplen$"},
+	{"--ipv6: invalid packets are not sent", "internal/parserproc/loop.go", ", Invalid: n.invalid", "", "./integration ^TestVerboseNeighborDiscovery$"},
+	{"--ipv6: a counter without it", "internal/control/control.go", "return ipv6 || !c.IPv6", "return true", "./internal/control ^TestShown$"},
+	{"--ipv6: a text without it", "internal/control/control.go", `if ipv6 && c.IPv6Help != "" {`, `if c.IPv6Help != "" {`, "./internal/control ^TestShown$"},
+	{"--ipv6: a metric without it", "internal/monitor/metrics.go", " || !c.Shown(o.IPv6)", "", "./internal/monitor ^TestMetricsText$"},
+	{"--ipv6: a metric's text without it", "internal/monitor/metrics.go", "c.HelpFor(o.IPv6)", "c.HelpFor(true)", "./internal/monitor ^TestMetricsText$"},
+	{"--ipv6: a counter in the log without it", "internal/monitor/counters.go", "Attrs(m.options.IPv6)", "Attrs(true)", byNDFile},
 }
