@@ -209,6 +209,9 @@ func TestChangesWhileMessagesAreLost(t *testing.T) {
 		{"another alternative name", "link property del dev va altname first\nlink property add dev va altname second"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if strings.Contains(c.commands, "name tmp") {
+				testenv.Require(t, testenv.LiveRename)
+			}
 			ns, m, _ := open(t)
 			other := testenv.Net(t)
 			testenv.Must(t, m.conn.SetReadBuffer(2048))

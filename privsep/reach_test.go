@@ -152,6 +152,7 @@ func TestThief(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := exec.Command(c.path, childFlag+c.how)
 			if c.noMemory {
+				testenv.Require(t, testenv.MemfdNoexec)
 				cmd = withoutMemoryFiles(c.path, childFlag+c.how)
 			}
 			cmd.Stderr = os.Stderr
@@ -184,7 +185,7 @@ func TestThief(t *testing.T) {
 // If no way is possible, nothing is started: the file is readable, memory files may not be
 // executed, and there is no other group.
 func TestNoWay(t *testing.T) {
-	testenv.Require(t, testenv.Root)
+	testenv.Require(t, testenv.Root, testenv.MemfdNoexec)
 	exe, err := os.Executable()
 	testenv.Must(t, err)
 	out, err := withoutMemoryFiles(exe, childFlag+"no way").CombinedOutput()

@@ -486,19 +486,28 @@ func TestInspectAnother(t *testing.T) {
 func TestDumpableByOwner(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	const uid = 1
-	fd, err := unix.MemfdCreate("sleep", unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("cat", unix.MFD_CLOEXEC)
 	testenv.Must(t, err)
-	text, err := os.ReadFile("/bin/sleep")
+	text, err := os.ReadFile("/bin/cat")
 	testenv.Must(t, err)
 	_, err = unix.Write(fd, text)
 	testenv.Must(t, errors.Join(err, unix.Fchmod(fd, 0o111)))
 	unreadable, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_PATH|unix.O_CLOEXEC, 0)
 	testenv.Must(t, errors.Join(err, unix.Close(fd)))
 	defer unix.Close(unreadable)
-	for path, want := range map[string]bool{"/bin/sleep": true, fmt.Sprintf("/proc/self/fd/%d", unreadable): false} {
-		cmd := exec.Command(path, "60")
+	for path, want := range map[string]bool{"/bin/cat": true, fmt.Sprintf("/proc/self/fd/%d", unreadable): false} {
+		cmd := exec.Command(path)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-		testenv.Must(t, cmd.Start())
+		stdin, err := cmd.StdinPipe()
+		testenv.Must(t, err)
+		stdout, err := cmd.StdoutPipe()
+		testenv.Must(t, errors.Join(err, cmd.Start()))
+		// In execve(2) the kernel sets the mode after it has closed the descriptor that Start waits
+		// for: only a program that answers has been executed.
+		_, err = stdin.Write([]byte("\n"))
+		testenv.Must(t, err)
+		_, err = io.ReadFull(stdout, make([]byte, 1))
+		testenv.Must(t, err)
 		s, err := readStatus(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
 		mask := coredumpMask(cmd.Process.Pid)
 		testenv.Must(t, errors.Join(err, cmd.Process.Kill()))

@@ -351,6 +351,20 @@ func (p *Program) Child(t testing.TB) int {
 	return ChildOf(t, p.Pid())
 }
 
+// AwaitChild waits until the monitor has started a parser.
+func (p *Program) AwaitChild(t testing.TB) {
+	t.Helper()
+	path := fmt.Sprintf("/proc/%d/task/%d/children", p.Pid(), p.Pid())
+	for end := time.Now().Add(Patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		children, err := os.ReadFile(path)
+		Must(t, err)
+		if len(bytes.TrimSpace(children)) > 0 {
+			return
+		}
+	}
+	t.Fatalf("the monitor starts no parser; it said:\n%s", p.Log.dump())
+}
+
 // ChildOf returns the only child of a process.
 func ChildOf(t testing.TB, parent int) int {
 	t.Helper()

@@ -56,6 +56,13 @@ const (
 	// (CONFIG_CHECKPOINT_RESTORE, and no filter on the tests themselves).
 	SeccompGet Feature = "seccomp-get"
 
+	// MemfdNoexec: a PID namespace can refuse the execution of files in memory
+	// (vm.memfd_noexec, since Linux 6.3).
+	MemfdNoexec Feature = "memfd-noexec"
+
+	// LiveRename: an interface that is up can get another name (since Linux 6.2).
+	LiveRename Feature = "live-rename"
+
 	// HoldBind: a system call can be suspended (seccomp_unotify(2), since Linux 5.9).
 	HoldBind Feature = "seccomp-unotify"
 
@@ -177,6 +184,16 @@ func probe(f Feature) error {
 		return nil
 	case SeccompGet:
 		return probeSeccompGet()
+	case LiveRename:
+		ns, err := NewNamespace()
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		return ns.Batch("link add va type veth peer name vb\nlink set va up\nlink set va name vx\n")
+	case MemfdNoexec:
+		_, err := os.Stat("/proc/sys/vm/memfd_noexec")
+		return err
 	case HoldBind:
 		return probeHoldBind()
 	case CgroupCPU:
