@@ -121,6 +121,10 @@ func TestFilterIPv6(t *testing.T) {
 		expect(fmt.Sprintf("IPv4 after %q", tags), at(tags+"0800", packet(58, 135)), 0)
 	}
 	expect("three tags", at("8100 0064 8100 0065 8100 0066 86dd", packet(58, 135)), 0)
+	for _, other := range []string{"0800", "8035", "9200"} { // no TPID
+		expect("after "+other, at(other+"0064 86dd", packet(58, 135)), 0)
+		expect("after a tag and "+other, at("8100 0064"+other+"0065 86dd", packet(58, 135)), 0)
+	}
 }
 
 // Each frame of the vectors that the parser decodes passes the filter for IPv6, with all of a

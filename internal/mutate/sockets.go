@@ -22,6 +22,7 @@ var socketGuards = []guard{
 	{"filter: IPv6 after one tag, at the place without", "capture/packetsock/filter.go", "Dst: bpf.RegX, Val: capture.VLANTagLen}", "Dst: bpf.RegX, Val: 0}", bySocket},
 	{"filter: IPv6 after two tags, at the place after one", "capture/packetsock/filter.go", "Val: 2 * capture.VLANTagLen}", "Val: capture.VLANTagLen}", bySocket},
 	{"filter: IPv6 after any tag", "capture/packetsock/filter.go", "Val: unix.ETH_P_QINQ1, SkipFalse: 18}", "Val: unix.ETH_P_QINQ1, SkipFalse: 0}", bySocket},
+	{"filter: IPv6 after a tag and any other", "capture/packetsock/filter.go", "Val: unix.ETH_P_QINQ1, SkipFalse: 11}", "Val: unix.ETH_P_QINQ1, SkipFalse: 0}", bySocket},
 	{"filter: any protocol after two tags is IPv6", "capture/packetsock/filter.go", "Val: unix.ETH_P_IPV6, SkipFalse: 7}", "Val: unix.ETH_P_IPV6, SkipFalse: 0}", bySocket},
 	{"filter: any next header", "capture/packetsock/filter.go", "Val: unix.IPPROTO_ICMPV6, SkipFalse: 5}", "Val: unix.IPPROTO_ICMPV6, SkipFalse: 0}", bySocket},
 	{"filter: the type before those of Neighbor Discovery", "capture/packetsock/filter.go", "firstNDType = 133", "firstNDType = 132", bySocket},
