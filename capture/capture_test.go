@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -104,6 +105,23 @@ func read(t testing.TB, r *capture.Reader, stop func(), n int) []capture.Frame {
 	return frames
 }
 
+// arrived waits until the kernel has counted n frames of a socket, since its start: a busy kernel
+// delivers them after Send has returned (ksoftirqd), and a frame that arrives while the reader
+// empties the ring finds a slot that the test believes full.
+func arrived(t testing.TB, r *capture.Reader, source int, n uint64) {
+	t.Helper()
+	for end := time.Now().Add(testenv.Patience); ; runtime.Gosched() {
+		s, err := r.Stats(source)
+		testenv.Must(t, err)
+		if s.Frames >= n {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("socket %d: %d frames have arrived, want %d", source, s.Frames, n)
+		}
+	}
+}
+
 func TestReader(t *testing.T) {
 	r, port, stop := newReader(t)
 	packet := arp
@@ -155,6 +173,7 @@ func TestRingFull(t *testing.T) {
 		for range ringSlots + more {
 			testenv.Must(t, port.Send(arpFrame))
 		}
+		arrived(t, r, 0, uint64((round+1)*(ringSlots+more)))
 		if got := len(read(t, r, stop, ringSlots)); got != ringSlots {
 			t.Errorf("round %d: %d frames, want %d", round, got, ringSlots)
 		}
@@ -258,6 +277,7 @@ func TestBurstOutOfTheQuiet(t *testing.T) {
 	clock = clock.Add(quiet)
 	testenv.Must(t, port.Send(arpFrame))
 	wait(-1)
+	const before = 2           // frames before the burst
 	const perMillisecond = 115 // a ring holds the frames of 89 ms
 	var longest time.Duration
 	for sent := 0; sent < 5*ringSlots; {
@@ -268,6 +288,7 @@ func TestBurstOutOfTheQuiet(t *testing.T) {
 			testenv.Must(t, port.Send(arpFrame))
 		}
 		sent += n
+		arrived(t, r, 0, uint64(before+sent))
 	}
 	s, err := r.Stats(0)
 	testenv.Must(t, err)
@@ -325,6 +346,9 @@ func TestManySockets(t *testing.T) {
 	port := b.Port(t)
 	for range slots + 1 { // the last one does not fit
 		testenv.Must(t, port.Send(arpFrame))
+	}
+	for i := range fds {
+		arrived(t, r, i, uint64(slots)+1)
 	}
 	from := make(map[int]int)
 	for _, f := range read(t, r, stop, len(fds)*slots) {
