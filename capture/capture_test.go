@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -106,6 +107,23 @@ func read(t testing.TB, r *capture.Reader, stop func(), n int) []capture.Frame {
 		}
 	}
 	return frames
+}
+
+// arrived waits until the kernel has counted n frames of a socket, since its start: a busy kernel
+// delivers them after Send has returned (ksoftirqd), and a frame that arrives while the reader
+// empties the ring finds a slot that the test believes full.
+func arrived(t testing.TB, r *capture.Reader, source int, n uint64) {
+	t.Helper()
+	for end := time.Now().Add(testenv.Patience); ; runtime.Gosched() {
+		s, err := r.Stats(source)
+		testenv.Must(t, err)
+		if s.Frames >= n {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("socket %d: %d frames have arrived, want %d", source, s.Frames, n)
+		}
+	}
 }
 
 func TestReader(t *testing.T) {
@@ -254,6 +272,7 @@ func TestRingFull(t *testing.T) {
 			for range slots + more {
 				testenv.Must(t, port.Send(arpFrame))
 			}
+			arrived(t, r, 0, uint64((round+1)*(slots+more)))
 			if got := len(read(t, r, stop, slots)); got != slots {
 				t.Errorf("IPv6 %v, round %d: %d frames, want %d", ipv6, round, got, slots)
 			}
@@ -358,6 +377,7 @@ func TestBurstOutOfTheQuiet(t *testing.T) {
 	clock = clock.Add(quiet)
 	testenv.Must(t, port.Send(arpFrame))
 	wait(-1)
+	const before = 2           // frames before the burst
 	const perMillisecond = 115 // a ring holds the frames of 89 ms
 	var longest time.Duration
 	for sent := 0; sent < 5*ringSlots; {
@@ -368,6 +388,7 @@ func TestBurstOutOfTheQuiet(t *testing.T) {
 			testenv.Must(t, port.Send(arpFrame))
 		}
 		sent += n
+		arrived(t, r, 0, uint64(before+sent))
 	}
 	s, err := r.Stats(0)
 	testenv.Must(t, err)
@@ -425,6 +446,9 @@ func TestManySockets(t *testing.T) {
 	port := b.Port(t)
 	for range slots + 1 { // the last one does not fit
 		testenv.Must(t, port.Send(arpFrame))
+	}
+	for i := range fds {
+		arrived(t, r, i, uint64(slots)+1)
 	}
 	from := make(map[int]int)
 	for _, f := range read(t, r, stop, len(fds)*slots) {
