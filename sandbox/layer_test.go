@@ -139,6 +139,9 @@ func TestLayers(t *testing.T) {
 	for _, l := range layers {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
+			if strings.HasSuffix(l.name, "MDWE") {
+				testenv.Require(t, testenv.MDWE)
+			}
 			if l.landlock > 0 && !hasLandlock(t, l.landlock) {
 				return
 			}

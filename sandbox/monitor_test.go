@@ -71,6 +71,9 @@ func TestMonitorLayers(t *testing.T) {
 	for _, l := range monitorLayers {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
+			if strings.HasSuffix(l.name, "MDWE") {
+				testenv.Require(t, testenv.MDWE)
+			}
 			if l.landlock > 0 && !hasLandlock(t, l.landlock) {
 				return
 			}

@@ -56,6 +56,9 @@ const (
 	// (CONFIG_CHECKPOINT_RESTORE, and no filter on the tests themselves).
 	SeccompGet Feature = "seccomp-get"
 
+	// MDWE: memory can be kept from becoming executable (PR_SET_MDWE, since Linux 6.3).
+	MDWE Feature = "mdwe"
+
 	// MemfdNoexec: a PID namespace can refuse the execution of files in memory
 	// (vm.memfd_noexec, since Linux 6.3).
 	MemfdNoexec Feature = "memfd-noexec"
@@ -184,6 +187,9 @@ func probe(f Feature) error {
 		return nil
 	case SeccompGet:
 		return probeSeccompGet()
+	case MDWE:
+		_, err := unix.PrctlRetInt(unix.PR_GET_MDWE, 0, 0, 0, 0)
+		return os.NewSyscallError("prctl", err)
 	case LiveRename:
 		ns, err := NewNamespace()
 		if err != nil {
