@@ -194,34 +194,8 @@ func TestIPv6LikeTcpdump(t *testing.T) {
 	testenv.Require(t, testenv.Tcpdump)
 	t.Parallel()
 	a, b := silentPair(t)
-	live := testenv.Watch(t, a.Namespace, testenv.Options{}, "--ipv6", "--moved-interval", "0", a.Name)
-	file := testenv.Start(t, a.Namespace, testenv.Options{Stdin: startTcpdump(t, a, "-i", a.Name, "-p", "-s", "1522", "-B", "8192", "arp or icmp6")}, "--ipv6", "-i", "-")
-	port := b.Port(t)
-	begun := file.Lines.Expect(testenv.IP(fence))
-	sendUntilSeen(t, live, port)
-	for deadline := time.Now().Add(testenv.Patience); !begun.Wait(10 * time.Millisecond); {
-		if time.Now().After(deadline) {
-			t.Fatal("tcpdump captures nothing") // tcpdump does not report when it begins
-		}
-		testenv.Must(t, port.Send(request(macD, fence).Bytes()))
-	}
-	const last = "10.8.8.8"
-	seed := rand.Uint64()
-	random := rand.New(rand.NewPCG(seed, 0))
-	inLive, inFile := live.Lines.Expect(testenv.IP(last)), file.Lines.Expect(testenv.IP(last))
-	for range 1000 {
-		testenv.Must(t, port.Send(randomND(random)))
-	}
-	testenv.Must(t, port.Send(request(macC, last).Bytes()))
-	inLive.Await(t)
-	inFile.Await(t)
-	got, expected := wants(t, file.Lines.Seen()), wants(t, live.Lines.Seen())
-	if len(expected) < 200 {
-		t.Errorf("only %d lines", len(expected))
-	}
-	if diff := cmp.Diff(expected, got, cmp.AllowUnexported(want{})); diff != "" {
-		t.Errorf("seed %d: -live +tcpdump:\n%s", seed, diff)
-	}
+	capture := startTcpdump(t, a, "-i", a.Name, "-p", "-s", "1522", "-B", "8192", "arp or icmp6")
+	likeTcpdump(t, a, b, capture, 1000, randomND, "--ipv6")
 }
 
 // randomND returns a frame with one of the four packets, which has a flaw now and then.

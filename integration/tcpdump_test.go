@@ -23,8 +23,15 @@ func TestLikeTcpdump(t *testing.T) {
 	testenv.Require(t, testenv.Tcpdump)
 	t.Parallel()
 	a, b := testenv.RawPair(t)
-	live := testenv.Watch(t, a.Namespace, testenv.Options{}, "--moved-interval", "0", a.Name)
-	file := testenv.Start(t, a.Namespace, testenv.Options{Stdin: tcpdump(t, a)}, "-i", "-")
+	likeTcpdump(t, a, b, tcpdump(t, a), 2000, randomFrame)
+}
+
+// likeTcpdump sends n random frames from b to a, and compares the lines of a program that watches a
+// with those of one that reads the capture. Both have the same further options.
+func likeTcpdump(t *testing.T, a, b testenv.Host, capture *os.File, n int, frame func(*rand.Rand) []byte, options ...string) {
+	t.Helper()
+	live := testenv.Watch(t, a.Namespace, testenv.Options{}, append(options, "--moved-interval", "0", a.Name)...)
+	file := testenv.Start(t, a.Namespace, testenv.Options{Stdin: capture}, append(options, "-i", "-")...)
 	port := b.Port(t)
 	begun := file.Lines.Expect(testenv.IP(fence))
 	sendUntilSeen(t, live, port)
@@ -39,8 +46,8 @@ func TestLikeTcpdump(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
 	inLive, inFile := live.Lines.Expect(testenv.IP(last)), file.Lines.Expect(testenv.IP(last))
-	for range 2000 {
-		testenv.Must(t, port.Send(randomFrame(random)))
+	for range n {
+		testenv.Must(t, port.Send(frame(random)))
 	}
 	testenv.Must(t, port.Send(request(macC, last).Bytes()))
 	inLive.Await(t)
