@@ -89,11 +89,19 @@ func referenceND(frame []byte, tag parser.Tag, sumPending bool) (parser.ND, erro
 	return nd, nil
 }
 
-// isValid applies the rules for receivers of RFC 4861.
+// isValid applies the rules for receivers of RFC 4861, and those for addresses of RFC 4291.
 func isValid(header, message []byte, kind byte, sumPending bool) bool {
 	source := netip.AddrFrom16([16]byte(header[8:]))
 	destination := netip.AddrFrom16([16]byte(header[24:]))
 	if header[0]/16 != 6 || header[7] != 255 {
+		return false
+	}
+	// The methods of netip.Addr count an IPv4-mapped address as what its IPv4 address is.
+	within := func(prefix string, addr netip.Addr) bool { return netip.MustParsePrefix(prefix).Contains(addr) }
+	if within("ff00::/8", source) || within("::1/128", source) || within("::/127", destination) {
+		return false
+	}
+	if within("ff00::/8", destination) && header[25]%16 < 2 { // the scope
 		return false
 	}
 	if len(message) < map[byte]int{133: 8, 134: 16, 135: 24, 136: 24}[kind] || message[1] != 0 {
@@ -113,13 +121,13 @@ func isValid(header, message []byte, kind byte, sumPending bool) bool {
 	case 134:
 		return source.IsLinkLocalUnicast()
 	}
-	if netip.AddrFrom16([16]byte(message[8:])).IsMulticast() {
+	if within("ff00::/8", netip.AddrFrom16([16]byte(message[8:]))) {
 		return false
 	}
 	if kind == 136 {
-		return !(destination.IsMulticast() && message[4]&0x40 != 0)
+		return !(within("ff00::/8", destination) && message[4]&0x40 != 0)
 	}
-	solicited := netip.MustParsePrefix("ff02::1:ff00:0/104").Contains(destination)
+	solicited := within("ff02::1:ff00:0/104", destination)
 	return !source.IsUnspecified() || solicited && !hasSource
 }
 

@@ -9,7 +9,8 @@ var (
 	// the four kinds of Neighbor Discovery that ParseND decodes.
 	ErrNotND = errors.New("not a Neighbor Discovery frame")
 	// ErrInvalid: a packet that every receiver must discard: RFC 4861 6.1.1, 6.1.2, 7.1.1 or 7.1.2,
-	// or a link-layer address that is not one of Ethernet (RFC 2464 6).
+	// an address that no packet on a link may have (RFC 4291 2.5.2, 2.5.3 and 2.7), or a link-layer
+	// address that is not one of Ethernet (RFC 2464 6).
 	ErrInvalid = errors.New("invalid Neighbor Discovery frame")
 )
 
@@ -169,6 +170,9 @@ func ParseND(nd *ND, frame []byte, tag Tag, sumPending bool) error {
 	}
 	source := Addr6(packet[offSource:offDestination])
 	destination := Addr6(packet[offDestination:ipv6Len])
+	if source.isMulticast() || source.isLoopback() || !destination.isReachable() {
+		return ErrInvalid
+	}
 	flags := message[offFlags]
 	switch kind {
 	case TypeRouterSolicitation:
@@ -267,6 +271,20 @@ func isSumCorrect(packet []byte) bool {
 		sum += words>>32 + words&0xffffffff
 	}
 	return sum%0xffff == 0
+}
+
+// isReachable reports whether a packet on a link can have the address as its destination: it is not
+// ::, not the loopback address, and not a multicast address of a reserved scope or of the scope of
+// one interface.
+func (a *Addr6) isReachable() bool {
+	if a.isMulticast() {
+		return a[1]&0x0f > 1 // RFC 4291 2.7 with erratum 3480
+	}
+	return *a != Addr6{} && !a.isLoopback()
+}
+
+func (a *Addr6) isLoopback() bool {
+	return *a == Addr6{15: 1} // RFC 4291 2.5.3
 }
 
 func (a *Addr6) isMulticast() bool {

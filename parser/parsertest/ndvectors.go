@@ -136,6 +136,20 @@ func NDVectors() []NDVector {
 		invalid(name+"-version-4", "RFC 8200 3", set(nd, OffIPv6, 0x40))
 		valid(name+"-traffic-class-and-flow-label", "RFC 8200 3", nd, set(nd, OffIPv6, 0x6f, 0xff, 0xff, 0xff))
 
+		for _, source := range []string{"::1", "ff02::1", "ff0e::5"} {
+			invalid(name+"-from-"+source, "RFC 4291 2.5.3, 2.7", set(nd, OffSource, addrBytes(source)...))
+		}
+		for _, destination := range []string{"::", "::1", "ff00::1", "ff01::1", "ff11::1", "ff31::1"} {
+			b := ND(&nd)
+			b[OffFlags] &^= 0x40 // not solicited
+			copy(b[OffDestination:], addrBytes(destination))
+			invalid(name+"-to-"+destination, "RFC 4291 2.5.2, 2.5.3, 2.7 with erratum 3480", SetSum(b))
+		}
+		for _, destination := range []string{"::2", "fe80::", "ff02::", "ff12::1", "ff0e::1", "ff0f::1"} {
+			unsolicited := with(nd, func(nd *parser.ND) { nd.Solicited, nd.Destination = false, Addr6(destination) })
+			plain(name+"-to-"+destination, "RFC 4291 2.7", unsolicited)
+		}
+
 		good := ND(&nd)
 		b := slices.Clone(good)
 		b[OffSum] ^= 0x80
@@ -283,6 +297,9 @@ func NDVectors() []NDVector {
 			invalid(name+"-target-"+target, rfc, build(with(nd, func(nd *parser.ND) { nd.Target = Addr6(target) })))
 		}
 		plain(name+"-target-unspecified", rfc, with(nd, func(nd *parser.ND) { nd.Target = parser.Addr6{} }))
+		for _, target := range []string{"::ffff:224.0.0.1", "::ffff:127.0.0.1"} { // no group of IPv6
+			plain(name+"-target-"+target, rfc, with(nd, func(nd *parser.ND) { nd.Target = Addr6(target) }))
+		}
 		plain(name+"-target-below-multicast", rfc, with(nd, func(nd *parser.ND) { nd.Target = Addr6("feff::1") }))
 	}
 	toAll := func(nd *parser.ND) { nd.Destination = ndAllNodes }
@@ -315,6 +332,11 @@ func NDVectors() []NDVector {
 var rules = [...]string{"RFC 4861 6.1.1", "RFC 4861 6.1.2", "RFC 4861 7.1.1", "RFC 4861 7.1.2"}
 
 func build(nd parser.ND) []byte { return ND(&nd) }
+
+func addrBytes(s string) []byte {
+	a := Addr6(s)
+	return a[:]
+}
 
 // set4 returns a frame with the EtherType of IPv4.
 func set4(frame []byte) []byte {
