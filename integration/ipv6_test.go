@@ -43,7 +43,7 @@ func advertisement(mac testenv.MAC, ip string, override bool) []byte {
 		EthernetSource:      parser.MAC(mac),
 		Type:                parser.TypeNeighborAdvertisement,
 		Override:            override,
-		Source:              parsertest.Addr6(ip),
+		Source:              parsertest.Addr6("fe80::ffff"),
 		Destination:         parsertest.Addr6("ff02::1"),
 		Target:              parsertest.Addr6(ip),
 		LinkLayer:           parser.MAC(mac),
@@ -81,10 +81,14 @@ func TestIPv6(t *testing.T) {
 		advertisement(macC, "fe80::1:2", true),
 		advertisement(macC, "ff02::5", true),
 		advertisement(macC, "::1", true),
+		fromGroup(advertisement(macD, "fe80::1:2", true)),
+		parsertest.InsertHeader(advertisement(macD, "fe80::1:2", true), 0), // hop-by-hop options
+		parsertest.InsertHeader(advertisement(macD, "fe80::1:2", true), 60),
 	} {
 		testenv.Must(t, port.Send(frame))
 	}
 	sendFence(t, p, port).Await(t)
+	counters := p.Log.Expect(testenv.Contains("msg=counters"))
 	tagged, stacked := untagged("NEW", "fd00::5", macC), untagged("NEW", "fd00::5", macC)
 	tagged.vid, stacked.vid, stacked.inner = 100, 100, 7
 	moved := untagged("MOVED", "fd00::5", macD)
@@ -96,6 +100,23 @@ func TestIPv6(t *testing.T) {
 	if diff := cmp.Diff(expected, wants(t, p.Lines.Seen()), cmp.AllowUnexported(want{})); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d, want 0", status)
+	}
+	for _, want := range []string{" frames=14 ", " unsupported=2 invalid=2 ", " refused=1 ignored=1 "} {
+		if got := counters.Value(t); !strings.Contains(got, want) {
+			t.Errorf("%s: want%s", got, want)
+		}
+	}
+}
+
+// fromGroup returns a frame of advertisement with a multicast source address, which all hosts
+// discard.
+func fromGroup(frame []byte) []byte {
+	group := parsertest.Addr6("ff02::5")
+	copy(frame[parsertest.OffSource:], group[:])
+	return parsertest.SetSum(frame)
 }
 
 // Without the option, no IPv6 packet gives a line, and none reaches the parser.

@@ -75,8 +75,9 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// The filter for IPv6 keeps all of a packet of Neighbor Discovery, with up to two tags, and no
-// other IPv6 packet. The other filter keeps none.
+// The filter for IPv6 keeps all of a packet of Neighbor Discovery, with up to two tags, and of a
+// packet that can be one after an extension header. It keeps no other IPv6 packet. The other filter
+// keeps none.
 func TestFilterIPv6(t *testing.T) {
 	arpOnly, both := machine(t, false), machine(t, true)
 	packet := func(next, kind byte) []byte {
@@ -109,8 +110,17 @@ func TestFilterIPv6(t *testing.T) {
 				want = capture.SnaplenIPv6
 			}
 			expect(fmt.Sprintf("type %d after %q", kind, tags), at(tags+"86dd", packet(58, byte(kind))), want)
-			if kind != 58 {
-				expect(fmt.Sprintf("next header %d after %q", kind, tags), at(tags+"86dd", packet(byte(kind), 135)), 0)
+			if kind == 58 {
+				continue
+			}
+			want = 0
+			if slices.Contains([]int{0, 43, 44, 60}, kind) {
+				want = capture.SnaplenIPv6
+			}
+			hidden := packet(byte(kind), 0)
+			expect(fmt.Sprintf("next header %d after %q", kind, tags), at(tags+"86dd", hidden), want)
+			for _, hidden[7] = range []byte{0, 1, 64, 254} { // hop limit
+				expect(fmt.Sprintf("next header %d after %q, hop limit %d", kind, tags, hidden[7]), at(tags+"86dd", hidden), 0)
 			}
 		}
 		ns := at(tags+"86dd", packet(58, 135))
@@ -145,6 +155,12 @@ func TestFilterVectors(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n > 0 && v.Err == parser.ErrNotND {
+			t.Errorf("%s: keeps %d bytes", v.Name, n)
+		}
+		// Hosts discard the other extension headers.
+		passedOver := strings.HasSuffix(v.Name, "hop-by-hop") || strings.HasSuffix(v.Name, "routing") ||
+			strings.HasSuffix(v.Name, "fragment") || strings.HasSuffix(v.Name, "destination-options")
+		if strings.Contains(v.Name, "-extension-") && (n > 0) != passedOver {
 			t.Errorf("%s: keeps %d bytes", v.Name, n)
 		}
 		if v.Err != nil {

@@ -125,6 +125,16 @@ func InsertTag(frame []byte, tpid, tci uint16) []byte {
 	return slices.Concat(frame[:12], tag, frame[12:])
 }
 
+// InsertHeader returns a frame of [ND] with an extension header of 8 bytes, of this type, between
+// the header of IPv6 and the message. As options, the bytes of the header are padding.
+func InsertHeader(frame []byte, kind byte) []byte {
+	n := len(frame) - len(ipv6(frame))
+	b := slices.Concat(frame[:n+40], []byte{58, 0, 1, 4, 0, 0, 0, 0}, frame[n+40:])
+	b[n+6] = kind
+	binary.BigEndian.PutUint16(b[n+4:], binary.BigEndian.Uint16(b[n+4:])+8)
+	return b
+}
+
 // StripTag returns a frame without its outermost tag, and that tag, as the kernel delivers it.
 func StripTag(frame []byte) ([]byte, parser.Tag) {
 	tag := parser.Tag{

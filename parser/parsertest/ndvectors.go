@@ -231,10 +231,7 @@ func NDVectors() []NDVector {
 			{"hop-by-hop", 0}, {"routing", 43}, {"fragment", 44}, {"esp", 50}, {"ah", 51}, {"destination-options", 60},
 			{"mobility", 135}, {"hip", 139}, {"shim6", 140}, {"experiment-1", 253}, {"experiment-2", 254},
 		} {
-			ext := slices.Concat(good[:OffICMPv6], []byte{58, 0, 1, 4, 0, 0, 0, 0}, good[OffICMPv6:])
-			ext[OffNextHeader] = header.next
-			ext[OffPayloadLength+1] += 8
-			bad(name+"-extension-"+header.name, "RFC 6980 5", parser.ErrUnsupported, ext)
+			bad(name+"-extension-"+header.name, "RFC 6980 5", parser.ErrUnsupported, InsertHeader(good, header.next))
 		}
 		for _, next := range []byte{1, 6, 17, 59} { // ICMPv4, TCP, UDP, none
 			b := slices.Clone(good)
