@@ -2,7 +2,7 @@
 # Only directories: bonding_masters is a file.
 complete -c maas-netmon -f -a '(string replace -r ".*/(.+)/" "\$1" /sys/class/net/*/)'
 complete -c maas-netmon -r -F -s i -l input-file -d 'Read pcap or pcapng instead of an interface'
-complete -c maas-netmon -s v -l verbose -d 'Also print each ARP packet in full'
+complete -c maas-netmon -s v -l verbose -d 'Also print each packet in full'
 complete -c maas-netmon -l ipv6 -d 'Also IPv6 neighbours'
 complete -c maas-netmon -x -l format -a 'json text' -d 'JSON, or text for people'
 complete -c maas-netmon -x -l match -d 'Also watch every Ethernet interface whose name matches'

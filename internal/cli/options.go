@@ -31,7 +31,7 @@ Options:
   -i, --input-file FILE
                       read a pcap or pcapng file or pipe instead of an
                       interface; - is standard input. Needs no privilege
-  -v, --verbose       also print each ARP packet in full, as text
+  -v, --verbose       also print each packet in full, as text
   --ipv6              also IPv6 neighbours (RFC 4861)
   --format FORMAT     json, or text: columns for people (default json)
   --match GLOB        also watch every Ethernet interface whose name, or
