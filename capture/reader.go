@@ -28,8 +28,9 @@ type Frame struct {
 	Tagged    bool
 	TPID, TCI uint16
 
-	// ChecksumPending means that this host sent the frame and has left the checksum of its
-	// transport header to the network device (TP_STATUS_CSUMNOTREADY): it is not valid yet.
+	// ChecksumPending means that this host, or a container or a guest on it, sent the frame and has
+	// left its checksum to the network device (TP_STATUS_CSUMNOTREADY): it is not valid yet.
+	// Receivers on this host accept the frame without it.
 	ChecksumPending bool
 
 	// Seconds is the kernel's time of the frame, or the time of the record, in Unix seconds; 0 for

@@ -100,8 +100,8 @@ type ND struct {
 
 // ParseND decodes into nd the Neighbor Discovery packet in an Ethernet II frame: a router or
 // neighbor solicitation or advertisement. Frame and tag are those of [Parse], and bytes after the
-// packet are ignored. sumPending is true if the kernel reports that the checksum of a frame that
-// this host sends is not computed yet (packet(7), TP_STATUS_CSUMNOTREADY); then it is not verified.
+// packet are ignored. sumPending is true if the kernel reports that the checksum of a frame from
+// this host is not computed yet (packet(7), TP_STATUS_CSUMNOTREADY); then it is not verified.
 //
 // ParseND refuses each packet that a receiver must discard. It refuses packets with an extension
 // header, too: a fragment header is forbidden (RFC 6980 5), and the others have no use in Neighbor

@@ -2,7 +2,8 @@
 //go:debug updatemaxprocs=0
 
 // Maas-netmon watches the ARP traffic of network interfaces and prints a JSON line when a binding
-// of an IPv4 address to a MAC is new, has moved, or is seen again.
+// of an IPv4 address to a MAC is new, has moved, or is seen again. With --ipv6 it also watches
+// Neighbor Discovery.
 //
 // It consists of two processes. The monitor (internal/monitor) opens the packet sockets with
 // CAP_NET_RAW, gives up every privilege, starts the parser, and checks that it is confined before

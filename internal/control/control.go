@@ -16,9 +16,9 @@ type Counters struct {
 	Bytes       uint64 // their length on the wire
 	Dropped     uint64 // dropped by the kernel because the ring was full
 	Short       uint64 // malformed: truncated before the end of the packet
-	NotARP      uint64 // only in files; for interfaces the filter passes only ARP
-	Unsupported uint64 // well-formed, but not ARP for IPv4 over Ethernet, or three tags
-	Invalid     uint64 // Neighbor Discovery that RFC 4861 requires a receiver to discard
+	NotARP      uint64 // nor Neighbor Discovery, with IPv6; only in files, because the filter passes nothing else
+	Unsupported uint64 // ARP for other types than IPv4 over Ethernet, three tags, IPv6 extension headers
+	Invalid     uint64 // Neighbor Discovery that every receiver must discard
 	NewBindings uint64 // events
 	Moved       uint64
 	Refreshed   uint64
