@@ -119,6 +119,43 @@ func fromGroup(frame []byte) []byte {
 	return parsertest.SetSum(frame)
 }
 
+// Packets that a receiver must discard, or that end early, have an extension header or too many
+// tags, give no line, do not fill the log and do not end the program. Each invalid one is counted.
+func TestHostileND(t *testing.T) {
+	testenv.Require(t, testenv.Netns)
+	t.Parallel()
+	a, b := silentPair(t)
+	p := testenv.Watch(t, a.Namespace, testenv.Options{}, "--ipv6", a.Name)
+	port := b.Port(t)
+	anything := p.Lines.Expect(testenv.Not(testenv.IP(fence)))
+	var sent, invalid int
+	for _, v := range parsertest.NDVectors() {
+		if v.Err == nil || v.Name == "arp" || v.SumPending || v.Tag.Present || len(v.Frame) < 14 {
+			continue // not hostile, or only a kernel makes it
+		}
+		testenv.Must(t, port.Send(v.Frame))
+		sent++
+		if v.Err == parser.ErrInvalid {
+			invalid++
+		}
+	}
+	if invalid < 100 || sent < invalid+100 {
+		t.Fatalf("%d frames, %d of them invalid: too few", sent, invalid)
+	}
+	anything.NotBefore(t, sendFence(t, p, port))
+	if seen := p.Log.Seen(); len(seen) != 1 {
+		t.Errorf("frames are logged: %q", seen)
+	}
+	counters := p.Log.Expect(testenv.Contains("msg=counters"))
+	p.Signal(t, sigTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	if got, want := counters.Value(t), fmt.Sprintf(" invalid=%d new=1 ", invalid); !strings.Contains(got, want) {
+		t.Errorf("%s: want%s", got, want)
+	}
+}
+
 // Without the option, no IPv6 packet gives a line, and none reaches the parser.
 func TestWithoutIPv6(t *testing.T) {
 	testenv.Require(t, testenv.Netns)
