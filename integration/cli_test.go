@@ -194,10 +194,7 @@ func TestStandardOutputIsAFile(t *testing.T) {
 	for i := range n {
 		testenv.Must(t, port.Send(request(macC, address(i)).Bytes()))
 	}
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 	content, err := os.ReadFile(file.Name())
 	testenv.Must(t, err)
 	if got := strings.Count(string(content), "}\n"); got != n {
@@ -260,10 +257,7 @@ func TestLogLevel(t *testing.T) {
 				testenv.Must(t, port.Send(request(macD, fence).Bytes()))
 				seen.Wait(10e6)
 			}
-			p.Signal(t, sigTERM)
-			if status := p.Exit(t); status != 0 {
-				t.Errorf("exit status %d", status)
-			}
+			p.Stop(t)
 			got := p.Log.WaitEnd(t)
 			for i := range max(len(got), len(c.want)) {
 				if i >= len(got) || i >= len(c.want) || !strings.Contains(got[i], c.want[i]) {

@@ -2,8 +2,6 @@ package integration
 
 import (
 	"bytes"
-	"compress/gzip"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -80,10 +78,10 @@ func TestFile(t *testing.T) {
 			}
 		}
 		inputs[fmt.Sprintf("pcapng %v", order)] = b
-		inputs[fmt.Sprintf("gzip of pcapng %v", order)] = gzipped(t, b)
+		inputs[fmt.Sprintf("gzip of pcapng %v", order)] = capturetest.Gzip(b)
 		// Two members, the border within a record.
 		p := capturetest.Pcap{Order: order}.File(fileSeconds, arpFrames...)
-		inputs[fmt.Sprintf("gzip of pcap %v", order)] = slices.Concat(gzipped(t, p[:70]), gzipped(t, p[70:]))
+		inputs[fmt.Sprintf("gzip of pcap %v", order)] = slices.Concat(capturetest.Gzip(p[:70]), capturetest.Gzip(p[70:]))
 	}
 	for name, content := range inputs {
 		t.Run(name, func(t *testing.T) {
@@ -104,16 +102,6 @@ func TestFile(t *testing.T) {
 			}
 		})
 	}
-}
-
-// gzipped compresses some bytes by gzip.
-func gzipped(t *testing.T, b []byte) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
-	_, err := w.Write(b)
-	testenv.Must(t, errors.Join(err, w.Close()))
-	return out.Bytes()
 }
 
 // For an input that is not a capture, the hint is the command that converts it, quoted for a shell.
@@ -398,10 +386,7 @@ func TestPipeStalls(t *testing.T) {
 	counters := p.Log.Expect(testenv.Contains("msg=counters file=- frames=2 "))
 	p.Signal(t, unix.SIGUSR1)
 	counters.Await(t)
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 	if got := errorLines(p.Log.WaitEnd(t)); len(got) != 0 {
 		t.Errorf("errors %q", got)
 	}
@@ -437,10 +422,7 @@ func TestReaderOfAFileStalls(t *testing.T) {
 	counters := p.Log.ExpectN(3, testenv.Contains("msg=counters file="+path+" frames=3 "))
 	p.Signal(t, unix.SIGUSR1)
 	counters.Await(t) // the program has read them, and still answers
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 	if got := errorLines(p.Log.WaitEnd(t)); len(got) != 1 || !strings.Contains(got[0], "the last lines are lost") {
 		t.Errorf("errors %q", got)
 	}
@@ -475,10 +457,7 @@ func TestEndlessInput(t *testing.T) {
 	if most := 32 << 10; peak > most {
 		t.Errorf("the parser has used %d KiB, want at most %d", peak, most)
 	}
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 	<-done // EPIPE
 }
 
@@ -501,10 +480,7 @@ func TestNamedPipe(t *testing.T) {
 			t.Errorf("the monitor kept the file that the parser reads: %s", held)
 		}
 	}
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 	p = start()
 	testenv.Must(t, os.WriteFile(path, littlePcap.File(fileSeconds, arpFrames...), 0))
 	if status := p.Exit(t); status != 0 {

@@ -308,8 +308,7 @@ func TestManyInterfaces(t *testing.T) {
 				}
 			}
 			// The kernel closes the sockets of a process that is killed one after the other.
-			p.Signal(t, sigTERM)
-			p.Exit(t)
+			p.Stop(t)
 			testenv.Require(t, testenv.Root) // reported last: the rest is tested
 		})
 	}
@@ -360,10 +359,7 @@ func TestMostInterfaces(t *testing.T) {
 	sameThreads(t, "parser", one.Child(t), p.Child(t))
 	count = countGracePeriods(t)
 	began = time.Now()
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 	within("the end", began, count())
 }
 
@@ -446,8 +442,7 @@ func TestFlappingLink(t *testing.T) {
 	if after := descriptors(); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
-	p.Signal(t, sigTERM)
-	p.Exit(t)
+	p.Stop(t)
 	if log := p.Log.WaitEnd(t); len(log) > 10 {
 		t.Errorf("%d lines of log", len(log))
 	}

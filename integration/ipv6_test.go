@@ -100,10 +100,7 @@ func TestIPv6(t *testing.T) {
 	if diff := cmp.Diff(expected, wants(t, p.Lines.Seen()), cmp.AllowUnexported(want{})); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d, want 0", status)
-	}
+	p.Stop(t)
 	for _, want := range []string{" frames=14 ", " unsupported=2 invalid=2 ", " refused=1 ignored=1 "} {
 		if got := counters.Value(t); !strings.Contains(got, want) {
 			t.Errorf("%s: want%s", got, want)
@@ -168,10 +165,7 @@ func TestWithoutIPv6(t *testing.T) {
 	}
 	sendFence(t, p, port).Await(t)
 	counters := p.Log.Expect(testenv.Contains("msg=counters"))
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d, want 0", status)
-	}
+	p.Stop(t)
 	if got := counters.Value(t); !strings.Contains(got, " frames=1 ") || strings.Contains(got, "invalid") {
 		t.Errorf("%s: want one frame, and no counter of IPv6", got)
 	}

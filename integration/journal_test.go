@@ -79,8 +79,7 @@ func TestTakeoverIsInTheJournal(t *testing.T) {
 			} else if takeover.Wait(3 * time.Second) {
 				t.Error("the takeover is in the journal without --max-rate: this test shows nothing")
 			}
-			p.Signal(t, sigTERM)
-			p.Exit(t)
+			p.Stop(t)
 		})
 	}
 }

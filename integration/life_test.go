@@ -155,10 +155,7 @@ func TestStuckParserIsKilled(t *testing.T) {
 	pidfd := openProcess(t, p.Child(t))
 	testenv.Must(t, unix.Kill(p.Child(t), unix.SIGSTOP))
 	says := p.Log.Expect(testenv.Contains("the parser did not end in time"))
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d, want 0", status)
-	}
+	p.Stop(t)
 	says.Await(t)
 	if !testenv.Ended(t, pidfd) {
 		t.Error("the parser is still there")
@@ -271,10 +268,7 @@ func TestWait(t *testing.T) {
 		testenv.Must(t, port.Send(request(macC, "10.0.0.7").Bytes()))
 	}
 	seen.Await(t)
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 }
 
 // An interface that is deleted and created again under its name is watched again, without

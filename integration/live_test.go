@@ -143,10 +143,7 @@ func TestHostileFrames(t *testing.T) {
 		t.Errorf("frames are logged: %q", seen)
 	}
 	counters := p.Log.Expect(testenv.Contains("msg=counters"), testenv.Contains("short=28"), testenv.Contains("unsupported=7"))
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 	counters.Await(t)
 }
 

@@ -71,10 +71,7 @@ func TestMatch(t *testing.T) {
 	counters := p.Log.Expect(testenv.Contains(`msg="sockets for --match" used=3 sockets=64`))
 	p.Signal(t, unix.SIGUSR1)
 	counters.Await(t)
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 	log := p.Log.WaitEnd(t)
 	if len(counted(log, "va0")) == 0 || len(counted(log, `""`)) != 0 {
 		t.Errorf("counters of the interfaces that match:\n%s", strings.Join(log, "\n"))

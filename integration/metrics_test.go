@@ -54,10 +54,7 @@ func TestMetricsFile(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
@@ -125,8 +122,7 @@ func TestMetricsFileAfterACrash(t *testing.T) {
 		}
 	}
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, "--metrics-file", path, a.Name)
-	p.Signal(t, sigTERM)
-	p.Exit(t)
+	p.Stop(t)
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
 		t.Errorf("in the end there are %v, %v", entries, err)
 	}
@@ -147,10 +143,7 @@ func TestMetricsFileOnAFullDisk(t *testing.T) {
 		t.Fatalf("no message about the full disk:\n%s", strings.Join(p.Log.Seen(), "\n"))
 	}
 	sendFence(t, p, b.Port(t)).Await(t)
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 	if n := strings.Count(strings.Join(p.Log.WaitEnd(t), "\n"), "metrics file not written"); n != 1 {
 		t.Errorf("said %d times", n)
 	}
@@ -174,10 +167,7 @@ func TestMetricsFileRefused(t *testing.T) {
 			p.Ready(t)
 			warned.Await(t)
 			sendFence(t, p, b.Port(t)).Await(t)
-			p.Signal(t, sigTERM)
-			if status := p.Exit(t); status != 0 {
-				t.Errorf("exit status %d", status)
-			}
+			p.Stop(t)
 		})
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {

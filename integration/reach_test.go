@@ -253,10 +253,7 @@ func TestSameUserCannotReachInAtStart(t *testing.T) {
 						looked += snatch(t, p.Pid())
 					}
 				})
-				p.Signal(t, sigTERM)
-				if status := p.Exit(t); status != 0 {
-					t.Errorf("exit status %d", status)
-				}
+				p.Stop(t)
 			}
 			if looked == 0 {
 				t.Error("the parser was never seen while it started")
@@ -302,10 +299,7 @@ func TestSameUserCannotTakeTheSocketAtStart(t *testing.T) {
 	testenv.ContinueAll(binds)
 	p.Ready(t)
 	asNobody(t, func() { takePacketSocket(t, pidfd) })
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 }
 
 // takePacketSocket fails the test if the process lets the caller take its packet socket.
@@ -476,10 +470,7 @@ func TestSignalsOfTheSameUser(t *testing.T) {
 			}
 			sendFence(t, p, b.Port(t)).Await(t)
 			checkThreads(t, p, confined())
-			p.Signal(t, sigTERM)
-			if status := p.Exit(t); status != 0 {
-				t.Errorf("exit status %d", status)
-			}
+			p.Stop(t)
 		})
 		for s, want := range ends {
 			t.Run(fmt.Sprintf("%s ends of %s", process, name(s)), func(t *testing.T) {

@@ -234,8 +234,7 @@ func TestReplacedWithoutMessages(t *testing.T) {
 			}
 			heard(t, ns, p, peer, "10.0.0.2")
 			fed.Await(t)
-			p.Signal(t, sigTERM)
-			p.Exit(t)
+			p.Stop(t)
 			if log := strings.Join(p.Log.WaitEnd(t), "\n"); !strings.Contains(log, " rebound=1") {
 				t.Errorf("not counted once:\n%s", log)
 			}

@@ -148,8 +148,7 @@ func TestMissingLayers(t *testing.T) {
 	t.Parallel()
 	a, _ := testenv.RawPair(t)
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
-	p.Signal(t, sigTERM)
-	p.Exit(t)
+	p.Stop(t)
 	check := strings.Join(p.Log.WaitEnd(t), "\n")
 	for missing, said := range map[string]string{"mdwe=false": "this kernel has no PR_SET_MDWE", "landlock=0": "this kernel has no Landlock"} {
 		want := strings.Count(check, missing) // as in the line about the start
@@ -188,8 +187,7 @@ func TestWatchdogOfAnotherProcess(t *testing.T) {
 	asked := p.Log.Expect(testenv.Contains("msg=counters"))
 	p.Signal(t, unix.SIGUSR1)
 	asked.Await(t)
-	p.Signal(t, sigTERM)
-	p.Exit(t)
+	p.Stop(t)
 	fed.Wait(0)
 	if n := strings.Count(fmt.Sprint(said.Seen()), "WATCHDOG=1"); n > 3 { // one per round of answers
 		t.Errorf("fed %d times", n)
@@ -210,8 +208,7 @@ func TestJournal(t *testing.T) {
 	p := testenv.Start(t, a.Namespace, testenv.Options{Stderr: w, Env: env}, a.Name)
 	reader := testenv.Lines(r)
 	reader.Expect(testenv.Contains("interface is down")).Wait(testenv.Patience)
-	p.Signal(t, sigTERM)
-	p.Exit(t)
+	p.Stop(t)
 	testenv.Must(t, w.Close())
 	got := regexp.MustCompile(`parser=\d+ landlock=\d+ mdwe=\w+`).ReplaceAllString(strings.Join(reader.WaitEnd(t), "\n"), "PARSER")
 	want := `<6>msg=watching interfaces=[va] PARSER

@@ -158,10 +158,7 @@ func TestSnap(t *testing.T) {
 		}
 	}
 	sendFence(t, p, b.Port(t)).Await(t)
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 }
 
 // A stopped parser cannot prevent the program from ending, although pidfd_send_signal is refused.
@@ -173,8 +170,7 @@ func TestSnapStoppedParser(t *testing.T) {
 	p.Ready(t)
 	child := openProcess(t, p.Child(t))
 	testenv.Must(t, unix.PidfdSendSignal(child, unix.SIGSTOP, nil, 0))
-	p.Signal(t, sigTERM)
-	p.Exit(t)
+	p.Stop(t)
 	if !testenv.Ended(t, child) {
 		t.Error("the parser goes on")
 	}

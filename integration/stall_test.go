@@ -22,10 +22,7 @@ func TestErrorReaderStalls(t *testing.T) {
 	_, w := testenv.FullPipe(t)
 	p := testenv.Start(t, a.Namespace, testenv.Options{Stderr: w}, a.Name)
 	sendUntilSeen(t, p, b.Port(t))
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 	// An error that is not read still has its exit status.
 	if status := testenv.Start(t, a.Namespace, testenv.Options{Stderr: w}, "eth9").Exit(t); status != 1 {
 		t.Errorf("exit status %d", status)
@@ -54,10 +51,7 @@ func TestServiceManagerStalls(t *testing.T) {
 	p := testenv.Start(t, a.Namespace, testenv.Options{Env: []string{"NOTIFY_SOCKET=" + path}}, a.Name)
 	p.Log.Expect(full.MatchString).Await(t)
 	sendFence(t, p, b.Port(t)).Await(t)
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 }
 
 // A full table is reported once, for any number of interfaces.
@@ -74,8 +68,7 @@ func TestEvictionsAreSaidOnce(t *testing.T) {
 		testenv.Must(t, port.Send(request(macC, fmt.Sprintf("10.0.0.%d", i+1)).Bytes()))
 	}
 	seen.Await(t)
-	p.Signal(t, sigTERM)
-	p.Exit(t)
+	p.Stop(t)
 	said := 0
 	for _, l := range p.Log.WaitEnd(t) {
 		if strings.Contains(l, "table is full") {

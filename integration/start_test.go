@@ -58,10 +58,7 @@ func TestStartedAnyhow(t *testing.T) {
 					t.Errorf("process %d has %d MiB of address space", pid, size>>10)
 				}
 			}
-			p.Signal(t, sigTERM)
-			if status := p.Exit(t); status != 0 {
-				t.Errorf("exit status %d; log:\n%s", status, strings.Join(p.Log.WaitEnd(t), "\n"))
-			}
+			p.Stop(t)
 			if got := errorLines(p.Log.WaitEnd(t)); len(got) != 0 {
 				t.Errorf("errors %q", got)
 			}
@@ -81,10 +78,7 @@ func TestStandardErrorClosed(t *testing.T) {
 	a, b := testenv.RawPair(t)
 	p := testenv.Start(t, a.Namespace, testenv.Options{Shell: `exec "$0" "$@" 2>&-`}, a.Name)
 	sendUntilSeen(t, p, b.Port(t))
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 	for _, l := range p.Lines.WaitEnd(t) {
 		if l.Event == "" {
 			t.Errorf("no event among the lines: %s", l)
@@ -113,10 +107,7 @@ func TestFewDescriptors(t *testing.T) {
 		started++
 		p.Ready(t)
 		sendFence(t, p, b.Port(t)).Await(t)
-		p.Signal(t, sigTERM)
-		if status := p.Exit(t); status != 0 {
-			t.Errorf("%d descriptors: exit status %d", n, status)
-		}
+		p.Stop(t)
 	}
 	t.Logf("%d started, %d refused", started, refused)
 }
@@ -188,8 +179,5 @@ func TestNoDev(t *testing.T) {
 		t.Fatalf("/dev/null: %v", err)
 	}
 	sendFence(t, p, b.Port(t)).Await(t)
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 }

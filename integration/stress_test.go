@@ -162,10 +162,7 @@ func testItLasts(t *testing.T, o testenv.Options, limit *testenv.CPULimit) {
 	}
 	t.Logf("%v: %d lines asked for, the slowest came after %v; %d lines in all", time.Since(started), lines, slowest, len(p.Lines.Seen()))
 
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d; log:\n%s", status, lastOf(p.Log.Seen()))
-	}
+	p.Stop(t)
 	if got := errorLines(p.Log.WaitEnd(t)); len(got) != 0 {
 		t.Errorf("errors %q", got)
 	}

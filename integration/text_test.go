@@ -27,10 +27,7 @@ func output(t *testing.T, o testenv.Options, args []string, frames ...testenv.AR
 	}
 	testenv.Must(t, port.Send(request(macD, fence).Bytes()))
 	last.Await(t)
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 	var raw strings.Builder
 	for _, l := range p.Lines.WaitEnd(t) {
 		raw.WriteString(l.Raw + "\n")
@@ -198,8 +195,7 @@ func TestCounters(t *testing.T) {
 	asked := p.Log.Expect(testenv.Contains("msg=counters interface=va frames="), testenv.Contains(" new=1 "))
 	p.Signal(t, unix.SIGUSR1)
 	asked.Await(t)
-	p.Signal(t, sigTERM)
-	p.Exit(t)
+	p.Stop(t)
 	if n := len(p.Log.WaitEnd(t)); n != 1 {
 		t.Errorf("%d lines of counters at level warn, want the one that was asked for", n)
 	}

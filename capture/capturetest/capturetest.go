@@ -3,6 +3,8 @@
 package capturetest
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/binary"
 	"slices"
 )
@@ -15,6 +17,15 @@ type Order interface {
 
 // Orders has both byte orders.
 var Orders = []Order{binary.LittleEndian, binary.BigEndian}
+
+// Gzip returns a file compressed by gzip, in one member.
+func Gzip(file []byte) []byte {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, _ = w.Write(file) // neither fails: a Buffer takes all
+	_ = w.Close()
+	return out.Bytes()
+}
 
 // LinkTypeEthernet is LINKTYPE_ETHERNET.
 const LinkTypeEthernet = 1

@@ -250,7 +250,7 @@ func TestBadInput(t *testing.T) {
 		for _, compressed := range []bool{false, true} {
 			content := c.content
 			if compressed {
-				content = gzipped(t, content)
+				content = capturetest.Gzip(content)
 			}
 			got, err := readBytes(t, content)
 			if len(got) != c.frames || !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
@@ -434,7 +434,7 @@ func TestFormats(t *testing.T) {
 		for _, compressed := range []bool{false, true} {
 			content := []byte(begin)
 			if compressed {
-				content = gzipped(t, content)
+				content = capturetest.Gzip(content)
 			}
 			_, err := readBytes(t, content)
 			var format *pcapfile.FormatError
@@ -445,25 +445,15 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// gzipped returns some bytes as compressed by gzip.
-func gzipped(t testing.TB, b []byte) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
-	_, err := w.Write(b)
-	testenv.Must(t, errors.Join(err, w.Close()))
-	return out.Bytes()
-}
-
 // A compressed input gives the original frames, with one member or many, and with any bytes after
 // the last member.
 func TestGzip(t *testing.T) {
 	content := capturetest.Pcap{Order: capturetest.Orders[0]}.File(testSeconds, testFrame, testFrame)
 	wants := []record{want(testSeconds), want(testSeconds + 1)}
-	whole := gzipped(t, content)
+	whole := capturetest.Gzip(content)
 	for name, c := range map[string][]byte{
 		"one member":       whole,
-		"members":          slices.Concat(gzipped(t, content[:30]), gzipped(t, nil), gzipped(t, content[30:])),
+		"members":          slices.Concat(capturetest.Gzip(content[:30]), capturetest.Gzip(nil), capturetest.Gzip(content[30:])),
 		"trailing zeros":   slices.Concat(whole, make([]byte, 100)),
 		"trailing garbage": slices.Concat(whole, []byte("garbage")),
 		"trailing magic":   slices.Concat(whole, []byte("\x1fgarbage garbage")),
@@ -498,7 +488,7 @@ func TestGzip(t *testing.T) {
 func TestGzipBomb(t *testing.T) {
 	n := capturetest.NG{Order: capturetest.Orders[0]}
 	huge := n.Block(99, make([]byte, 64<<20))
-	content := gzipped(t, slices.Concat(n.Section(), n.Interface(1, 0), huge, n.Simple(testFrame, 60)))
+	content := capturetest.Gzip(slices.Concat(n.Section(), n.Interface(1, 0), huge, n.Simple(testFrame, 60)))
 	huge = nil
 	control, stop := testenv.Wake(t)
 	stop()
@@ -601,7 +591,7 @@ func TestPosition(t *testing.T) {
 
 // The position in a compressed input is after the decompressed bytes.
 func TestPositionInGzip(t *testing.T) {
-	content := gzipped(t, capturetest.Pcap{Order: capturetest.Orders[0]}.File(testSeconds, testFrame))
+	content := capturetest.Gzip(capturetest.Pcap{Order: capturetest.Orders[0]}.File(testSeconds, testFrame))
 	control, _ := testenv.Wake(t)
 	f := pcapfile.NewFile(input(t, content), control, -1, false)
 	_, err := readAll(t, f)
@@ -753,7 +743,7 @@ func BenchmarkFile(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			content, frames := benchInput(c.header, c.record, 64<<20)
 			if c.name == "gzip" {
-				content = gzipped(b, content)
+				content = capturetest.Gzip(content)
 			}
 			fd := input(b, content)
 			control, _ := testenv.Wake(b)

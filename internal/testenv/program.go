@@ -413,6 +413,15 @@ func (p *Program) Exit(t testing.TB) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
+// Stop ends the program with SIGTERM and waits until it has ended, with exit status 0.
+func (p *Program) Stop(t testing.TB) {
+	t.Helper()
+	p.Signal(t, syscall.SIGTERM)
+	if status := p.Exit(t); status != 0 {
+		t.Errorf("exit status %d; it said:\n%s", status, p.Log.dump())
+	}
+}
+
 // Killer waits for the end of the program and returns the signal that killed it, or 0.
 func (p *Program) Killer(t testing.TB) syscall.Signal {
 	t.Helper()
