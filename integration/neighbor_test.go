@@ -83,7 +83,8 @@ func TestNeighborCache(t *testing.T) {
 // owner returns the address of the i-th packet, of which every second one is link-local.
 func owner(i int) string { return fmt.Sprintf("%s::1:%x", []string{"fd00", "fe80"}[i%2], i) }
 
-// forTheKernel returns the frame of the i-th packet to a host. No other one has its link-layer address.
+// forTheKernel returns the frame of the i-th packet to a host. No other packet has its link-layer
+// address.
 func forTheKernel(r *rand.Rand, to testenv.Host, i int) []byte {
 	nd := parser.ND{
 		Type:   parser.TypeRouterSolicitation + uint8(r.IntN(4)),

@@ -20,6 +20,7 @@ const (
 	offNextHeader = capture.EtherHeaderLen + 6
 	offHopLimit   = capture.EtherHeaderLen + 7
 	offICMPv6Type = capture.EtherHeaderLen + 40
+	offSecondNext = offICMPv6Type // the next header of an extension header in that place
 
 	hopLimit = 255 // receivers discard packets with another one (RFC 4861 6.1, 7.1)
 
@@ -33,10 +34,11 @@ const (
 //
 // If ipv6 is true, it also accepts [capture.SnaplenIPv6] bytes of an IPv6 packet whose first header
 // is ICMPv6 and whose type is one of the four of Neighbor Discovery, with up to two tags. The same
-// holds for a packet with the hop limit of Neighbor Discovery whose first header is an extension
-// header that hosts pass over. Hosts accept Neighbor Discovery after such a header, except a
-// fragment (RFC 6980 5). The parser refuses it, but counts it, so that it does not go unnoticed.
-// Multicast Listener Discovery, which is frequent, has another hop limit (RFC 3810 5).
+// holds for a packet with the hop limit of Neighbor Discovery that has an extension header which
+// hosts pass over, and then ICMPv6 or another one. Hosts accept Neighbor Discovery after such a
+// header, except a fragment (RFC 6980 5). The parser refuses it, but counts it, so that it does not
+// go unnoticed. Frequent packets with such headers do not pass: Multicast Listener Discovery has
+// another hop limit (RFC 3810 5), and no ICMPv6 is in segment routing and in fragments of mDNS.
 //
 // A frame can reach the filter with its outer tag still in line (sent by this host on a device
 // without tag offload) or already stripped into the metadata (received). A stripped tag is not part
@@ -73,34 +75,40 @@ var filterIPv6 = []bpf.Instruction{
 	// The EtherType of the frame, or its first in-line TPID.
 	bpf.LoadConstant{Dst: bpf.RegX, Val: 0},
 	bpf.LoadAbsolute{Off: offType, Size: 2},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_ARP, SkipTrue: 27},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_ARP, SkipTrue: 33},
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IPV6, SkipTrue: 14},
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_8021Q, SkipTrue: 2},
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_8021AD, SkipTrue: 1},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_QINQ1, SkipFalse: 24},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_QINQ1, SkipFalse: 30},
 	// After one tag.
 	bpf.LoadConstant{Dst: bpf.RegX, Val: capture.VLANTagLen},
 	bpf.LoadAbsolute{Off: offTypeOneTag, Size: 2},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_ARP, SkipTrue: 20},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_ARP, SkipTrue: 26},
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IPV6, SkipTrue: 7},
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_8021Q, SkipTrue: 2},
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_8021AD, SkipTrue: 1},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_QINQ1, SkipFalse: 17},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_QINQ1, SkipFalse: 23},
 	// After two tags.
 	bpf.LoadConstant{Dst: bpf.RegX, Val: 2 * capture.VLANTagLen},
 	bpf.LoadAbsolute{Off: offTypeTwoTags, Size: 2},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_ARP, SkipTrue: 13},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IPV6, SkipFalse: 13},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_ARP, SkipTrue: 19},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IPV6, SkipFalse: 19},
 	// IPv6.
 	bpf.LoadIndirect{Off: offNextHeader, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_ICMPV6, SkipTrue: 6},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_ICMPV6, SkipTrue: 12},
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_HOPOPTS, SkipTrue: 3},
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_ROUTING, SkipTrue: 2},
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_FRAGMENT, SkipTrue: 1},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_DSTOPTS, SkipFalse: 7},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_DSTOPTS, SkipFalse: 13},
 	// An extension header.
 	bpf.LoadIndirect{Off: offHopLimit, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: hopLimit, SkipTrue: 3, SkipFalse: 5},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: hopLimit, SkipFalse: 11},
+	bpf.LoadIndirect{Off: offSecondNext, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_ICMPV6, SkipTrue: 7},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_HOPOPTS, SkipTrue: 6},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_ROUTING, SkipTrue: 5},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_FRAGMENT, SkipTrue: 4},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_DSTOPTS, SkipTrue: 3, SkipFalse: 5},
 	// ICMPv6.
 	bpf.LoadIndirect{Off: offICMPv6Type, Size: 1},
 	bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: firstNDType, SkipFalse: 3},

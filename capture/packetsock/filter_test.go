@@ -110,18 +110,26 @@ func TestFilterIPv6(t *testing.T) {
 				want = capture.SnaplenIPv6
 			}
 			expect(fmt.Sprintf("type %d after %q", kind, tags), at(tags+"86dd", packet(58, byte(kind))), want)
-			if kind == 58 {
-				continue
+		}
+		passedOver := []byte{0, 43, 44, 60}
+		for next := range 256 {
+			for second := range 256 {
+				want := 0
+				if slices.Contains(passedOver, byte(next)) && (second == 58 || slices.Contains(passedOver, byte(second))) {
+					want = capture.SnaplenIPv6
+				}
+				if next != 58 {
+					expect(fmt.Sprintf("next headers %d, %d after %q", next, second, tags), at(tags+"86dd", packet(byte(next), byte(second))), want)
+				}
 			}
-			want = 0
-			if slices.Contains([]int{0, 43, 44, 60}, kind) {
-				want = capture.SnaplenIPv6
-			}
-			hidden := packet(byte(kind), 0)
-			expect(fmt.Sprintf("next header %d after %q", kind, tags), at(tags+"86dd", hidden), want)
+		}
+		for _, next := range passedOver {
+			hidden := packet(next, 58)
 			for _, hidden[7] = range []byte{0, 1, 64, 254} { // hop limit
-				expect(fmt.Sprintf("next header %d after %q, hop limit %d", kind, tags, hidden[7]), at(tags+"86dd", hidden), 0)
+				expect(fmt.Sprintf("next header %d after %q, hop limit %d", next, tags, hidden[7]), at(tags+"86dd", hidden), 0)
 			}
+			whole := at(tags+"86dd", packet(next, 58))
+			expect(fmt.Sprintf("next header %d after %q, cut off", next, tags), whole[:len(whole)-8], 0)
 		}
 		ns := at(tags+"86dd", packet(58, 135))
 		for n := range len(ns) - 7 { // up to the type, which is not part of it
