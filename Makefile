@@ -79,7 +79,7 @@ RACE_PACKAGES = ./capture ./capture/packetsock ./cmd/... ./internal/app ./intern
 
 .DEFAULT_GOAL = build
 .PHONY: help deps go build static run demo test unit test-fleet check bench bench-peers fuzz mutate cover vuln sbom install uninstall \
-        lint deb reproducible test-vm test-kernels \
+        lint deb deb-arm64 reproducible test-vm test-kernels \
         test-distros test-arm64 test-containers release-check clean distclean FORCE
 
 help: ## list the targets
@@ -197,6 +197,10 @@ deb: ## build the Debian package into build/ and run lintian on it
 	@.ci/install-deps deb
 	.ci/deb build
 
+deb-arm64: ## cross-build it for arm64 into build/arm64, in a Debian 12 made for that: as root
+	@.ci/install-deps deb distros
+	.ci/deb build/arm64 arm64
+
 reproducible: deb ## build the package again in another place, time, zone: it must be the same
 	.ci/reproducible
 
@@ -214,9 +218,9 @@ test-distros: ## the README's commands as a new user on each of DISTROS: an hour
 	@.ci/install-deps distros
 	for s in $(DISTROS); do .ci/distro $$s || exit; done
 
-test-arm64: ## run tests, attacks and demo on arm64 kernels in qemu: hours under emulation
+test-arm64: deb-arm64 ## run package, tests, attacks and demo on arm64 kernels in qemu: hours, as root
 	@.ci/install-deps vm arm64
-	for k in $(ARM64); do GO=$(GO) vm/suite arm64 $${k%:*} "$${k#*:}" || exit; done
+	for k in $(ARM64); do PACKAGE=$$(echo build/arm64/maas-netmon_*.deb) GO=$(GO) vm/suite arm64 $${k%:*} "$${k#*:}" || exit; done
 
 test-containers: static ## build the image of Containerfile and run it with podman: a minute, as root
 	@.ci/install-deps containers
