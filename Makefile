@@ -155,9 +155,10 @@ fuzz: deps ## run every fuzz target in turn: make fuzz FUZZTIME=30s
 mutate: deps ## break each rule once and see that a test fails
 	GO=$(GO) $(GO) run ./internal/mutate
 
-cover: deps ## test coverage over all packages: build/cover.html and a total
+cover: build ## test coverage over all packages: build/cover.html and a total
+	@.ci/install-deps test
 	@mkdir -p build
-	$(GO) test -count=1 -tags $(TAGS) -coverpkg=./... -coverprofile=build/cover.out ./...
+	$(GO) test -count=1 -timeout 30m -tags $(TAGS) -coverpkg=./... -coverprofile=build/cover.out ./...
 	$(GO) tool cover -html=build/cover.out -o build/cover.html
 	$(GO) tool cover -func=build/cover.out | tail -n 1
 
