@@ -1,5 +1,5 @@
 # shellcheck shell=dash disable=SC2154 # variables of other parts
-# Watches VLAN devices, a bridge, a bond and a VXLAN under the profile.
+# Watches VLAN devices, a bridge, a bond and a VXLAN under the profile, without and with --ipv6.
 
 # event ADDRESS VID INTERFACE: there is a NEW line of it.
 event() { has "\"ip\":\"$1\",.*\"event\":\"NEW\",\"vid\":$2,\"interface\":\"$3\"" /tmp/events; }
@@ -28,4 +28,33 @@ expect 'a VXLAN' event 10.4.0.2 null vx0
 kill -TERM "$monitor"
 wait
 expect 'it ends with its counters' has 'counters' /tmp/log
+cat /tmp/events /tmp/log
+
+allmulti() { ip -d link show br0 | tr -s ' ' | grep " allmulti $1 "; }
+
+rm /tmp/log
+as_joe '/usr/sbin/maas-netmon --ipv6 va va.100 br0 bond1 vx0 2>/tmp/log | cat >/tmp/events' &
+await grep watching /tmp/log
+processes /tmp/log
+expect 'IPv6: the monitor is confined by its profile' confined_as "/proc/$monitor/attr/current"
+expect 'IPv6: the interface receives all multicast groups' allmulti 1
+i=0
+for pair in va:wa va.100:wa.100 br0:wb bond1:wc vx0:vx0; do
+	ip addr add fd0$i::1/64 dev "${pair%:*}" nodad
+	lan addr add fd0$i::2/64 dev "${pair#*:}" nodad
+	ip netns exec lan ping6 -c 5 -W 5 fd0$i::1 || echo "no answer from fd0$i::1"
+	i=$((i + 1))
+done
+await event fd04::2 null vx0
+expect 'IPv6: a parent device: an untagged frame' event fd00::2 null va
+expect 'IPv6: a parent device: a tagged frame with its VID' event fd01::2 100 va
+expect 'IPv6: a VLAN device: a frame without a tag' event fd01::2 null va.100
+expect 'IPv6: a VLAN device: no frame of the parent' hasnt '"ip":"fd00:.*va.100' /tmp/events
+expect 'IPv6: a bridge' event fd02::2 null br0
+expect 'IPv6: a bond' event fd03::2 null bond1
+expect 'IPv6: a VXLAN' event fd04::2 null vx0
+kill -TERM "$monitor"
+wait
+expect 'IPv6: it ends with its counters' has 'counters.* unsupported=0 invalid=0 ' /tmp/log
+expect 'IPv6: the membership is gone' allmulti 0
 cat /tmp/events /tmp/log
