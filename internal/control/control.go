@@ -16,8 +16,8 @@ type Counters struct {
 	Bytes       uint64 // their length on the wire
 	Dropped     uint64 // dropped by the kernel because the ring was full
 	Short       uint64 // malformed: truncated before the end of the packet
-	NotARP      uint64 // nor Neighbor Discovery, with IPv6; only in files, because the filter passes nothing else
-	Unsupported uint64 // ARP for other types than IPv4 over Ethernet, three tags, IPv6 extension headers
+	NotARP      uint64 // and, with IPv6, not Neighbor Discovery; only in files, which pass no filter
+	Unsupported uint64 // other ARP than for IPv4 over Ethernet, three tags, IPv6 extension headers
 	Invalid     uint64 // Neighbor Discovery that every receiver must discard
 	NewBindings uint64 // events
 	Moved       uint64
