@@ -11,10 +11,8 @@ import (
 	"maas-netmon/internal/testenv"
 )
 
-// Each test that the threat model names exists.
-func TestThreatModelNamesTests(t *testing.T) {
-	model, err := os.ReadFile("../doc/threat-model.md")
-	testenv.Must(t, err)
+// Each test, file, heading and target of make that a document names exists.
+func TestDocumentsNameWhatExists(t *testing.T) {
 	files, err := filepath.Glob("../*/*_test.go")
 	testenv.Must(t, err)
 	nested, err := filepath.Glob("../*/*/*_test.go")
@@ -23,19 +21,71 @@ func TestThreatModelNamesTests(t *testing.T) {
 	for _, file := range append(files, nested...) {
 		text, err := os.ReadFile(file)
 		testenv.Must(t, err)
-		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllSubmatch(text, -1) {
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`).FindAllSubmatch(text, -1) {
 			there[string(m[1])] = true
 		}
 	}
-	named := regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(string(model), -1)
-	if len(named) < 40 {
-		t.Errorf("%d tests are named, want at least 40", len(named))
+	makefile, err := os.ReadFile("../Makefile")
+	testenv.Must(t, err)
+	for _, m := range regexp.MustCompile(`(?m)^([a-z0-9-]+):`).FindAllSubmatch(makefile, -1) {
+		there["make "+string(m[1])] = true
 	}
-	for _, name := range named {
-		if !there[name] {
-			t.Errorf("%s is named, but there is no such test", name)
+	documents, err := filepath.Glob("../*.md")
+	testenv.Must(t, err)
+	more, err := filepath.Glob("../doc/*.md")
+	testenv.Must(t, err)
+
+	var tests, links, targets int
+	for _, document := range append(documents, more...) {
+		text := read(t, document)
+		for _, name := range regexp.MustCompile(`\b(?:Test|Fuzz|Benchmark)[A-Z]\w+`).FindAllString(text, -1) {
+			tests++
+			if !there[name] {
+				t.Errorf("%s: there is no %s", document, name)
+			}
+		}
+		for _, m := range regexp.MustCompile("(?m)(?:`|^    |&& |sudo )make\\s+([a-z][a-z0-9-]+)").FindAllStringSubmatch(text, -1) {
+			targets++
+			if !there["make "+m[1]] {
+				t.Errorf("%s: there is no make %s", document, m[1])
+			}
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			path, heading, _ := strings.Cut(m[1], "#")
+			if strings.Contains(path, "://") {
+				continue
+			}
+			links++
+			target := document
+			if path != "" {
+				target = filepath.Join(filepath.Dir(document), path)
+			}
+			if _, err := os.Stat(target); err != nil || heading != "" && !hasHeading(read(t, target), heading) {
+				t.Errorf("%s: there is no %s", document, m[1])
+			}
 		}
 	}
+	if tests < 150 || links < 50 || targets < 60 {
+		t.Errorf("%d tests, %d links and %d targets are named", tests, links, targets)
+	}
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	testenv.Must(t, err)
+	return string(text)
+}
+
+// hasHeading reports whether a document has a heading with this anchor, formed as on GitHub.
+func hasHeading(document, anchor string) bool {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(document, -1) {
+		kept := regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		if strings.ReplaceAll(kept, " ", "-") == anchor {
+			return true
+		}
+	}
+	return false
 }
 
 // The jq examples of the manual page print the documented output.
