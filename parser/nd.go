@@ -218,9 +218,10 @@ func ParseND(nd *ND, frame []byte, tag Tag, sumPending bool) error {
 }
 
 // findOption returns the Ethernet address in the first option of a type, or nil if there is none.
-// Receivers ignore a second option of the same type, and a packet must not look different to them
-// and to us. ok is false if an option has no length or ends after the packet (RFC 4861 4.6), or if
-// the address is not one of Ethernet. The length of options must be a multiple of optionUnit.
+// Receivers ignore a second option of the same type, and this function must not return another
+// address than they use. ok is false if an option has no length or ends after the packet (RFC 4861
+// 4.6), or if the address is not one of Ethernet. The length of options must be a multiple of
+// optionUnit.
 func findOption(options []byte, kind byte) (linkLayer []byte, ok bool) {
 	for len(options) >= optionUnit {
 		n := int(options[offOptionLen]) * optionUnit

@@ -71,7 +71,7 @@ func child(role string) int {
 		}
 		select {}
 	case "parser without a request":
-		// As some ways to start it leave it: see launch.
+		// Some ways to start it leave no request: see launch.
 		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0); err != nil {
 			return 18
 		}

@@ -51,8 +51,8 @@ func (t *Table) observeND(dst []Event, atOnce bool, iface uint16, seconds int64,
 	return dst
 }
 
-// usable6 reports whether a host can have this pair of addresses. An address that embeds one of
-// IPv4 for the programs of a host is never that of an interface (RFC 4291 section 2.5.5.2).
+// usable6 reports whether a host can have this pair of addresses. An IPv4-mapped address represents
+// an IPv4 node within a host (RFC 4291 section 2.5.5.2), and no interface has one.
 func usable6(mac *parser.MAC, addr *parser.Addr6) bool {
 	switch {
 	case !usableMAC(mac), addr[0] == 0xff: // multicast, RFC 4291 section 2.7

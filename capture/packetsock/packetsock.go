@@ -176,7 +176,7 @@ func (s *Socket) bind(ifindex int, protocol uint16) error {
 
 // Mute stops the flow of frames until the next Bind. It is needed because a socket stays bound to
 // an interface that was renamed. The kernel cannot unbind a socket, so Mute binds it to a protocol
-// whose frames the filter refuses. It also ends what Bind has begun with IPv6.
+// whose frames the filter refuses. With IPv6 it also drops the membership.
 func (s *Socket) Mute(ifindex int) error {
 	return cmp.Or(s.bind(ifindex, unix.ETH_P_802_EX1), s.leave())
 }

@@ -87,7 +87,7 @@ func AddOption(frame []byte, kind byte, body ...byte) []byte {
 }
 
 // SetSum sets the checksum of the ICMPv6 message in a frame, which it modifies and returns. The
-// message ends where the header of IPv6 says, or at the end of a shorter frame; one that
+// message has the length in the IPv6 header, or ends at the end of a shorter frame. A message that
 // ends before its checksum stays as it is.
 func SetSum(frame []byte) []byte {
 	ip := ipv6(frame)
