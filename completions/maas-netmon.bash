@@ -25,12 +25,22 @@ _maas_netmon() {
 				--moved-interval --max-rate --max-bindings
 				--stats-interval --metrics-file --user --die-with-parent --check --log-level --version --help'
 		else
-			# Only directories: bonding_masters is a file.
-			words=$(cd /sys/class/net && printf '%s\n' */)
-			words=${words//\//}
+			_maas_netmon_interfaces "$cur"
+			return
 		fi
 		;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -P "$prefix" -W "$words" -- "$cur")
+}
+# Without compgen -W, which would run $(COMMAND) in the name of an interface.
+_maas_netmon_interfaces() {
+	local path name
+	for path in /sys/class/net/*/; do # only directories: bonding_masters is a file
+		name=${path%/} name=${name##*/}
+		if [[ -d $path && $name == "$1"* ]]; then
+			printf -v name %q "$name"
+			COMPREPLY+=("$name")
+		fi
+	done
 }
 complete -F _maas_netmon maas-netmon
