@@ -264,6 +264,7 @@ func TestNoFile(t *testing.T) {
 		{"no name", "", []string{"--input-file", ""}, 2, "maas-netmon: invalid value \"\" for --input-file: no name\n" + see},
 		{"not for reading", `exec "$0" "$@" 0>/dev/null`, []string{"-i", "-"}, 2, "maas-netmon: standard input is not open for reading\n" + see},
 		{"nothing", `exec "$0" "$@" </dev/null`, []string{"-i", "-"}, 3, "maas-netmon: standard input: input ended before its header\n"},
+		{"two files after -i", "", []string{"-i", "/dev/null", "b.pcap", "c.pcap"}, 2, "maas-netmon: one FILE only: b.pcap is another one\n" + see},
 		{"two files", "", []string{"-i", "/dev/null", "--input-file=/dev/null"}, 2, "maas-netmon: invalid value \"/dev/null\" for --input-file: one FILE only\n" + see},
 		{"descriptor not open", "", []string{"-i", "/dev/fd/77"}, 2, "maas-netmon: /dev/fd/77 is not open for reading\n" + see},
 		{"no descriptor", "", []string{"-i", "/dev/fd/-1"}, 1, "maas-netmon: /dev/fd/-1: no such file or directory\n"},

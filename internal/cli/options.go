@@ -289,6 +289,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("invalid value %d for --max-rate: want at least %d with -v, for the lines of one packet", o.MaxRate, MinVerboseRate)
 	case o.MaxBindings < 1 || o.MaxBindings > MaxBindings:
 		return fmt.Errorf("invalid value %d for --max-bindings: want 1 to %d", o.MaxBindings, MaxBindings)
+	case o.Input != "" && len(o.Interfaces) > 0 && FileHint(o.Interfaces[0]) != "":
+		return fmt.Errorf("one FILE only: %s is another one", o.Interfaces[0])
 	case o.Input != "" && len(o.Interfaces) > 0:
 		return errors.New("-i and INTERFACE cannot be combined")
 	case o.Input != "" && o.Check:
