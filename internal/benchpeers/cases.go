@@ -196,8 +196,9 @@ func (l *lab) together(name string, subjects []*subject, rate int) error {
 	return nil
 }
 
-// address finds the addresses in text events, of this program and of arpwatch.
-var address = regexp.MustCompile(`(?:"ip":"|ip address: )(\d+\.\d+\.\d+\.\d+)`)
+// address finds the addresses in text events, of maas-netmon, MAAS's own program, arpwatch and
+// addrwatch.
+var address = regexp.MustCompile(`(?:"ip":"|ip address: |(?:[0-9a-f]{2}:){5}[0-9a-f]{2} )(\d+\.\d+\.\d+\.\d+)`)
 
 // hosts counts the events per host in a file.
 func hosts(file string) (map[string]int, error) {
@@ -319,7 +320,7 @@ func (l *lab) busyBurst() error {
 func (l *lab) stall() error {
 	const frames, rate = 200_000, 20_000
 	for range l.count {
-		for _, s := range l.named(ours, tcpdumpPipe, arpwatch) {
+		for _, s := range l.named(ours, tcpdumpPipe, arpwatch, addrwatch, maas) {
 			r, pipe, err := l.start(s, toPipe, nil, "va")
 			if err != nil {
 				return err
