@@ -117,3 +117,17 @@ func TestManualExamples(t *testing.T) {
 		}
 	}
 }
+
+// The documents say that there is no mail address, as long as there is none.
+func TestNoMailAddress(t *testing.T) {
+	control, err := os.ReadFile("../debian/control")
+	testenv.Must(t, err)
+	none := strings.Contains(string(control), "@users.noreply.")
+	for _, name := range []string{"../SECURITY.md", "../debian/README.Debian"} {
+		text, err := os.ReadFile(name)
+		testenv.Must(t, err)
+		if said := strings.Contains(string(text), "There is no mail address yet"); said != none {
+			t.Errorf("%s says that there is no address: %v, want %v as in debian/control", name, said, none)
+		}
+	}
+}
