@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -147,5 +148,27 @@ func checkMetricsText(t *testing.T, ifaces []*iface, ipv6 bool) {
 	testenv.Must(t, err)
 	if got != string(want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// The alert rules and the dashboard name metrics that exist, and the dashboard is valid JSON.
+func TestMetricNames(t *testing.T) {
+	text, err := os.ReadFile("testdata/metrics-ipv6.prom")
+	testenv.Must(t, err)
+	for _, doc := range []string{"../../doc/alerts.yml", "../../doc/grafana.json"} {
+		content, err := os.ReadFile(doc)
+		testenv.Must(t, err)
+		names := regexp.MustCompile(`maas_netmon_\w+`).FindAllString(string(content), -1)
+		if len(names) < 10 {
+			t.Errorf("%s names %d metrics, want at least 10", doc, len(names))
+		}
+		for _, name := range names {
+			if !regexp.MustCompile(`(?m)^` + name + `\{`).Match(text) {
+				t.Errorf("%s names %s, but there is no such metric", doc, name)
+			}
+		}
+		if filepath.Ext(doc) == ".json" && !json.Valid(content) {
+			t.Errorf("%s is not valid JSON", doc)
+		}
 	}
 }
