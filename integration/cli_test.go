@@ -244,7 +244,7 @@ func TestLogLevel(t *testing.T) {
 		{"an option overrides", []string{"LOG_LEVEL=error"}, []string{"--log-level=info"},
 			[]string{"msg=watching", "msg=counters"}},
 		{"debug", []string{"LOG_LEVEL=debug"}, nil, []string{"msg=watching", "msg=stopping", "msg=counters"}},
-		{"nonsense", []string{"LOG_LEVEL=loud"}, nil, []string{"level=WARN msg=ignored", "msg=watching", "msg=counters"}},
+		{"nonsense", []string{"LOG_LEVEL=loud"}, nil, []string{`level=WARN msg="invalid environment variable, using the default"`, "msg=watching", "msg=counters"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := testenv.Start(t, a.Namespace, testenv.Options{Env: c.env}, append(c.args, a.Name)...)

@@ -14,7 +14,7 @@ import (
 // assembled in memory from its parts would delay the load that follows. A key of IPv6 is valid
 // only with the address in store.sought, because two addresses can have the same fingerprint.
 type key struct {
-	addr uint64 // IPv4 address or fingerprint (32 bits), VID (12), inner VID (12), low byte of the interface
+	addr uint64 // address or fingerprint (32 bits), VID (12), inner VID (12), low byte of interface
 	high uint16 // the interface divided by 256, and isWide
 }
 
@@ -147,7 +147,7 @@ type store struct {
 	entries []entry
 	waits   []wait         // by number of the entry
 	wide    []parser.Addr6 // by number of the entry, for entries with isWide; nil without IPv6
-	sought  parser.Addr6   // the address of the last key of IPv6; not an argument, which would cost IPv4 time
+	sought  parser.Addr6   // of the last key of IPv6; not an argument, which would cost IPv4 time
 	groups  []group
 
 	groupCount uint32 // groups in use, the first ones

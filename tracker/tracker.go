@@ -165,7 +165,7 @@ type Stats struct {
 
 	// Refused is the number of bindings that packets contained and that no host can have: those
 	// whose hardware address is zero or a group address, or whose protocol address is 0.0.0.0,
-	// 255.255.255.255, in 224.0.0.0/4 or in 127.0.0.0/8, or of IPv6 and ::, ::1, multicast or
+	// 255.255.255.255, in 224.0.0.0/4 or in 127.0.0.0/8, or, of IPv6, ::, ::1, multicast or
 	// IPv4-mapped. A binding counts once, also with several errors: a request adds at most one, a
 	// reply at most two.
 	Refused uint64

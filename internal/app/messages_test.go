@@ -23,7 +23,7 @@ import (
 var update = flag.Bool("update", false, "write the golden file instead of comparing with it")
 
 // All texts that the program can print, in one file: every string with a space in the shipped code,
-// by package. A changed message appears in a review as a change of that file.
+// and every message of the log, by package. A changed message appears in a review as a change of that file.
 func TestMessages(t *testing.T) {
 	const golden = "testdata/messages.txt"
 	out, err := exec.Command("go", "list", "-deps", "-f",
@@ -91,6 +91,10 @@ func collect(texts map[string]bool, n ast.Node) bool {
 		if f, ok := n.Fun.(*ast.Ident); ok && (strings.HasPrefix(f.Name, "allow") || f.Name == "always") {
 			return false
 		}
+		// A message of the log can be a single word.
+		if text, literal := logged(n); literal {
+			texts[text] = true
+		}
 	case *ast.BinaryExpr, *ast.BasicLit:
 		text, literal := joined(n.(ast.Expr))
 		if literal {
@@ -99,6 +103,22 @@ func collect(texts map[string]bool, n ast.Node) bool {
 		}
 	}
 	return true
+}
+
+// logged returns the message of a call that logs one. It reports whether it is a literal.
+func logged(call *ast.CallExpr) (text string, literal bool) {
+	logs := false
+	switch f := call.Fun.(type) {
+	case *ast.Ident:
+		logs = f.Name == "log"
+	case *ast.SelectorExpr:
+		x, ok := f.X.(*ast.Ident)
+		logs = ok && x.Name == "slog" && slices.Contains([]string{"Debug", "Info", "Warn", "Error"}, f.Sel.Name)
+	}
+	if !logs || len(call.Args) == 0 {
+		return "", false
+	}
+	return joined(call.Args[0])
 }
 
 var stringC = regexp.MustCompile(`"(?:[^"\\\n]|\\.)*"`)

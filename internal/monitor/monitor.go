@@ -75,7 +75,7 @@ func Run(o cli.Options, env cli.Environment, hooks Hooks) error {
 	}
 	for _, err := range []error{env.Complaint, cli.SetZone(env.Zone)} {
 		if err != nil {
-			slog.Warn("ignored", "err", err)
+			slog.Warn("invalid environment variable, using the default", "err", err)
 		}
 	}
 	if p.staysRoot != nil && p.userZero {
