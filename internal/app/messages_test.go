@@ -23,7 +23,8 @@ import (
 var update = flag.Bool("update", false, "write the golden file instead of comparing with it")
 
 // All texts that the program can print, in one file: every string with a space in the shipped code,
-// and every message of the log, by package. A changed message appears in a review as a change of that file.
+// and every message of the log, by package. A changed message appears in a review as a change of
+// that file.
 func TestMessages(t *testing.T) {
 	const golden = "testdata/messages.txt"
 	out, err := exec.Command("go", "list", "-deps", "-f",
