@@ -59,25 +59,36 @@ func (r *results) writePlot(file string) error {
 // draw draws one panel. The points of a subject are in the order of x, one per tick.
 func (r *results) draw(b *strings.Builder, p panel) {
 	low, high := math.Inf(1), math.Inf(-1)
+	zeros := false
 	for _, m := range r.Measurements {
-		if m.Case == p.name && m.Metric == p.metric && m.Median > 0 {
+		if m.Case != p.name || m.Metric != p.metric {
+			continue
+		}
+		if m.Median > 0 {
 			low, high = min(low, m.Median), max(high, m.Median)
 		}
+		zeros = zeros || m.Median == 0
 	}
 	if low > high { // only zeros
 		low, high = 0.1, 1
 	}
 	low, high = math.Floor(math.Log10(low)), math.Ceil(math.Log10(high)+1e-9)
+	if zeros {
+		low-- // the lowest line stands for zero, which has no place on a logarithmic axis
+	}
 	x := func(i int) float64 {
 		return left + float64(i)*(panelWidth-left-right)/float64(len(p.ticks)-1)
 	}
-	y := func(v float64) float64 { // zero lies on the bottom
+	y := func(v float64) float64 {
 		at := (math.Log10(max(v, math.Pow(10, low))) - low) / (high - low)
 		return panelHeight - below - at*(panelHeight-top-below)
 	}
 	fmt.Fprintf(b, `<text x="%d" y="%d" font-weight="bold">%s</text>`+"\n", left, top-16, p.title)
 	for e := low; e <= high; e++ {
 		v := math.Pow(10, e)
+		if zeros && e == low {
+			v = 0
+		}
 		fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%g</text>`+"\n",
 			left, panelWidth-right, y(v), y(v), left-6, y(v)+4, v)
 	}
