@@ -198,7 +198,7 @@ deb: ## build the Debian package into build/ and run lintian on it
 	@.ci/install-deps deb
 	.ci/deb build
 
-deb-arm64: ## cross-build it for arm64 into build/arm64, in a Debian 12 made for that: as root
+deb-arm64: ## cross-build the package for arm64 into build/arm64, in a Debian 12 that it creates: as root
 	@.ci/install-deps deb distros
 	.ci/deb build/arm64 arm64
 
@@ -215,7 +215,7 @@ test-kernels: build ## the same, and the attacks, on each of KERNELS: an hour
 		GO=$(GO) KERNELFRESH=1 vm/run bin/maas-netmon $$k && GO=$(GO) vm/suite amd64 $$k || exit; \
 	done
 
-test-distros: ## the README's commands as a new user on each of DISTROS: an hour, as root
+test-distros: ## run the demo and all tests as a new user on each of DISTROS: an hour, as root
 	@.ci/install-deps distros
 	for s in $(DISTROS); do .ci/distro $$s || exit; done
 
@@ -227,7 +227,7 @@ test-containers: static ## build the image of Containerfile and run it with podm
 	@.ci/install-deps containers
 	.ci/containers
 
-release-check: deb ## boot a Debian with systemd in qemu and see the package through its life: ten minutes, as root
+release-check: deb ## test the package from installation to purge, with systemd in qemu: ten minutes, as root
 	@.ci/install-deps vm
 	vm/system build/maas-netmon_*.deb $(KERNEL)
 

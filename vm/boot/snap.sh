@@ -15,9 +15,9 @@ snap_daemon:x:584788:584788::/nonexistent:/bin/false
 nobody:x:65534:65534::/:/bin/sh' >/tmp/passwd
 mount -o bind /tmp/passwd /etc/passwd
 
-# Without a rule are: /proc/self/uid_map and mountinfo, /proc/sys/fs, the execution of a file in memory,
-# ptrace, CAP_SETPCAP, CAP_KILL, CAP_DAC_OVERRIDE. owner: not the files of a process that is not
-# dumpable, which are root's.
+# These have no rule: /proc/self/uid_map and mountinfo, /proc/sys/fs, the execution of a file in
+# memory, ptrace, CAP_SETPCAP, CAP_KILL, CAP_DAC_OVERRIDE. owner: not the files of a process that is
+# not dumpable, because those belong to root.
 apparmor_parser -r -K <<'EOF'
 abi <abi/3.0>,
 include <tunables/global>

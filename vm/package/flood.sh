@@ -2,7 +2,7 @@
 # A host takes over an address amid a flood of invented ones. The unit's --max-rate keeps the lines
 # below the limit of journald, so that the takeover is in the journal soon.
 
-# suppressed prints what journald says about messages that it dropped.
+# suppressed prints the messages of journald about those that it dropped.
 suppressed() { journalctl -b -o cat _COMM=systemd-journal | grep '^Suppressed .* messages from maas-netmon@'; }
 # known starts the unit and waits until it has reported 10.0.0.5.
 known() {

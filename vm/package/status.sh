@@ -1,5 +1,6 @@
 # shellcheck shell=dash disable=SC2154,SC2016 # variables of other parts; expressions for eval
-# The status and the warnings of an instance whose interface is down, without a carrier, up, deleted.
+# The status and the warnings of an instance whose interface is down, without a carrier, up, and
+# deleted.
 
 ip link add vd type veth peer name ve
 expect 'an interface that is down' systemctl start maas-netmon@vd
@@ -13,7 +14,7 @@ expect 'the status when it is gone' await status maas-netmon@vd '^vd: absent; '
 ip link add vd up type veth peer name ve
 ip link set ve up
 expect 'the status when it is back' await status maas-netmon@vd '^[0-9]* bindings; '
-# The messages that are warnings. The kernel may tell of more than one condition on the way.
+# The messages that are warnings. The kernel may report further states in between.
 warnings maas-netmon@vd | sed 's/ state=.*//' | sort -u >/tmp/warnings
 printf 'msg="interface %s" interface=vd\n' 'has no carrier' 'is down' 'is gone, waiting for it' >/tmp/expected
 expect 'the warnings' diff /tmp/expected /tmp/warnings
