@@ -49,8 +49,14 @@ scrape() {
 gunzip -c /usr/share/doc/maas-netmon/README.Debian.gz | sed -n '/prometheus-node-exporter, for all/,/restart/{/^      /p}' >/tmp/readme
 expect 'README.Debian has the commands' test "$(wc -l </tmp/readme)" = 4
 expect 'an instance without metrics' eval "systemctl start $unit && state $unit active"
+# As systemctl edit writes it, also from README.Debian.
+mkdir -p "/run/systemd/system/$unit.service.d"
+gunzip -c /usr/share/doc/maas-netmon/README.Debian.gz | sed -n '/^      \[Service\]/,/^$/s/^ *//p' >"/run/systemd/system/$unit.service.d/override.conf"
 expect 'they work as written' sh -e /tmp/readme
 expect 'the instance is active' await state "$unit" active
+expect 'with the options of systemctl edit' grep -z -x -e --verbose "/proc/$(main_pid "$unit")/cmdline"
+rm -r "/run/systemd/system/$unit.service.d"
+systemctl daemon-reload
 expect 'its file is there' await grep '^maas_netmon_interface_up{interface="va"} 1' "$metrics/$unit.prom"
 reads() { scrape && grep -q "^maas_netmon_interface_up{interface=\"$1\"} 1" /tmp/scraped && grep '^node_textfile_scrape_error 0' /tmp/scraped; }
 expect 'the exporter reads it' await_for 30 reads va
@@ -76,5 +82,10 @@ ip link add br-int type veth peer name vbr
 expect 'a name with a dash' eval 'systemctl start maas-netmon@br-int && state maas-netmon@br-int active'
 expect 'the name is understood' await journal maas-netmon@br-int 'interfaces=\[br-int\]'
 expect 'stop it' systemctl stop maas-netmon@br-int
+escaped=maas-netmon@$(systemd-escape br-int)
+expect 'the name as systemd-escape writes it' systemctl start "$escaped"
+expect 'has its metrics' await grep '^maas_netmon_interface_up{interface="br-int"} 0' "$metrics/$escaped.prom"
+systemctl stop "$escaped"
+expect 'removes them' gone
 expect 'all interfaces' eval 'systemctl start maas-netmon && arp_until maas-netmon 10.0.0.1'
 expect 'stop them' systemctl stop maas-netmon
