@@ -181,7 +181,9 @@ install: ## install what make has built into DESTDIR; without one, make the unit
 	test -n "$(DESTDIR)" || setcap cap_net_raw=p $(PREFIX)/sbin/maas-netmon
 
 uninstall: ## remove what make install has installed, with the same variables; the user maas-netmon stays
-	test -n "$(DESTDIR)" || ! test -d /run/systemd/system || systemctl disable --now 'maas-netmon@*.service' maas-netmon.service
+# systemctl stop knows patterns, disable does not: the template stands for all its instances.
+	test -n "$(DESTDIR)" || ! test -d /run/systemd/system || { \
+		systemctl stop 'maas-netmon@*.service' maas-netmon.service; systemctl disable maas-netmon@.service maas-netmon.service || true; }
 	rm -f $(DESTDIR)$(PREFIX)/sbin/maas-netmon $(DESTDIR)$(PREFIX)/share/man/man8/maas-netmon.8 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/maas-netmon \
 		$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_maas-netmon \

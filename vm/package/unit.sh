@@ -89,3 +89,9 @@ systemctl stop "$escaped"
 expect 'removes them' gone
 expect 'all interfaces' eval 'systemctl start maas-netmon && arp_until maas-netmon 10.0.0.1'
 expect 'stop them' systemctl stop maas-netmon
+
+# The commands of make uninstall: there are no files with the prefix that vm/system has given it.
+expect 'enable instances and the service' systemctl enable --now "$unit" maas-netmon@vb maas-netmon
+expect 'make uninstall' sh -e /root/uninstall
+expect 'stops each' eval "state $unit inactive && state maas-netmon@vb inactive && state maas-netmon inactive"
+expect 'disables each' eval '! ls /etc/systemd/system/*.wants/maas-netmon*'
