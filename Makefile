@@ -152,7 +152,7 @@ bench-peers: build ## measure beside tcpdump, arpwatch and others, half an hour:
 fuzz: deps ## run every fuzz target in turn: make fuzz FUZZTIME=30s
 	GO=$(GO) FUZZTIME=$(FUZZTIME) fuzz/run
 
-mutate: deps ## break each rule once and see that a test fails
+mutate: deps ## break each rule once and see that a test fails: most of an hour
 	GO=$(GO) $(GO) run ./internal/mutate
 
 cover: build ## test coverage over all packages: build/cover.html and a total
