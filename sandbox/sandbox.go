@@ -12,7 +12,8 @@
 // address space, resource limits to the process.
 //
 // The package is independent of the program that it protects, and of the communication between its
-// processes. Nothing here is safe for concurrent use.
+// processes. Nothing here is safe for concurrent use. It needs cgo and libseccomp, and only builds
+// for Linux on amd64 and arm64.
 package sandbox
 
 import (
