@@ -219,6 +219,7 @@ func TestChangesWhileMessagesAreLost(t *testing.T) {
 			var table Table
 			receive := func(what string) []Link {
 				t.Helper()
+				testenv.Must(t, m.conn.SetReadDeadline(time.Now().Add(testenv.Patience)))
 				u, err := m.Receive()
 				if err != nil {
 					t.Fatalf("%s: %v", what, err)
