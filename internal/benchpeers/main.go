@@ -177,6 +177,7 @@ func measure(binary, maasBinary string, count int, only, jsonFile, svgFile strin
 	}
 	defer os.RemoveAll(dir)
 	defer os.Remove(filepath.Join("/dev/shm", filepath.Base(dir))) // see begin
+	defer os.Remove(filepath.Join("/dev/shm", sharedLog(dir)))
 	// tcpdump and arpwatch become other users.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err

@@ -42,6 +42,9 @@ type subject struct {
 	settled time.Duration
 }
 
+// sharedLog returns the name of addrwatch's log in shared memory, which it does not remove.
+func sharedLog(dir string) string { return filepath.Base(dir) + "-addrwatch" }
+
 // subjects returns all subjects that can be measured here, and the names of missing ones. MAAS's
 // program is one of them if its path is not empty.
 func subjects(dir, binary, maasBinary string) (found []*subject, missing []string, err error) {
@@ -96,7 +99,7 @@ func subjects(dir, binary, maasBinary string) (found []*subject, missing []strin
 		// A line per binding every ten minutes, as maas-netmon, instead of one per frame. libpcap
 		// delays frames for up to a second.
 		found = append(found, &subject{name: addrwatch, settled: 1300 * time.Millisecond,
-			args: []string{path, "-P", "-r", "600", "-H", "65536"}})
+			args: []string{path, "-P", "-r", "600", "-H", "65536", "-m", "/" + sharedLog(dir)}})
 	}
 	if maasBinary == "" {
 		missing = append(missing, maas+" (-maas FILE)")
