@@ -94,6 +94,15 @@ cursor() { test "$(cat /var/lib/private/netmon-ship/cursor)" = "$(journalctl -t 
 expect 'without its cursor the shipper sends all of them again' await_for 120 cursor
 expect 'the server has recognized each' test "$(stored)" = "$total"
 
+# Without a journal.
+awk '/^## No journal/ { on = 1 } on && /^```bash/ { in_script = 1; next } in_script && /^```/ { exit } in_script' $page |
+	sed 's/eth0/va/g' >/tmp/pipe
+shipped=$(subject va)
+expect 'the loop that reads a pipe' eval 'lines 5 /tmp/pipe && systemd-run --unit=pipe bash /tmp/pipe'
+piped() { /root/package/flood.pl vb && test "$(subject va)" -gt "$shipped"; }
+expect 'ships its lines' await piped
+systemctl stop pipe
+
 # Leave no file of this part.
 systemctl stop netmon-ship nats-server
 rm -rf /etc/systemd /etc/nats-server.conf /etc/hosts /var/lib/nats /var/lib/private/* /var/lib/netmon-ship /usr/local/bin/nats /usr/local/bin/netmon-ship
