@@ -17,6 +17,10 @@ arp_until() {
 	journal "$1" "^{\"ip\":\"$2\""
 }
 expect 'the journal gets the lines' arp_until "$unit" 10.0.0.1
+# As the manual page has it.
+journalctl -u "$unit" -o cat --grep '^{' >/tmp/alone
+expect 'the lines alone' eval 'grep "\"ip\":\"10.0.0.1\"" /tmp/alone && ! grep -v "^{" /tmp/alone'
+expect 'what needs attention' eval "journalctl -u 'maas-netmon*' -p warning --since yesterday -o cat | grep 'interface is not there.*va$'"
 main=$(main_pid "$unit")
 expect 'the monitor has its profile' confined_as "/proc/$main/attr/current"
 expect 'the parser has both' grep -l '^maas-netmon//&maas-netmon//parser (enforce)' /proc/[0-9]*/attr/current
