@@ -144,10 +144,7 @@ func TestHostileND(t *testing.T) {
 		t.Errorf("frames are logged: %q", seen)
 	}
 	counters := p.Log.Expect(testenv.Contains("msg=counters"))
-	p.Signal(t, sigTERM)
-	if status := p.Exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Stop(t)
 	if got, want := counters.Value(t), fmt.Sprintf(" invalid=%d new=1 ", invalid); !strings.Contains(got, want) {
 		t.Errorf("%s: want%s", got, want)
 	}

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"maas-netmon/internal/testenv"
 )
 
 // childFlag makes the test binary act as the parser, or as a process that is not a parser.
@@ -393,10 +395,7 @@ func TestRuntimeVariables(t *testing.T) {
 
 // If the Go runtime gets no memory, the process ends with one line and a status instead of a dump.
 func TestOutOfMemory(t *testing.T) {
-	info, _ := debug.ReadBuildInfo()
-	if slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		t.Skip("the race detector has memory of its own")
-	}
+	testenv.NotRaced(t)
 	got := runChild(t, "hungry", func(*exec.Cmd) {})
 	const want = "maas-netmon: out of memory: Cannot allocate memory\nmaas-netmon: hint: raise LimitAS= and LimitDATA= "
 	if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "\nexit status 1") || strings.Count(got, "\n") != 2 {

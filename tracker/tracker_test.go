@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"maas-netmon/internal/testenv"
 	"maas-netmon/parser"
 	"maas-netmon/parser/parsertest"
 	"maas-netmon/tracker"
@@ -603,9 +603,7 @@ func TestMemory(t *testing.T) {
 // A table uses memory for its bindings, not for its bound. Only new memory of a process shows that:
 // the Go runtime clears memory that was used before.
 func TestResident(t *testing.T) {
-	if info, _ := debug.ReadBuildInfo(); slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		t.Skip("the race detector has memory of its own for each byte")
-	}
+	testenv.NotRaced(t)
 	family := os.Getenv("TRACKER_RESIDENT")
 	if family == "" {
 		for _, family := range []string{"IPv4", "IPv6"} {

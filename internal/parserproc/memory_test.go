@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime/debug"
-	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"maas-netmon/internal/cli"
+	"maas-netmon/internal/testenv"
 	"maas-netmon/parser"
 	"maas-netmon/tracker"
 )
@@ -20,9 +19,7 @@ import (
 // The limit on the parser's memory leaves room for a full table of either family, which was copied
 // to a larger place just before: the most memory per binding. A process of its own has the limit.
 func TestMemoryLimit(t *testing.T) {
-	if info, _ := debug.ReadBuildInfo(); slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		t.Skip("the race detector has memory of its own for each byte")
-	}
+	testenv.NotRaced(t)
 	family := os.Getenv("PARSERPROC_MEMORY")
 	if family == "" {
 		for _, family := range []string{"IPv4", "IPv6"} {

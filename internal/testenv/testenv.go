@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -105,6 +106,15 @@ func Require(t testing.TB, features ...Feature) {
 		if err := probe(f); err != nil {
 			Lacks(t, f, err)
 		}
+	}
+}
+
+// NotRaced skips a test of memory in a build with the race detector, which has memory of its own
+// for each byte. Every such test also runs without it.
+func NotRaced(t testing.TB) {
+	t.Helper()
+	if info, _ := debug.ReadBuildInfo(); slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("not with the race detector")
 	}
 }
 
