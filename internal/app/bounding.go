@@ -1,0 +1,3 @@
+package app
+
+import "C" // for bounding.c
