@@ -3,7 +3,9 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -117,6 +119,35 @@ func TestStartedAsRoot(t *testing.T) {
 	p = testenv.Watch(t, a.Namespace, testenv.Options{Path: testenv.CapableBinary(t, "")}, "--user", "54321", a.Name)
 	want["Uid"], want["Gid"] = "54321 54321 54321 54321", "54321 54321 54321 54321"
 	checkThreads(t, p, want)
+}
+
+// Started as root, the program empties its bounding set before it has threads. Without CAP_NET_RAW it
+// leaves the set alone, so that its hint can name the cause.
+func TestBoundingSetBeforeThreads(t *testing.T) {
+	testenv.Require(t, testenv.Root)
+	for start, want := range map[string]string{
+		"": noCapability,
+		"setpriv --bounding-set -all,+net_raw,+setpcap":                     noCapability,
+		"setpriv --bounding-set -all,+setpcap":                              "0000000000000100",
+		"setpriv --bounding-set -all,+net_raw --reuid 65534 --clear-groups": "0000000000002000",
+	} {
+		t.Run(start, func(t *testing.T) {
+			t.Parallel()
+			attack := testenv.TestBin(t, "attack")
+			command := exec.Command("sh", "-c", "exec "+start+` "$0" --attack idle`, attack)
+			ready, err := command.StdoutPipe()
+			testenv.Must(t, err)
+			testenv.Must(t, command.Start())
+			defer func() { _, _ = command.Process.Kill(), command.Wait() }()
+			_, err = io.ReadFull(ready, make([]byte, len("ready")))
+			testenv.Must(t, err)
+			for _, thread := range testenv.Status(t, command.Process.Pid) {
+				if got := thread["CapBnd"]; got != want {
+					t.Errorf("thread %s: the bounding set is %s, want %s", thread["Pid"], got, want)
+				}
+			}
+		})
+	}
 }
 
 // The usual installation: a file capability and an ordinary user, without other privileges.

@@ -145,6 +145,17 @@ func playLittlePrivilege() int {
 	return 0
 }
 
+// playEmptyBounding drops the privileges of a program that has emptied its bounding set before.
+func playEmptyBounding() int {
+	for c := cap.Value(0); cap.DropBound(c) == nil; c++ {
+	}
+	if err := Drop(); err != nil {
+		return 93
+	}
+	printPrivileges("dropped")
+	return 0
+}
+
 // A capability is effective for the one call, and permanently dropped after Drop, with everything
 // that could restore it.
 func TestPrivileges(t *testing.T) {
@@ -152,14 +163,20 @@ func TestPrivileges(t *testing.T) {
 	out, err := command(t, "privileges").Output()
 	testenv.Must(t, err)
 	const locked = 0xef // all of capabilities(7), and their locks; see cap.ModeNoPriv
+	dropped := fmt.Sprintf("dropped: permitted false, effective false, bounding false, ambient false, securebits %#x, no_new_privs 1 <nil>\n", locked)
 	want := strings.Join([]string{
 		"cleared: permitted true, effective false, bounding true, ambient true, securebits 0x0, no_new_privs 0 <nil>",
 		"with: permitted true, effective true, bounding true, ambient true, securebits 0x0, no_new_privs 0 <nil>",
 		"after: permitted true, effective false, bounding true, ambient true, securebits 0x0, no_new_privs 0 <nil>",
-		fmt.Sprintf("dropped: permitted false, effective false, bounding false, ambient false, securebits %#x, no_new_privs 1 <nil>\n", locked),
+		dropped,
 	}, "\n")
 	if string(out) != want {
 		t.Errorf("got\n%swant\n%s", out, want)
+	}
+	out, err = command(t, "empty bounding set").Output()
+	testenv.Must(t, err)
+	if string(out) != dropped {
+		t.Errorf("with an empty bounding set: got\n%swant\n%s", out, dropped)
 	}
 	out, err = command(t, "little privilege").Output()
 	testenv.Must(t, err)

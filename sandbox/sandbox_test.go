@@ -57,6 +57,8 @@ func play(role string) int {
 		return playManySockets()
 	case "privileges":
 		return playPrivileges()
+	case "empty bounding set":
+		return playEmptyBounding()
 	case "little privilege":
 		return playLittlePrivilege()
 	}

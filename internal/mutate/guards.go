@@ -17,6 +17,7 @@ const (
 	byUser         = "./integration ^TestUser$"
 	byLyingMonitor = "./internal/parserproc ^TestLyingMonitor$"
 	bySnap         = "./integration ^(TestSnap|TestSnapStoppedParser|TestDieWithParent)$"
+	byBounding     = "./integration ^TestBoundingSetBeforeThreads$"
 	byStatus       = "./integration ^(TestConfinedAsStarted|TestStartedAsRoot|TestFileCapability)$"
 )
 
@@ -153,6 +154,10 @@ var guards = []guard{
 	{"no_new_privs", "sandbox/sandbox.go", "cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)", "0, error(nil)", byPrivileges},
 	{"no_new_privs of the monitor", "sandbox/sandbox.go", "cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)", "0, error(nil)", "./integration ^TestFileCapability$"},
 	{"bounding set and securebits", "sandbox/sandbox.go", "\tif setpcap {\n", "\tif setpcap && os.Getpid() == 0 {\n", byPrivileges},
+	{"an empty bounding set: securebits", "sandbox/sandbox.go", "mode = cap.ModePure1EInit", "mode = cap.ModeHybrid", byPrivileges},
+	{"a bounding set that is not empty", "sandbox/sandbox.go", "\t\tcase in:\n\t\t\treturn false", "\t\tcase in:\n\t\t\treturn true", byPrivileges},
+	{"the bounding set is emptied late", "internal/app/bounding.c", "prctl(PR_CAPBSET_DROP, c, 0, 0, 0) == 0", "0", byBounding},
+	{"the bounding set is emptied without the capability", "internal/app/bounding.c", " || (sets[0].effective & 1U << CAP_NET_RAW) == 0", "", byBounding},
 	{"the effective set is not emptied", "sandbox/sandbox.go", "set.ClearFlag(cap.Effective)", "error(nil)", byPrivileges},
 	{"the capability stays raised", "sandbox/sandbox.go", "errors.Join(f(), ClearEffective())", "f()", byPrivileges},
 
