@@ -121,8 +121,8 @@ func TestStartedAsRoot(t *testing.T) {
 	checkThreads(t, p, want)
 }
 
-// Started as root, the program empties its bounding set before it has threads. Without CAP_NET_RAW it
-// leaves the set alone, so that its hint can name the cause.
+// Started as root, the program empties its bounding set before it has threads. Without CAP_NET_RAW
+// it leaves the set alone, so that its hint can name the cause.
 func TestBoundingSetBeforeThreads(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	for start, want := range map[string]string{
