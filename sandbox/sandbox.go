@@ -111,8 +111,8 @@ func WithCapability(v cap.Value, f func() error) error {
 
 // Drop drops every capability and sets no_new_privs, on all threads, permanently. With CAP_SETPCAP
 // (started as root) it also empties the bounding and ambient sets and locks the securebits, so that
-// user 0 has no special rights afterwards (capabilities(7)). A program that has emptied its bounding
-// set before it had threads starts faster: Drop needs one call per capability on each of them.
+// user 0 has no special rights afterwards (capabilities(7)). A program that has emptied its
+// bounding set before it had threads starts faster: Drop needs a call per capability on each.
 func Drop() error {
 	setpcap, err := cap.GetProc().GetFlag(cap.Permitted, cap.SETPCAP)
 	if err != nil {
