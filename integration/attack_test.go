@@ -65,11 +65,15 @@ func probeInt80(t *testing.T, binary string) error {
 	})
 }
 
-// requireInt80 skips an act by int 0x80 if the machine does not support it.
-func requireInt80(t *testing.T, act string, missing error) {
+// requireSupport skips an act that the machine does not support: by int 0x80, with the error int80,
+// or with memory that the kernel may drop.
+func requireSupport(t *testing.T, act string, int80 error) {
 	t.Helper()
-	if missing != nil && strings.HasSuffix(act, " by int 0x80") {
-		testenv.Lacks(t, testenv.Int80, missing)
+	if act == "memory that the kernel may drop" {
+		testenv.Require(t, testenv.Droppable)
+	}
+	if int80 != nil && strings.HasSuffix(act, " by int 0x80") {
+		testenv.Lacks(t, testenv.Int80, int80)
 	}
 }
 
@@ -99,7 +103,7 @@ func testConfined(t *testing.T, binary string, int80 error) {
 		for _, act := range attack.Acts() {
 			t.Run(act.Name, func(t *testing.T) {
 				t.Parallel()
-				requireInt80(t, act.Name, int80)
+				requireSupport(t, act.Name, int80)
 				var attempts []attempt // concurrently: a start is mostly waiting
 				for process, want := range map[string]attack.Outcome{"parser": act.Parser, "monitor": act.Monitor} {
 					for _, thread := range []string{"main", "fresh"} {
@@ -142,7 +146,7 @@ func testConfinedIPv6(t *testing.T, binary string, int80 error) {
 		}
 		t.Run(act.Name, func(t *testing.T) {
 			t.Parallel()
-			requireInt80(t, act.Name, int80)
+			requireSupport(t, act.Name, int80)
 			for process, want := range map[string]attack.Outcome{"parser": act.Parser, "monitor": act.Monitor} {
 				if process == "monitor" && slices.Contains([]string{"enter promiscuous mode", "receive all multicast"}, act.Name) {
 					want = attack.Done
@@ -171,7 +175,7 @@ func testFileConfined(t *testing.T, binary string, int80 error) {
 		}
 		t.Run(act.Name, func(t *testing.T) {
 			t.Parallel()
-			requireInt80(t, act.Name, int80)
+			requireSupport(t, act.Name, int80)
 			want := act.Parser
 			if act.Name == "read" {
 				want = attack.Done
@@ -263,7 +267,7 @@ func testUnconfined(t *testing.T, binary string, int80 error) {
 		}
 		t.Run(act.Name, func(t *testing.T) {
 			t.Parallel()
-			requireInt80(t, act.Name, int80)
+			requireSupport(t, act.Name, int80)
 			sent := sniffed.Expect(testenv.From(attack.Source(act.Name)))
 			p := testenv.Start(t, a.Namespace, testenv.Options{Path: binary, Shell: `exec unshare --mount --ipc --uts "$0" "$@"`},
 				"--attack", "unconfined/main/"+act.Name, a.Name)

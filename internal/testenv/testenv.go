@@ -60,6 +60,9 @@ const (
 	// MDWE: memory can be kept from becoming executable (PR_SET_MDWE, since Linux 6.3).
 	MDWE Feature = "mdwe"
 
+	// Droppable: memory that the kernel may drop can be mapped (MAP_DROPPABLE, since Linux 6.11).
+	Droppable Feature = "droppable"
+
 	// MemfdNoexec: a PID namespace can refuse the execution of files in memory
 	// (vm.memfd_noexec, since Linux 6.3).
 	MemfdNoexec Feature = "memfd-noexec"
@@ -92,7 +95,7 @@ const (
 
 // notEverywhere are the features that NETMON_REQUIRE=all does not include, because the machines
 // that build the project lack them: they must be named.
-var notEverywhere = []Feature{VLAN, Tcpdump, Int80}
+var notEverywhere = []Feature{VLAN, Tcpdump, Int80, Droppable}
 
 // ofRoot are the features that NETMON_REQUIRE=all includes only for root, because another user
 // lacks them on those machines, too.
@@ -186,6 +189,9 @@ func probe(f Feature) error {
 			return errno
 		}
 		return nil
+	case Droppable:
+		_, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ, unix.MAP_DROPPABLE|unix.MAP_ANONYMOUS)
+		return err
 	case CoreDumps:
 		var limit unix.Rlimit
 		if err := unix.Getrlimit(unix.RLIMIT_CORE, &limit); err != nil {
