@@ -77,6 +77,10 @@ const (
 	// machines end the process with SIGSEGV instead. Tests detect that themselves ([Lacks]).
 	Int80 Feature = "int80"
 
+	// Calls: the kernel has each system call of the attacks, whose number it takes as 32 bits (since
+	// Linux 5.14). Tests detect that themselves ([Lacks]).
+	Calls Feature = "calls"
+
 	// CoreDumps: core dumps are not disabled for the tests (RLIMIT_CORE).
 	CoreDumps Feature = "core-dumps"
 
