@@ -106,7 +106,8 @@ func TestChanges(t *testing.T) {
 // longName has as many bytes as an alternative name can have (ALTIFNAMSIZ is 128).
 var longName = strings.Repeat("n", 127)
 
-// An interface changes its type and keeps its index.
+// An interface changes its type and keeps its index. It is down meanwhile; before Linux 5.13, the
+// first message about the change is the one when it is up again.
 func TestTypeChanges(t *testing.T) {
 	testenv.Require(t, testenv.Tun)
 	ns, m, _ := open(t)
@@ -126,7 +127,9 @@ func TestTypeChanges(t *testing.T) {
 	ethernet := until(t, m, "tap0", func(l Link) bool { return l.Name == "tap0" && l.Type == unix.ARPHRD_ETHER })
 	for _, typ := range []uint16{unix.ARPHRD_IEEE80211_RADIOTAP, unix.ARPHRD_ETHER} {
 		testenv.Must(t, unix.IoctlSetInt(tap, unix.TUNSETLINK, int(typ)))
+		testenv.Must(t, ns.IP("link", "set", "tap0", "up"))
 		until(t, m, "another type", func(l Link) bool { return l.Index == ethernet.Index && l.Type == typ })
+		testenv.Must(t, ns.IP("link", "set", "tap0", "down"))
 	}
 }
 

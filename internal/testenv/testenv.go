@@ -70,6 +70,10 @@ const (
 	// LiveRename: an interface that is up can get another name (since Linux 6.2).
 	LiveRename Feature = "live-rename"
 
+	// Memberships: ip-link(8) shows the number of memberships of all multicast groups (since Linux
+	// 6.0 and iproute2 6.0). Tests detect that themselves ([Lacks]).
+	Memberships Feature = "memberships"
+
 	// HoldBind: a system call can be suspended (seccomp_unotify(2), since Linux 5.9).
 	HoldBind Feature = "seccomp-unotify"
 
@@ -77,7 +81,7 @@ const (
 	// machines end the process with SIGSEGV instead. Tests detect that themselves ([Lacks]).
 	Int80 Feature = "int80"
 
-	// Calls: the kernel has each system call of the attacks, whose number it takes as 32 bits (since
+	// Calls: the kernel has each system call of the attacks, and takes its number as 32 bits (since
 	// Linux 5.14). Tests detect that themselves ([Lacks]).
 	Calls Feature = "calls"
 
