@@ -211,7 +211,7 @@ test-vm: build ## boot a Debian kernel with AppArmor in qemu: half a minute; mak
 	@.ci/install-deps vm
 	GO=$(GO) vm/run bin/maas-netmon $(KERNEL)
 
-test-kernels: build ## the same, and the attacks, on each of KERNELS: an hour
+test-kernels: build ## the same, and the attacks, on each of KERNELS: two hours
 	@.ci/install-deps vm
 	for k in $(KERNELS); do \
 		GO=$(GO) KERNELFRESH=1 vm/run bin/maas-netmon $$k && GO=$(GO) vm/suite amd64 $$k || exit; \
