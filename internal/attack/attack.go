@@ -145,11 +145,14 @@ func raw(number uintptr, args ...uintptr) syscall.Errno {
 	return errno
 }
 
-// value is raw for a call whose result is needed.
-func value(number uintptr, args ...uintptr) (uintptr, syscall.Errno) {
+// value is raw for a call whose result is needed. A signal of the Go runtime may interrupt the
+// call, for example fallocate(2) up to Linux 6.1.
+func value(number uintptr, args ...uintptr) (r uintptr, errno syscall.Errno) {
 	var a [6]uintptr
 	copy(a[:], args)
-	r, _, errno := syscall.RawSyscall6(number, a[0], a[1], a[2], a[3], a[4], a[5])
+	for errno = unix.EINTR; errno == unix.EINTR; {
+		r, _, errno = syscall.RawSyscall6(number, a[0], a[1], a[2], a[3], a[4], a[5])
+	}
 	return r, errno
 }
 
