@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -147,21 +149,34 @@ func TestFewThreads(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	a, _ := testenv.RawPair(t)
 	path := testenv.CapableBinary(t, "cap_net_raw=p")
-	const shell = `exec setpriv --reuid $((54300 + HELD)) --regid 54321 --clear-groups sh -c '
-		i=0; while [ $i -lt $HELD ]; do sleep 60 <&- >&- 2>&- & held="$held $!"; i=$((i+1)); done
-		prlimit --nproc=32 timeout -s TERM 1 "$0" "$@"; status=$?; kill $held; exit $status' "$0" "$@"`
-	refused := 0
-	for held := 12; held < 30; held++ {
-		status, _, stderr := testenv.Run(t, a.Namespace, testenv.Options{
-			Path: path, Shell: shell, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", fmt.Sprintf("HELD=%d", held)},
-		}, a.Name)
-		const timedOut = 124
-		if status == timedOut && strings.Contains(stderr, "msg=watching") {
+	// The limit is one of the user, so the user is one that only this test has.
+	user := 1<<20 + os.Getpid()
+	held, refused := 0, 0
+	hold := func() {
+		sleep := exec.Command("sleep", "10m")
+		sleep.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(user), Gid: uint32(user)}}
+		testenv.Must(t, sleep.Start())
+		t.Cleanup(func() { _, _ = sleep.Process.Kill(), sleep.Wait() })
+		held++
+	}
+	for held < 12 {
+		hold()
+	}
+	for ; held < 30; hold() {
+		p := testenv.Start(t, a.Namespace, testenv.Options{Path: path, UID: user, Shell: `exec prlimit --nproc=32 "$0" "$@"`}, a.Name)
+		_, watching := p.Log.Await(testenv.Contains("msg=watching"))
+		if watching {
+			p.Signal(t, sigTERM)
+		}
+		status := p.Exit(t)
+		log := p.Log.WaitEnd(t)
+		if watching && status == 0 {
 			continue
 		}
 		refused++
-		if lines := errorLines(strings.Split(strings.TrimSpace(stderr), "\n")); status != 1 || !strings.Contains(stderr, "maas-netmon: hint: raise TasksMax=") || len(lines) > 4 {
-			t.Errorf("%d threads and processes besides: exit status %d\n%s", held, status, stderr)
+		hint := slices.ContainsFunc(log, testenv.Contains("maas-netmon: hint: raise TasksMax="))
+		if status != 1 || !hint || len(errorLines(log)) > 4 {
+			t.Errorf("%d threads and processes besides: exit status %d\n%s", held, status, strings.Join(log, "\n"))
 		}
 	}
 	if refused == 0 {
