@@ -206,6 +206,9 @@ func message() unix.Msghdr {
 	return unix.Msghdr{Iov: &iov, Iovlen: 1}
 }
 
+// page is the size of a page of memory: 4 KiB on amd64, and that, 16 or 64 KiB on arm64.
+var page = uintptr(unix.Getpagesize())
+
 // Numbers that the table needs as unsigned ones.
 const (
 	stdout   = 1
@@ -213,7 +216,6 @@ const (
 	frameLen = uintptr(len(frame))
 	cwd      = ^uintptr(99) // AT_FDCWD
 	none     = ^uintptr(0)  // -1
-	page     = 4096
-	high     = 1 << 32 // above the bits that the kernel uses of a descriptor
-	loopback = 1       // its index, in every network namespace
+	high     = 1 << 32      // above the bits that the kernel uses of a descriptor
+	loopback = 1            // its index, in every network namespace
 )

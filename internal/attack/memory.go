@@ -25,8 +25,9 @@ var exhaustions = []Act{
 	takes("memory that is not reserved", Done, held{size: 64 << 20, protection: writable, flags: private | unix.MAP_NORESERVE}),
 	takes("memory that the kernel may drop", Whatever, held{size: 16 << 20, protection: writable, flags: unix.MAP_DROPPABLE | unix.MAP_ANONYMOUS}),
 	takes("stacks of threads", Done, held{size: 8 << 20, protection: writable, flags: private | unix.MAP_STACK}),
-	// One page each, at such distances that none shares a page table: three more pages.
-	takes("page tables", Whatever, held{size: page, protection: writable, flags: private | unix.MAP_FIXED, apart: 1 << 30, tables: 3 * page}),
+	// One page each, at such distances that none shares a page table: three more pages (those of
+	// 4 KiB; larger ones need fewer tables).
+	takes("page tables", Whatever, held{size: 4096, protection: writable, flags: private | unix.MAP_FIXED, apart: 1 << 30, tables: 3 * 4096}),
 	takes("the program's break", Done, held{then: grow}),
 }
 

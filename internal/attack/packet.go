@@ -93,7 +93,7 @@ var transmission = []Act{
 		return raw(unix.SYS_SENDTO, uintptr(t.Control), frameAddress(), frameLen, 0, 0, 0)
 	}),
 	dies(transmit, "PACKET_TX_RING", Done, option(unix.SOL_PACKET, unix.PACKET_TX_RING,
-		unix.TpacketReq{Block_size: page, Block_nr: 1, Frame_size: page, Frame_nr: 1})),
+		unix.TpacketReq{Block_size: uint32(page), Block_nr: 1, Frame_size: uint32(page), Frame_nr: 1})),
 	dies(transmit, "io_uring_setup", Whatever, func(Target) syscall.Errno {
 		return raw(unix.SYS_IO_URING_SETUP, 1, keep([120]byte{}))
 	}),
