@@ -53,8 +53,11 @@ func TestMatch(t *testing.T) {
 	testenv.Must(t, ns.IP("link", "property", "add", "dev", "other", "altname", "altname-of-more-than-15-bytes"))
 	heardOn(t, ns, p, "altname-of-more-than-15-bytes", "p1", "10.0.0.3")
 
-	// Renamed: for the user it is another interface.
+	// Renamed: for the user it is another interface. (A frame that comes before the monitor reads
+	// the kernel's message has the old name.)
+	there := p.Log.Expect(testenv.Contains(`msg="interface is there" interface=va2`))
 	testenv.Must(t, ns.Batch("link set va1 down\nlink set va1 name va2\nlink set va2 up\n"))
+	there.Await(t)
 	heardOn(t, ns, p, "va2", "p2", "10.0.0.4")
 
 	// Deleted: its bindings are forgotten, and a new interface gets the socket.
