@@ -74,6 +74,10 @@ const (
 	// 6.0 and iproute2 6.0). Tests detect that themselves ([Lacks]).
 	Memberships Feature = "memberships"
 
+	// TypeMessages: a message reports that an interface has another type (since Linux 5.13). Tests
+	// detect that themselves ([Lacks]).
+	TypeMessages Feature = "type-messages"
+
 	// HoldBind: a system call can be suspended (seccomp_unotify(2), since Linux 5.9).
 	HoldBind Feature = "seccomp-unotify"
 
@@ -103,7 +107,7 @@ const (
 
 // notEverywhere are the features that NETMON_REQUIRE=all does not include, because the machines
 // that build the project lack them: they must be named.
-var notEverywhere = []Feature{VLAN, Tcpdump, Int80, Droppable}
+var notEverywhere = []Feature{VLAN, Tcpdump, Int80}
 
 // ofRoot are the features that NETMON_REQUIRE=all includes only for root, because another user
 // lacks them on those machines, too.
