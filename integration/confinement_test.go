@@ -125,16 +125,16 @@ func TestStartedAsRoot(t *testing.T) {
 // it leaves the set alone, so that its hint can name the cause.
 func TestBoundingSetBeforeThreads(t *testing.T) {
 	testenv.Require(t, testenv.Root)
-	for start, want := range map[string]string{
-		"": noCapability,
-		"setpriv --bounding-set -all,+net_raw,+setpcap":                     noCapability,
-		"setpriv --bounding-set -all,+setpcap":                              "0000000000000100",
-		"setpriv --bounding-set -all,+net_raw --reuid 65534 --clear-groups": "0000000000002000",
+	for _, c := range []struct{ name, start, want string }{
+		{"with every capability", "", noCapability},
+		{"with two", "setpriv --bounding-set -all,+net_raw,+setpcap", noCapability},
+		{"without CAP_NET_RAW", "setpriv --bounding-set -all,+setpcap", "0000000000000100"},
+		{"another user", "setpriv --bounding-set -all,+net_raw --reuid 65534 --clear-groups", "0000000000002000"},
 	} {
-		t.Run(start, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			attack := testenv.TestBin(t, "attack")
-			command := exec.Command("sh", "-c", "exec "+start+` "$0" --attack idle`, attack)
+			command := exec.Command("sh", "-c", "exec "+c.start+` "$0" --attack idle`, attack)
 			ready, err := command.StdoutPipe()
 			testenv.Must(t, err)
 			testenv.Must(t, command.Start())
@@ -142,8 +142,8 @@ func TestBoundingSetBeforeThreads(t *testing.T) {
 			_, err = io.ReadFull(ready, make([]byte, len("ready")))
 			testenv.Must(t, err)
 			for _, thread := range testenv.Status(t, command.Process.Pid) {
-				if got := thread["CapBnd"]; got != want {
-					t.Errorf("thread %s: the bounding set is %s, want %s", thread["Pid"], got, want)
+				if got := thread["CapBnd"]; got != c.want {
+					t.Errorf("thread %s: the bounding set is %s, want %s", thread["Pid"], got, c.want)
 				}
 			}
 		})
