@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -83,20 +84,25 @@ func indexOf(t *testing.T, ns *testenv.Namespace, name string) int {
 // in the namespace, where the program is the only one.
 func lostMessages(t *testing.T, ns *testenv.Namespace) string {
 	t.Helper()
+	return subscriber(t, ns)[8]
+}
+
+// subscriber returns the columns of the only subscriber to interface changes in the namespace: its
+// address, protocol, port, groups, memory read and written, dump, references, drops, inode.
+func subscriber(t *testing.T, ns *testenv.Namespace) []string {
+	t.Helper()
 	var sockets []byte
 	testenv.Must(t, ns.Do(func() (err error) {
 		sockets, err = os.ReadFile("/proc/thread-self/net/netlink")
 		return err
 	}))
 	for line := range strings.Lines(string(sockets)) {
-		// The columns: address, protocol, port, groups, memory read and written, dump, references,
-		// drops, inode.
 		if f := strings.Fields(line); len(f) == 10 && f[3] == "00000001" {
-			return f[8]
+			return f
 		}
 	}
 	t.Fatal("no subscriber in /proc/net/netlink")
-	return ""
+	return nil
 }
 
 // loseMessages changes interfaces until the kernel drops messages to the stopped monitor.
@@ -256,4 +262,49 @@ func TestDeletedWithoutMessages(t *testing.T) {
 	gone := p.Log.Expect(testenv.Contains(`msg="interface is gone, waiting for it" interface=va`))
 	testenv.Must(t, ns.IP("link", "del", "va"))
 	gone.Await(t)
+}
+
+// A name comes and goes while the monitor compares its bindings with lists of all interfaces. Each
+// change is counted once: the state of a list and that of a message that is older than the list do
+// not alternate.
+func TestChangesWhileCompared(t *testing.T) {
+	t.Parallel()
+	const rounds, changes = 20, 10 // so few that one queue holds them
+	ns := rebindPair(t)
+	add, del := "link property add dev va altname coming\n", "link property del dev va altname coming\n"
+	testenv.Must(t, ns.Batch(add))
+	env, _ := serviceManager(t)
+	path := filepath.Join(metricsDir(t), "maas.prom")
+	p := testenv.Watch(t, ns, testenv.Options{Env: append(env, "WATCHDOG_USEC=20000")}, "--metrics-file", path, "--stats-interval", "1s", "coming")
+	heard(t, ns, p, "vb", "10.0.0.1")
+	await := func(what string, met func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(testenv.Patience); !met(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s; the program's log:\n%s", what, strings.Join(p.Log.Seen(), "\n"))
+			}
+		}
+	}
+	for range rounds {
+		testenv.Must(t, ns.Batch(strings.Repeat(del+add, changes/2)))
+		await("the monitor does not read", func() bool { return subscriber(t, ns)[4] == "0" })
+	}
+	if lost := lostMessages(t, ns); lost != "0" {
+		t.Fatalf("%s messages are lost: this test tests nothing", lost)
+	}
+	heard(t, ns, p, "vb", "10.0.0.2")
+	var text string
+	await("no metrics", func() bool {
+		b, err := os.ReadFile(path)
+		testenv.Must(t, err)
+		text = string(b)
+		return strings.Contains(text, `maas_netmon_new_total{interface="coming"} 2`+"\n")
+	})
+	if want := fmt.Sprintf(`maas_netmon_flaps_total{interface="coming"} %d`, rounds*changes); !strings.Contains(text, want+"\n") {
+		t.Errorf("no %q in\n%s", want, text)
+	}
+	p.Stop(t)
+	if log := strings.Join(p.Log.WaitEnd(t), "\n"); !strings.Contains(log, " rebound=0") {
+		t.Errorf("a change is taken for one without a message:\n%s", log)
+	}
 }

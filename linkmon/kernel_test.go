@@ -2,6 +2,7 @@ package linkmon
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -189,8 +190,7 @@ func TestWait(t *testing.T) {
 // dropped returns how many messages for the subscription the kernel dropped.
 func dropped(t *testing.T, ns *testenv.Namespace, m *Monitor) string {
 	t.Helper()
-	fd, _, err := m.FDs()
-	testenv.Must(t, err)
+	fd, _ := m.FDs()
 	var st unix.Stat_t
 	testenv.Must(t, unix.Fstat(fd, &st))
 	var sockets []byte
@@ -276,6 +276,31 @@ func TestChangesWhileMessagesAreLost(t *testing.T) {
 	}
 }
 
+// Messages are lost after a list was made and before it is returned. Then all interfaces are listed
+// once more.
+func TestLossAfterList(t *testing.T) {
+	ns, m, _ := open(t)
+	var table Table
+	u, err := m.Relist(func(u Update) { table.Apply(u) })
+	testenv.Must(t, err)
+	table.Apply(u)
+	old, err := m.List()
+	testenv.Must(t, err)
+	m.list = &old
+	testenv.Must(t, m.conn.SetReadBuffer(2048))
+	for before := dropped(t, ns, m); dropped(t, ns, m) == before; {
+		testenv.Must(t, ns.Batch("link set vb mtu 1400\nlink set vb mtu 1500\n"))
+	}
+	testenv.Must(t, ns.IP("link", "property", "add", "dev", "va", "altname", "lost"))
+	converge(t, ns, &table, func(what string) []Link {
+		u, err := m.Receive()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		return table.Apply(u)
+	})
+}
+
 // converge receives until the table has the kernel's state, and returns the names of the
 // interfaces that the updates mentioned.
 func converge(t *testing.T, ns *testenv.Namespace, table *Table, receive func(string) []Link) map[string]bool {
@@ -299,6 +324,39 @@ func converge(t *testing.T, ns *testenv.Namespace, table *Table, receive func(st
 			mentioned[l.Name] = true
 		}
 	}
+}
+
+// An interface changes a thousand times while all are listed again and again. No update has a state
+// that is older than one before it, although a list contains changes whose messages are queued.
+func TestOrder(t *testing.T) {
+	ns, m, _ := open(t)
+	const changes = 1000
+	var commands strings.Builder
+	for i := range changes {
+		fmt.Fprintf(&commands, "link set va address 02:00:00:00:%02x:%02x\n", (i+1)>>8, (i+1)&0xff)
+	}
+	done := make(chan error, 1)
+	go func() { done <- ns.Batch(commands.String()) }()
+	last, lists := uint16(0), 0
+	seen := func(u Update) {
+		for _, l := range u.Links {
+			if l.Name != "va" || l.Address[0] != 2 || l.Address[1] != 0 || l.Address[2] != 0 {
+				continue // its first address is random
+			}
+			now := binary.BigEndian.Uint16(l.Address[4:])
+			if now < last {
+				t.Fatalf("state %d after %d, complete: %v, after %d lists", now, last, u.Complete, lists)
+			}
+			last = now
+		}
+	}
+	for last < changes {
+		u, err := m.Relist(seen)
+		testenv.Must(t, err)
+		lists++
+		seen(u)
+	}
+	testenv.Must(t, <-done)
 }
 
 // While interfaces come and go, a listing is complete or reports that it is not.

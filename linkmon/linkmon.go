@@ -5,7 +5,8 @@
 // A [Monitor] receives the changes, a [Lister] reads the state of all interfaces at once, and a
 // [Table] keeps what both report. The kernel drops messages when the socket's queue is full. The
 // Monitor then lists all interfaces again, so that the Table converges to the kernel's state
-// whatever was lost.
+// whatever was lost. A list and the messages that are queued meanwhile are brought into order: a
+// Table never returns to an older state.
 //
 // maas-netmon uses it in the monitor process. It needs no privilege, and reads only messages from
 // the kernel: hosts on the network cannot influence them. It does not depend on the use that the
@@ -55,7 +56,7 @@ func (s State) String() string {
 	return names[s]
 }
 
-// An Update has the changes that the kernel reported together, in their order.
+// An Update has the changes that the kernel reported together, in their order, or all interfaces.
 type Update struct {
 	Links []Link
 	// Complete means that Links holds every interface: an interface that is not in it is gone.

@@ -16,9 +16,9 @@ const (
 	// listAttempts is the number of requests to the kernel before List returns an incomplete
 	// answer.
 	listAttempts = 8
-	// listBuffer is the initial size of the buffer for one datagram. The kernel fills up to 32 KiB
-	// (netlink_dump in net/netlink/af_netlink.c).
-	listBuffer = 32 << 10
+	// datagramBuffer is the initial size of the buffer for one datagram. The kernel fills up to
+	// 32 KiB (netlink_dump in net/netlink/af_netlink.c).
+	datagramBuffer = 32 << 10
 )
 
 // A Lister reads the state of all interfaces of the network namespace it was opened in. It has a
@@ -37,7 +37,7 @@ func OpenLister() (*Lister, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
 	}
-	return &Lister{fd: fd, buffer: make([]byte, listBuffer)}, nil
+	return &Lister{fd: fd, buffer: make([]byte, datagramBuffer)}, nil
 }
 
 // FD returns the socket's descriptor, valid until Close. List calls sendmsg(2) and recvmsg(2).
@@ -93,7 +93,7 @@ var errTooLong = errors.New("message longer than the buffer")
 // drain discards the rest of an earlier answer. Receiving also makes the kernel finish it.
 func (l *Lister) drain() error {
 	for {
-		_, err := l.receive()
+		_, err := receive(l.fd, &l.buffer)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return nil
@@ -121,7 +121,7 @@ func (l *Lister) ask() answer {
 	}
 	a := answer{sequence: l.sequence}
 	for !a.done {
-		messages, err := l.receive()
+		messages, err := receive(l.fd, &l.buffer)
 		if err != nil {
 			a.err = err
 			break
@@ -131,17 +131,18 @@ func (l *Lister) ask() answer {
 	return a
 }
 
-// receive reads the messages of one datagram. They are valid until the next call.
-func (l *Lister) receive() ([]netlink.Message, error) {
-	n, _, _, _, err := unix.Recvmsg(l.fd, l.buffer, nil, unix.MSG_TRUNC)
+// receive reads the messages of one datagram from a socket that does not block. They are valid
+// until the buffer is used again.
+func receive(fd int, buffer *[]byte) ([]netlink.Message, error) {
+	n, _, _, _, err := unix.Recvmsg(fd, *buffer, nil, unix.MSG_TRUNC)
 	if err != nil {
 		return nil, err
 	}
-	if n > len(l.buffer) {
-		l.buffer = make([]byte, n)
+	if n > len(*buffer) {
+		*buffer = make([]byte, n)
 		return nil, errTooLong
 	}
-	raw, err := syscall.ParseNetlinkMessage(l.buffer[:n])
+	raw, err := syscall.ParseNetlinkMessage((*buffer)[:n])
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -15,16 +16,18 @@ import (
 const receiveBuffer = 2 << 20
 
 // A Monitor is a subscription to the changes of all interfaces of the network namespace it was
-// opened in. One goroutine may call Receive, while another one calls List and Pending.
+// opened in. One goroutine may call Wait, while another one calls the other methods.
 type Monitor struct {
 	conn   *netlink.Conn
+	fd     int // of conn
+	buffer []byte
 	lister *Lister
-	lost   bool // all interfaces have to be listed before the next message is useful
+	lost   bool    // the interfaces have to be listed when the queue is empty
+	list   *Update // all interfaces, to be returned when the queue is empty
 }
 
-// Open subscribes. The first Update that Receive returns is complete: it holds the interfaces that
-// exist already. No privilege is needed; with CAP_NET_ADMIN in the effective set the queue is
-// longer.
+// Open subscribes. Next returns a complete Update soon, with the interfaces that exist already. No
+// privilege is needed; with CAP_NET_ADMIN in the effective set the queue is longer.
 func Open() (*Monitor, error) {
 	lister, err := OpenLister()
 	if err != nil {
@@ -36,101 +39,151 @@ func Open() (*Monitor, error) {
 		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
 	}
 	_ = conn.SetReadBuffer(receiveBuffer) // a shorter queue only means more listings
-	return &Monitor{conn: conn, lister: lister, lost: true}, nil
-}
-
-// FDs returns the descriptors of the subscription and of the [Lister], valid until Close. Receive
-// calls recvmsg(2) on the first and Pending ppoll(2), List calls sendmsg(2) and recvmsg(2) on
-// the second.
-func (m *Monitor) FDs() (subscription, lister int, err error) {
-	raw, err := m.conn.SyscallConn()
-	if err != nil {
-		return -1, -1, err
+	m := &Monitor{conn: conn, buffer: make([]byte, datagramBuffer), lister: lister, lost: true}
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { m.fd = int(fd) })
 	}
-	err = raw.Control(func(fd uintptr) { subscription = int(fd) })
-	return subscription, m.lister.fd, err
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
 }
 
-// Receive waits for messages from the kernel and returns the changes. If the kernel dropped a
-// message (ENOBUFS), Receive lists all interfaces and returns a complete Update: a state may be
-// reported twice, and none stays wrong.
+// FDs returns the descriptors of the subscription and of the [Lister], valid until Close. Next
+// calls recvmsg(2) on both and sendmsg(2) on the second; Wait and Pending call ppoll(2) on the
+// first.
+func (m *Monitor) FDs() (subscription, lister int) { return m.fd, m.lister.fd }
+
+// Next returns the changes of the oldest message that the kernel has queued, without waiting. An
+// Update without Links means that there is none. If the kernel dropped a message (ENOBUFS), Next
+// also lists all interfaces and returns a complete Update: a state may be reported twice, and none
+// stays wrong.
 //
 // After ENOBUFS the kernel drops further messages without an error, even if there is room, until
-// the queue was empty once (NETLINK_S_CONGESTED in net/netlink/af_netlink.c). So Receive first
-// returns what is queued and lists the interfaces when the queue is empty. What changes after
-// that is queued, or reported by another ENOBUFS.
-func (m *Monitor) Receive() (Update, error) {
+// the queue was empty once (NETLINK_S_CONGESTED in net/netlink/af_netlink.c). So Next first returns
+// what is queued and lists the interfaces when the queue is empty. What changes after that is
+// queued, or reported by another ENOBUFS.
+//
+// A message that is queued while the list is made can be older than the list. So Next keeps the
+// list, brings it up to date with each message, and returns it when the queue is empty again: no
+// Update contains a state that is older than one returned before.
+func (m *Monitor) Next() (Update, error) {
+	u, _, err := m.next()
+	return u, err
+}
+
+// next returns what Next does, and whether it is a list of all interfaces.
+func (m *Monitor) next() (u Update, list bool, err error) {
 	for {
-		if m.lost {
-			pending, err := m.peek()
+		messages, err := receive(m.fd, &m.buffer)
+		switch {
+		case errors.Is(err, unix.EAGAIN) && m.list != nil:
+			u, m.list = *m.list, nil
+			return u, true, nil
+		case errors.Is(err, unix.EAGAIN) && m.lost:
+			all, err := m.lister.List()
 			if err != nil {
-				return Update{}, err
+				return Update{}, false, err
 			}
-			if !pending {
-				u, err := m.List()
-				m.lost = !u.Complete
-				return u, err
-			}
-		}
-		messages, err := m.conn.Receive()
-		if droppedMessages(err) {
+			m.list, m.lost = &all, !all.Complete
+			continue
+		case errors.Is(err, unix.EAGAIN):
+			return Update{}, false, nil
+		case droppedMessages(err):
 			m.lost = true
 			continue
-		}
-		if err != nil {
-			return Update{}, fmt.Errorf("receive from rtnetlink: %w", err)
+		case err != nil:
+			return Update{}, false, fmt.Errorf("receive from rtnetlink: %w", err)
 		}
 		links, err := Decode(messages)
+		if m.list != nil {
+			m.list.correct(links)
+		}
 		if err != nil || len(links) > 0 {
-			return Update{Links: links}, err
+			return Update{Links: links}, false, err
 		}
 	}
 }
 
-// droppedMessages reports whether an error means that the kernel could not queue messages.
+// droppedMessages reports whether an error means that a message is lost.
 func droppedMessages(err error) bool {
-	return errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
+	return errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM) || errors.Is(err, errTooLong)
 }
 
-// List returns the state of all interfaces now. It uses no queued message and does not block. See
-// [Lister.List].
-func (m *Monitor) List() (Update, error) { return m.lister.List() }
-
-// Pending reports whether the kernel has queued a message, or lost one, that Receive has not read
-// yet.
-func (m *Monitor) Pending() (bool, error) {
-	fd, _, err := m.FDs()
-	if err != nil {
-		return false, err
+// correct replaces the state of interfaces by a newer one.
+func (u *Update) correct(changes []Link) {
+	for _, l := range changes {
+		if i := slices.IndexFunc(u.Links, func(old Link) bool { return old.Index == l.Index }); i >= 0 {
+			u.Links[i] = l
+		} else {
+			u.Links = append(u.Links, l)
+		}
 	}
-	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	n, err := unix.Ppoll(poll, &unix.Timespec{}, nil)
-	return n > 0, err
 }
 
-// peek looks for a queued message without reading it, and reads the report of a lost one. From an
-// empty queue it reads EAGAIN, which also ends the congestion.
-func (m *Monitor) peek() (pending bool, err error) {
+// Due reports whether Next has something to return before there is another message.
+func (m *Monitor) Due() bool { return m.lost || m.list != nil }
+
+// Wait waits until the kernel has queued a message or lost one.
+func (m *Monitor) Wait() error {
 	raw, err := m.conn.SyscallConn()
 	if err != nil {
-		return false, err
+		return err
 	}
-	controlErr := raw.Control(func(fd uintptr) {
-		var b [1]byte
-		_, _, _, _, err = unix.Recvmsg(int(fd), b[:], nil, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	readErr := raw.Read(func(uintptr) bool {
+		var pending bool
+		pending, err = m.Pending()
+		return pending || err != nil
 	})
-	switch {
-	case controlErr != nil:
-		return false, controlErr
-	case err == nil, droppedMessages(err):
-		return true, nil
-	case errors.Is(err, unix.EAGAIN):
-		return false, nil
-	}
-	return false, fmt.Errorf("receive from rtnetlink: %w", err)
+	return errors.Join(readErr, err)
 }
 
-// Close ends the subscription and a Receive that waits.
+// Receive waits until Next returns Links, and returns them.
+func (m *Monitor) Receive() (Update, error) {
+	for {
+		u, err := m.Next()
+		if err != nil || len(u.Links) > 0 {
+			return u, err
+		}
+		if m.Due() {
+			continue
+		}
+		if err := m.Wait(); err != nil {
+			return Update{}, err
+		}
+	}
+}
+
+// Pending reports whether the kernel has queued a message, or lost one, that Next has not read yet.
+func (m *Monitor) Pending() (bool, error) {
+	for {
+		n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(m.fd), Events: unix.POLLIN}}, &unix.Timespec{}, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return n > 0, err
+		}
+	}
+}
+
+// List returns the state of all interfaces now. It uses no queued message, so that those can be
+// older. It does not block. See [Lister.List].
+func (m *Monitor) List() (Update, error) { return m.lister.List() }
+
+// Relist lists all interfaces like Next after a loss, and calls change with each Update that Next
+// returns before the list. The list is not Complete if interfaces were added and deleted during
+// each attempt.
+func (m *Monitor) Relist(change func(Update)) (Update, error) {
+	m.lost = true
+	for {
+		u, list, err := m.next()
+		if err != nil || list {
+			return u, err
+		}
+		change(u)
+	}
+}
+
+// Close ends the subscription and a Wait.
 func (m *Monitor) Close() error { return errors.Join(m.conn.Close(), m.lister.Close()) }
 
 // WaitAttach waits until there is an interface of that name, and returns it.

@@ -48,10 +48,9 @@ func sockets(ifaces []*iface) (all []*packetsock.Socket) {
 // bindings.
 type links struct {
 	*linkmon.Monitor
-	table     linkmon.Table // of all interfaces
-	compared  time.Time     // when checkBindings was last called
-	agreed    bool          // whether it found no difference
-	postponed bool          // it found queued messages and returned
+	table    linkmon.Table // of all interfaces
+	compared time.Time     // when checkBindings was last called
+	agreed   bool          // whether it found no difference
 }
 
 func openLinks() (*links, error) {
@@ -60,6 +59,17 @@ func openLinks() (*links, error) {
 		return nil, err
 	}
 	return &links{Monitor: m}, nil
+}
+
+// ready is a channel from which a receive never blocks.
+var ready = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// due returns a channel that is ready if there is an update without another message of the kernel.
+func (l *links) due() <-chan struct{} {
+	if l != nil && l.Due() {
+		return ready
+	}
+	return nil
 }
 
 // update applies an update from the kernel, and adapts the sockets.
@@ -221,36 +231,27 @@ func (m *monitor) reportFlaps() {
 // itself, so that a lost message cannot hide a difference. It binds again each socket that is not
 // bound to the interface of its name, and returns an error if a difference remains.
 func (m *monitor) checkBindings() error {
-	// Queued messages can explain a difference, and update then corrects it. Postpone the
-	// comparison, but only once: there may always be messages.
-	pending, err := m.links.Pending()
+	// What messages report is not a difference: the updates that they cause come first.
+	list, err := m.links.Relist(m.update)
 	if err != nil {
 		return err
 	}
-	if pending && !m.links.postponed {
-		m.links.postponed = true
-		return nil
-	}
-	m.links.postponed = false
-	truth, err := m.links.List()
-	if err != nil {
-		return err
-	}
-	if !truth.Complete {
+	if !list.Complete {
+		m.update(list)
 		return nil // interfaces come and go; compare at the next heartbeat
 	}
-	var list linkmon.Table
-	list.Apply(truth)
+	var table linkmon.Table
+	table.Apply(list)
 	wrong := map[*iface]uint64{} // the counter of each before update
 	for _, f := range m.ifaces {
-		if !m.agrees(f, &list) {
+		if !m.agrees(f, &table) {
 			wrong[f] = f.counters.Rebound
 		}
 	}
-	m.update(truth)
+	m.update(list)
 	m.tellNames()
 	for f, before := range wrong {
-		if !m.agrees(f, &list) {
+		if !m.agrees(f, &table) {
 			return fmt.Errorf("%s: the socket is not bound to the interface", f.name)
 		}
 		if f.counters.Rebound == before && f.name != "" {
@@ -261,11 +262,11 @@ func (m *monitor) checkBindings() error {
 }
 
 // agrees reports whether the socket of a name is bound to the interface that has the name in the
-// list, or to none if there is no such interface or it cannot be watched. It asks the kernel for
+// table, or to none if there is no such interface or it cannot be watched. It asks the kernel for
 // the binding.
-func (m *monitor) agrees(f *iface, list *linkmon.Table) bool {
+func (m *monitor) agrees(f *iface, table *linkmon.Table) bool {
 	want := 0
-	if l, found := list.Find(f.name); found && f.name != "" && (!f.pooled || f.told == f.name) && conditionOf(l).watched() && !m.watchedElsewhere(f, l.Index) {
+	if l, found := table.Find(f.name); found && f.name != "" && (!f.pooled || f.told == f.name) && conditionOf(l).watched() && !m.watchedElsewhere(f, l.Index) {
 		want = l.Index
 	}
 	bound, err := f.socket.Bound()

@@ -61,18 +61,13 @@ func (m *monitor) serve(progress, stats <-chan time.Time) error {
 		return m.finish()
 	case r := <-m.messages:
 		return m.handleMessage(r)
-	case c := <-m.changes:
-		if c.err != nil {
-			return c.err // without messages the interfaces cannot be followed
+	case err := <-m.linkNews:
+		if err != nil {
+			return err // without messages the interfaces cannot be followed
 		}
-		m.update(c.Update)
-		if m.metrics != nil && !m.metrics.complete && c.Complete {
-			// The state of the interfaces is known only now: write it without waiting for the
-			// interval.
-			m.metrics.complete = true
-			return m.startRound(false)
-		}
-		return nil
+		return m.nextUpdate()
+	case <-m.links.due():
+		return m.nextUpdate()
 	case <-m.clock.C:
 		return m.onHeartbeat()
 	case <-progress:
@@ -162,14 +157,40 @@ func (m *monitor) handleMessage(r received) error {
 	return unexpected(r.Message)
 }
 
-// follow receives updates of the interfaces from the kernel. The first one lists all interfaces,
-// and so includes any change since the sockets were opened.
+// startFollowing lists all interfaces, which includes any change since the sockets were opened, and
+// follows them from then on.
+func (m *monitor) startFollowing() error {
+	list, err := m.links.Relist(m.update)
+	if err != nil {
+		return err
+	}
+	m.update(list)
+	go m.follow()
+	if m.metrics != nil {
+		// The state of the interfaces is known now: write it without waiting for the interval.
+		return m.startRound(false)
+	}
+	return nil
+}
+
+// follow tells the loop when the kernel has reported changes of interfaces. The loop reads them
+// itself, so that it never has an older state at hand than the one that it acts upon.
 func (m *monitor) follow() {
 	for {
-		update, err := m.links.Receive()
-		m.changes <- changed{update, err}
+		err := m.links.Wait()
+		m.linkNews <- err
 		if err != nil {
 			return
 		}
 	}
+}
+
+// nextUpdate reads the next changes of interfaces, if there are any, and adapts the sockets.
+func (m *monitor) nextUpdate() error {
+	u, err := m.links.Next()
+	if err != nil {
+		return err
+	}
+	m.update(u)
+	return nil
 }

@@ -34,7 +34,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"maas-netmon/internal/cli"
-	"maas-netmon/linkmon"
 	"maas-netmon/privsep"
 	"maas-netmon/sandbox"
 )
@@ -119,9 +118,7 @@ func (m *monitor) confined() {
 	h := Handles{Packet: -1, Control: m.child.FD(), Netlink: -1, Parser: m.child.Pid()}
 	if m.input == nil {
 		h.Packet = m.ifaces[0].socket.FD()
-		if _, fd, err := m.links.FDs(); err == nil { // the descriptor that sends
-			h.Netlink = fd
-		}
+		_, h.Netlink = m.links.FDs() // the descriptor that sends
 	}
 	m.hooks.Confined(h)
 }
@@ -226,7 +223,7 @@ type monitor struct {
 	usr1     usr1
 	messages chan received
 	clock    *time.Timer // of the round
-	changes  chan changed
+	linkNews chan error  // nil when the kernel has reported changes of interfaces; after an error no other follows
 
 	heartbeat     time.Duration
 	evicted       lossLog // bindings, over all interfaces
@@ -267,17 +264,10 @@ type received struct {
 	err error
 }
 
-// changed is an update of the interfaces from the kernel, or the error after which no other
-// follows.
-type changed struct {
-	linkmon.Update
-	err error
-}
-
 func newMonitor(ifaces []*iface, links *links, manager *manager, signals <-chan os.Signal) *monitor {
 	m := &monitor{
 		ifaces: ifaces, links: links, manager: manager, signals: signals,
-		messages: make(chan received), clock: time.NewTimer(time.Hour), changes: make(chan changed),
+		messages: make(chan received), clock: time.NewTimer(time.Hour), linkNews: make(chan error),
 		usr1:      usr1{signals: make(chan os.Signal, 1)},
 		heartbeat: heartbeatOf(manager),
 	}
@@ -308,7 +298,7 @@ func (m *monitor) run(o cli.Options) error {
 		debug.FreeOSMemory() // memory that only the start needed
 		m.confined()
 		if m.links != nil {
-			go m.follow()
+			err = m.startFollowing()
 		}
 	}
 	if err == nil {

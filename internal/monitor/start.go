@@ -159,10 +159,7 @@ func (m *monitor) confine() (sandbox.Layers, error) {
 		g.KillPID = m.child.Pid()
 	}
 	if m.links != nil {
-		subscription, lister, err := m.links.FDs()
-		if err != nil {
-			return sandbox.Layers{}, err
-		}
+		subscription, lister := m.links.FDs()
 		g.Receive, g.Send = append(g.Receive, subscription, lister), []int{lister}
 	}
 	if m.options.Check {
