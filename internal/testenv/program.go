@@ -456,6 +456,17 @@ func (p *Program) NoTrace(t testing.TB) {
 	}
 }
 
+// CPU returns the processor time of all threads that a process has or had.
+func CPU(pid int) (time.Duration, error) {
+	// The clock of another process (clock_getcpuclockid(3)), in nanoseconds.
+	const scheduled = 2
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|scheduled), &t); err != nil {
+		return 0, fmt.Errorf("CPU clock of process %d: %w", pid, err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
 // Status returns the fields of each thread of a process (proc_pid_status(5)).
 func Status(t testing.TB, pid int) []map[string]string {
 	t.Helper()
