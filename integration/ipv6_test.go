@@ -122,6 +122,7 @@ func TestHostileND(t *testing.T) {
 	testenv.Require(t, testenv.Netns)
 	t.Parallel()
 	a, b := silentPair(t)
+	testenv.Must(t, a.AwaitRunning()) // or the log has a line about the carrier
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, "--ipv6", a.Name)
 	port := b.Port(t)
 	anything := p.Lines.Expect(testenv.Not(testenv.IP(fence)))

@@ -122,6 +122,7 @@ func tagged(a testenv.ARP, tags ...uint16) testenv.ARP {
 func TestHostileFrames(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
+	testenv.Must(t, a.AwaitRunning()) // or the log has a line about the carrier
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	port := b.Port(t)
 	anything := p.Lines.Expect(testenv.Not(testenv.IP(fence)))
@@ -152,6 +153,7 @@ func TestHostileFrames(t *testing.T) {
 func TestMillionHostileFrames(t *testing.T) {
 	t.Parallel()
 	a, b := testenv.RawPair(t)
+	testenv.Must(t, a.AwaitRunning()) // or the log has a line about the carrier
 	p := testenv.Watch(t, a.Namespace, testenv.Options{}, a.Name)
 	port := b.Port(t)
 	good := request(macC, "10.0.0.5").Bytes()
