@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"maas-netmon/internal/testenv"
@@ -189,17 +188,11 @@ func TestReplacedWhileMessagesAreLost(t *testing.T) {
 	}
 }
 
-// cutMessages makes the kernel drop each message about interfaces before it reaches the
-// monitor's queue, without an error.
-func cutMessages(t *testing.T, p *testenv.Program) {
+// netlinkSocket returns a copy of one of the monitor's rtnetlink sockets: the subscriber to changes
+// of interfaces, or the one that lists them.
+func netlinkSocket(t *testing.T, p *testenv.Program, subscriber bool) int {
 	t.Helper()
 	testenv.Require(t, testenv.Root) // only root can access the monitor's descriptors
-	none, err := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 0}})
-	testenv.Must(t, err)
-	filter := make([]unix.SockFilter, len(none))
-	for i, n := range none {
-		filter[i] = unix.SockFilter{Code: n.Op, Jt: n.Jt, Jf: n.Jf, K: n.K}
-	}
 	pidfd := openProcess(t, p.Pid())
 	for number := range 64 {
 		fd, err := unix.PidfdGetfd(pidfd, number, 0)
@@ -208,15 +201,22 @@ func cutMessages(t *testing.T, p *testenv.Program) {
 		}
 		testenv.Must(t, err)
 		name, err := unix.Getsockname(fd)
-		if netlink, ok := name.(*unix.SockaddrNetlink); ok && err == nil && netlink.Groups != 0 {
-			testenv.Must(t, unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-				&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}))
-			testenv.Must(t, unix.Close(fd))
-			return
+		if netlink, ok := name.(*unix.SockaddrNetlink); ok && err == nil && (netlink.Groups != 0) == subscriber {
+			t.Cleanup(func() { unix.Close(fd) })
+			return fd
 		}
 		testenv.Must(t, unix.Close(fd))
 	}
-	t.Fatal("the monitor subscribes to no interface changes")
+	t.Fatalf("the monitor has no such socket (subscriber: %v)", subscriber)
+	return -1
+}
+
+// cut makes the kernel drop each message for a socket before it reaches the queue, without an
+// error.
+func cut(t *testing.T, fd int) {
+	t.Helper()
+	testenv.Must(t, unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET}}))
 }
 
 // No message reaches the monitor. It detects that a socket is not bound to the interface of its
@@ -229,7 +229,7 @@ func TestReplacedWithoutMessages(t *testing.T) {
 			env, said := serviceManager(t)
 			p := testenv.Watch(t, ns, testenv.Options{Env: append(env, "WATCHDOG_USEC=200000")}, "va")
 			heard(t, ns, p, "vb", "10.0.0.1")
-			cutMessages(t, p)
+			cut(t, netlinkSocket(t, p, true))
 			again := p.Log.Expect(testenv.Contains(`msg="interface changed without a message of the kernel, bound again" interface=va`))
 			index := indexOf(t, ns, "va")
 			p.Signal(t, unix.SIGSTOP) // it would count twice if it saw the time without an interface, too
@@ -258,7 +258,7 @@ func TestDeletedWithoutMessages(t *testing.T) {
 	env, _ := serviceManager(t)
 	p := testenv.Watch(t, ns, testenv.Options{Env: append(env, "WATCHDOG_USEC=200000")}, "va")
 	heard(t, ns, p, "vb", "10.0.0.1")
-	cutMessages(t, p)
+	cut(t, netlinkSocket(t, p, true))
 	gone := p.Log.Expect(testenv.Contains(`msg="interface is gone, waiting for it" interface=va`))
 	testenv.Must(t, ns.IP("link", "del", "va"))
 	gone.Await(t)
@@ -307,4 +307,28 @@ func TestChangesWhileCompared(t *testing.T) {
 	if log := strings.Join(p.Log.WaitEnd(t), "\n"); !strings.Contains(log, " rebound=0") {
 		t.Errorf("a change is taken for one without a message:\n%s", log)
 	}
+}
+
+// The kernel gives no list of the interfaces for a while, as when memory is short. The program goes
+// on, and does not feed the watchdog.
+func TestNoList(t *testing.T) {
+	t.Parallel()
+	ns := rebindPair(t)
+	env, said := serviceManager(t)
+	p := testenv.Watch(t, ns, testenv.Options{Env: append(env, "WATCHDOG_USEC=200000")}, "va")
+	said.Expect(testenv.Contains("WATCHDOG=1")).Await(t)
+	const message = `msg="cannot follow interfaces" err="list interfaces: resource temporarily unavailable"`
+	lister := netlinkSocket(t, p, false)
+	failed := p.Log.Expect(testenv.Contains(message))
+	cut(t, lister)
+	failed.Await(t)
+	fed := said.Expect(testenv.Contains("WATCHDOG=1"))
+	p.Log.ExpectN(2, testenv.Contains(message)).Await(t)
+	if fed.Met() {
+		t.Error("the watchdog is fed, but nobody knows whether the interface is watched")
+	}
+	testenv.Must(t, unix.SetsockoptInt(lister, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0))
+	fed.Await(t)
+	heard(t, ns, p, "vb", "10.0.0.1")
+	p.Stop(t)
 }

@@ -276,29 +276,68 @@ func TestChangesWhileMessagesAreLost(t *testing.T) {
 	}
 }
 
-// Messages are lost after a list was made and before it is returned. Then all interfaces are listed
-// once more.
+// Messages are lost after a list was made and before it is returned: among them that vb has another
+// name. The next message says that vx is vb now. The list is not returned, because it has two
+// interfaces of that name, and another one is made.
 func TestLossAfterList(t *testing.T) {
 	ns, m, _ := open(t)
+	testenv.Must(t, ns.IP("link", "add", "vx", "type", "veth", "peer", "name", "vy"))
 	var table Table
-	u, err := m.Relist(func(u Update) { table.Apply(u) })
-	testenv.Must(t, err)
-	table.Apply(u)
+	next := func() (list bool) {
+		t.Helper()
+		u, list, err := m.Next()
+		testenv.Must(t, err)
+		table.Apply(u)
+		return list
+	}
+	for !next() {
+	}
 	old, err := m.List()
 	testenv.Must(t, err)
+	slices.Reverse(old.Links) // the present vb comes last
 	m.list = &old
+	vx, _ := table.Find("vx")
 	testenv.Must(t, m.conn.SetReadBuffer(2048))
 	for before := dropped(t, ns, m); dropped(t, ns, m) == before; {
-		testenv.Must(t, ns.Batch("link set vb mtu 1400\nlink set vb mtu 1500\n"))
+		testenv.Must(t, ns.Batch("link set va mtu 1400\nlink set va mtu 1500\n"))
 	}
-	testenv.Must(t, ns.IP("link", "property", "add", "dev", "va", "altname", "lost"))
-	converge(t, ns, &table, func(what string) []Link {
-		u, err := m.Receive()
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
+	testenv.Must(t, ns.IP("link", "set", "vb", "name", "tmp"))
+	for pending := true; pending; {
+		next()
+		pending, err = m.Pending()
+		testenv.Must(t, err)
+	}
+	testenv.Must(t, ns.IP("link", "set", "vx", "name", "vb"))
+	for pending := true; pending || m.Due(); {
+		next()
+		if vb, _ := table.Find("vb"); vb.Index != vx.Index {
+			t.Errorf("vb has the index %d, want %d", vb.Index, vx.Index)
 		}
-		return table.Apply(u)
-	})
+		pending, err = m.Pending()
+		testenv.Must(t, err)
+	}
+	if tmp, ok := table.Find("tmp"); !ok {
+		t.Errorf("a lost change was not listed: %+v", tmp)
+	}
+}
+
+// If the kernel gives no list, Next says so, and does not try again by itself.
+func TestNoList(t *testing.T) {
+	_, m, _ := open(t)
+	testenv.Must(t, unix.SetsockoptSockFprog(m.lister.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET}})) // the answer is dropped
+	m.Relist()
+	if u, list, err := m.Next(); !errors.Is(err, ErrList) || list || len(u.Links) > 0 {
+		t.Errorf("%+v, %v, %v", u, list, err)
+	}
+	if m.Due() {
+		t.Error("another list is due")
+	}
+	testenv.Must(t, unix.SetsockoptInt(m.lister.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0))
+	m.Relist()
+	if u, list, err := m.Next(); err != nil || !list || !u.Complete {
+		t.Errorf("afterwards: %+v, %v, %v", u, list, err)
+	}
 }
 
 // converge receives until the table has the kernel's state, and returns the names of the
@@ -351,10 +390,15 @@ func TestOrder(t *testing.T) {
 		}
 	}
 	for last < changes {
-		u, err := m.Relist(seen)
-		testenv.Must(t, err)
+		m.Relist()
+		for list := false; !list; {
+			var u Update
+			var err error
+			u, list, err = m.Next()
+			testenv.Must(t, err)
+			seen(u)
+		}
 		lists++
-		seen(u)
 	}
 	testenv.Must(t, <-done)
 }

@@ -46,14 +46,17 @@ func (l *Lister) FD() int { return l.fd }
 // Close closes the socket.
 func (l *Lister) Close() error { return os.NewSyscallError("close", unix.Close(l.fd)) }
 
+// ErrList means that the kernel gave no list of the interfaces.
+var ErrList = errors.New("list interfaces")
+
 // List returns all interfaces. It does not block. The answer is not Complete if interfaces were
-// added and deleted during each attempt.
+// added and deleted during each attempt. An error is [ErrList], with the kernel's error.
 func (l *Lister) List() (Update, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u, err := complete(l.attempt)
 	if err != nil {
-		return Update{}, fmt.Errorf("list interfaces: %w", err)
+		return Update{}, fmt.Errorf("%w: %w", ErrList, err)
 	}
 	return u, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 const receiveBuffer = 2 << 20
 
 // A Monitor is a subscription to the changes of all interfaces of the network namespace it was
-// opened in. One goroutine may call Wait, while another one calls the other methods.
+// opened in. One goroutine may call Wait or Pending, while another one calls the other methods.
 type Monitor struct {
 	conn   *netlink.Conn
 	fd     int // of conn
@@ -26,8 +27,8 @@ type Monitor struct {
 	list   *Update // all interfaces, to be returned when the queue is empty
 }
 
-// Open subscribes. Next returns a complete Update soon, with the interfaces that exist already. No
-// privilege is needed; with CAP_NET_ADMIN in the effective set the queue is longer.
+// Open subscribes. Next then returns a list of the interfaces that exist already. No privilege is
+// needed; with CAP_NET_ADMIN in the effective set the queue is longer.
 func Open() (*Monitor, error) {
 	lister, err := OpenLister()
 	if err != nil {
@@ -57,8 +58,10 @@ func (m *Monitor) FDs() (subscription, lister int) { return m.fd, m.lister.fd }
 
 // Next returns the changes of the oldest message that the kernel has queued, without waiting. An
 // Update without Links means that there is none. If the kernel dropped a message (ENOBUFS), Next
-// also lists all interfaces and returns a complete Update: a state may be reported twice, and none
-// stays wrong.
+// also lists all interfaces: a state may be reported twice, and none stays wrong. list means that
+// the Update is such a list; it is not Complete if interfaces were added and deleted during each
+// attempt, and another one follows. If the kernel gives no list, the error is [ErrList]; call
+// Relist later.
 //
 // After ENOBUFS the kernel drops further messages without an error, even if there is room, until
 // the queue was empty once (NETLINK_S_CONGESTED in net/netlink/af_netlink.c). So Next first returns
@@ -68,13 +71,7 @@ func (m *Monitor) FDs() (subscription, lister int) { return m.fd, m.lister.fd }
 // A message that is queued while the list is made can be older than the list. So Next keeps the
 // list, brings it up to date with each message, and returns it when the queue is empty again: no
 // Update contains a state that is older than one returned before.
-func (m *Monitor) Next() (Update, error) {
-	u, _, err := m.next()
-	return u, err
-}
-
-// next returns what Next does, and whether it is a list of all interfaces.
-func (m *Monitor) next() (u Update, list bool, err error) {
+func (m *Monitor) Next() (u Update, list bool, err error) {
 	for {
 		messages, err := receive(m.fd, &m.buffer)
 		switch {
@@ -84,6 +81,7 @@ func (m *Monitor) next() (u Update, list bool, err error) {
 		case errors.Is(err, unix.EAGAIN) && m.lost:
 			all, err := m.lister.List()
 			if err != nil {
+				m.lost = false
 				return Update{}, false, err
 			}
 			m.list, m.lost = &all, !all.Complete
@@ -91,7 +89,8 @@ func (m *Monitor) next() (u Update, list bool, err error) {
 		case errors.Is(err, unix.EAGAIN):
 			return Update{}, false, nil
 		case droppedMessages(err):
-			m.lost = true
+			// The list cannot be brought up to date any more.
+			m.list, m.lost = nil, true
 			continue
 		case err != nil:
 			return Update{}, false, fmt.Errorf("receive from rtnetlink: %w", err)
@@ -114,35 +113,50 @@ func droppedMessages(err error) bool {
 // correct replaces the state of interfaces by a newer one.
 func (u *Update) correct(changes []Link) {
 	for _, l := range changes {
-		if i := slices.IndexFunc(u.Links, func(old Link) bool { return old.Index == l.Index }); i >= 0 {
-			u.Links[i] = l
-		} else {
+		u.Links = slices.DeleteFunc(u.Links, func(old Link) bool { return old.Index == l.Index })
+		if !l.Gone {
 			u.Links = append(u.Links, l)
 		}
 	}
 }
 
-// Due reports whether Next has something to return before there is another message.
+// Relist makes Next list all interfaces like after a loss.
+func (m *Monitor) Relist() { m.list, m.lost = nil, true }
+
+// Due reports whether Next will return a list, even without another message.
 func (m *Monitor) Due() bool { return m.lost || m.list != nil }
 
 // Wait waits until the kernel has queued a message or lost one.
 func (m *Monitor) Wait() error {
 	raw, err := m.conn.SyscallConn()
 	if err != nil {
-		return err
+		return fmt.Errorf("wait for rtnetlink: %w", err)
 	}
 	readErr := raw.Read(func(uintptr) bool {
 		var pending bool
 		pending, err = m.Pending()
 		return pending || err != nil
 	})
-	return errors.Join(readErr, err)
+	if err := errors.Join(readErr, err); err != nil {
+		return fmt.Errorf("wait for rtnetlink: %w", err)
+	}
+	return nil
+}
+
+// Pending reports whether the kernel has queued a message, or lost one, that Next has not read yet.
+func (m *Monitor) Pending() (bool, error) {
+	for {
+		n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(m.fd), Events: unix.POLLIN}}, &unix.Timespec{}, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return n > 0, os.NewSyscallError("ppoll", err)
+		}
+	}
 }
 
 // Receive waits until Next returns Links, and returns them.
 func (m *Monitor) Receive() (Update, error) {
 	for {
-		u, err := m.Next()
+		u, _, err := m.Next()
 		if err != nil || len(u.Links) > 0 {
 			return u, err
 		}
@@ -155,33 +169,9 @@ func (m *Monitor) Receive() (Update, error) {
 	}
 }
 
-// Pending reports whether the kernel has queued a message, or lost one, that Next has not read yet.
-func (m *Monitor) Pending() (bool, error) {
-	for {
-		n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(m.fd), Events: unix.POLLIN}}, &unix.Timespec{}, nil)
-		if !errors.Is(err, unix.EINTR) {
-			return n > 0, err
-		}
-	}
-}
-
-// List returns the state of all interfaces now. It uses no queued message, so that those can be
-// older. It does not block. See [Lister.List].
+// List returns the state of all interfaces now. Messages that are queued can be older. See
+// [Lister.List].
 func (m *Monitor) List() (Update, error) { return m.lister.List() }
-
-// Relist lists all interfaces like Next after a loss, and calls change with each Update that Next
-// returns before the list. The list is not Complete if interfaces were added and deleted during
-// each attempt.
-func (m *Monitor) Relist(change func(Update)) (Update, error) {
-	m.lost = true
-	for {
-		u, list, err := m.next()
-		if err != nil || list {
-			return u, err
-		}
-		change(u)
-	}
-}
 
 // Close ends the subscription and a Wait.
 func (m *Monitor) Close() error { return errors.Join(m.conn.Close(), m.lister.Close()) }
@@ -221,10 +211,15 @@ func known(l Link) *Table {
 // wait lists all interfaces and receives until one satisfies want. When the context ends it returns
 // the context's error.
 func (m *Monitor) wait(ctx context.Context, table *Table, want func(Link) bool) (Link, error) {
-	m.lost = true
-	stop := context.AfterFunc(ctx, func() { _ = m.conn.SetReadDeadline(time.Unix(1, 0)) })
+	m.Relist()
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = m.conn.SetReadDeadline(time.Unix(1, 0))
+		close(ended)
+	})
 	defer func() {
 		if !stop() {
+			<-ended
 			_ = m.conn.SetReadDeadline(time.Time{})
 		}
 	}()

@@ -223,7 +223,7 @@ func monitorRules(g MonitorGrant, eventfds []int) []rule {
 		rules = append(rules, allow("pidfd_send_signal", "ends the parser", eq(0, g.Child)))
 	}
 	return append(rules,
-		allow("ppoll", "waits for the parser's message, and for room to log"),
+		allow("ppoll", "waits for messages, and for room to log"),
 		allow("epoll_ctl", "netpoller: a descriptor is closed"),
 		allow("close", "at the end"),
 		allow("shutdown", "tells the parser that it is over"),

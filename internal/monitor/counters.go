@@ -86,23 +86,27 @@ func (m *monitor) handleCounters(c control.Counters) error {
 	return nil
 }
 
-// confirm feeds the watchdog. It is called only after a complete round, so the parser works. The
-// watchdog is fed only if also each socket is bound to the interface of its name; that is compared
-// once per heartbeat.
+// confirm is called after a complete round, so the parser works. It feeds the watchdog if also each
+// socket is bound to the interface of its name. That is compared once per heartbeat, as soon as
+// linkmon has a list; confirm requests it.
 func (m *monitor) confirm() {
 	// SIGUSR1 and the metrics start rounds, too: compare only about once per heartbeat.
-	if m.links != nil && m.phase == running && time.Since(m.links.compared) >= m.heartbeat*3/4 {
-		m.links.compared = time.Now()
+	if m.links != nil && m.phase == running && time.Since(m.links.requested) >= m.heartbeat*3/4 {
 		m.reportFlaps()
-		err := m.checkBindings()
-		if m.links.agreed = err == nil; err != nil {
-			slog.Warn("cannot confirm that interfaces are watched", "err", err)
+		late := m.links.compare // interfaces come and go, or change faster than messages are read
+		m.links.requested, m.links.compare = time.Now(), true
+		m.links.Relist()
+		if !late {
+			return
 		}
 	}
 	if m.links == nil || m.links.agreed {
-		m.manager.notify("WATCHDOG=1", m.status())
+		m.feed()
 	}
 }
+
+// feed feeds the watchdog.
+func (m *monitor) feed() { m.manager.notify("WATCHDOG=1", m.status()) }
 
 // logCounters logs the counters of each interface at any log level, because the user requested
 // them.

@@ -7,7 +7,6 @@ package monitor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -48,9 +47,10 @@ func sockets(ifaces []*iface) (all []*packetsock.Socket) {
 // bindings.
 type links struct {
 	*linkmon.Monitor
-	table    linkmon.Table // of all interfaces
-	compared time.Time     // when checkBindings was last called
-	agreed   bool          // whether it found no difference
+	table     linkmon.Table // of all interfaces
+	requested time.Time     // when a list for checkBindings was last requested
+	compare   bool          // the list has not come yet
+	agreed    bool          // the result of checkBindings
 }
 
 func openLinks() (*links, error) {
@@ -58,13 +58,13 @@ func openLinks() (*links, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &links{Monitor: m}, nil
+	return &links{Monitor: m, compare: true, agreed: true}, nil
 }
 
 // ready is a channel from which a receive never blocks.
 var ready = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// due returns a channel that is ready if there is an update without another message of the kernel.
+// due returns a channel that is ready if linkmon has an update although no message is queued.
 func (l *links) due() <-chan struct{} {
 	if l != nil && l.Due() {
 		return ready
@@ -227,19 +227,10 @@ func (m *monitor) reportFlaps() {
 	}
 }
 
-// checkBindings compares the kernel's bindings with the kernel's list of interfaces. It reads both
-// itself, so that a lost message cannot hide a difference. It binds again each socket that is not
-// bound to the interface of its name, and returns an error if a difference remains.
-func (m *monitor) checkBindings() error {
-	// What messages report is not a difference: the updates that they cause come first.
-	list, err := m.links.Relist(m.update)
-	if err != nil {
-		return err
-	}
-	if !list.Complete {
-		m.update(list)
-		return nil // interfaces come and go; compare at the next heartbeat
-	}
+// checkBindings compares the kernel's bindings with a complete list of the interfaces that the
+// kernel has just given, so that a lost message cannot hide a difference. It binds again each
+// socket that is not bound to the interface of its name, and reports whether none differs any more.
+func (m *monitor) checkBindings(list linkmon.Update) (agreed bool) {
 	var table linkmon.Table
 	table.Apply(list)
 	wrong := map[*iface]uint64{} // the counter of each before update
@@ -250,15 +241,20 @@ func (m *monitor) checkBindings() error {
 	}
 	m.update(list)
 	m.tellNames()
+	if pending, err := m.links.Pending(); err == nil && pending {
+		return m.links.agreed // a difference may be newer than the list; compare at the next heartbeat
+	}
+	agreed = true
 	for f, before := range wrong {
-		if !m.agrees(f, &table) {
-			return fmt.Errorf("%s: the socket is not bound to the interface", f.name)
-		}
-		if f.counters.Rebound == before && f.name != "" {
+		switch {
+		case !m.agrees(f, &table):
+			slog.Warn("cannot confirm that the interface is watched", "interface", f.name)
+			agreed = false
+		case f.counters.Rebound == before && f.name != "":
 			m.countRebound(f)
 		}
 	}
-	return nil
+	return agreed
 }
 
 // agrees reports whether the socket of a name is bound to the interface that has the name in the

@@ -11,6 +11,7 @@ import (
 
 	"maas-netmon/internal/cli"
 	"maas-netmon/internal/control"
+	"maas-netmon/linkmon"
 	"maas-netmon/privsep"
 )
 
@@ -157,24 +158,8 @@ func (m *monitor) handleMessage(r received) error {
 	return unexpected(r.Message)
 }
 
-// startFollowing lists all interfaces, which includes any change since the sockets were opened, and
-// follows them from then on.
-func (m *monitor) startFollowing() error {
-	list, err := m.links.Relist(m.update)
-	if err != nil {
-		return err
-	}
-	m.update(list)
-	go m.follow()
-	if m.metrics != nil {
-		// The state of the interfaces is known now: write it without waiting for the interval.
-		return m.startRound(false)
-	}
-	return nil
-}
-
-// follow tells the loop when the kernel has reported changes of interfaces. The loop reads them
-// itself, so that it never has an older state at hand than the one that it acts upon.
+// follow tells the loop when the kernel has reported changes of interfaces. The loop itself reads
+// the messages, so that none is read and not applied yet when it compares.
 func (m *monitor) follow() {
 	for {
 		err := m.links.Wait()
@@ -185,12 +170,30 @@ func (m *monitor) follow() {
 	}
 }
 
-// nextUpdate reads the next changes of interfaces, if there are any, and adapts the sockets.
+// nextUpdate reads the next changes of interfaces, if there are any, and adapts the sockets. The
+// first update lists all interfaces, and so includes any change since the sockets were opened.
 func (m *monitor) nextUpdate() error {
-	u, err := m.links.Next()
-	if err != nil {
+	u, list, err := m.links.Next()
+	switch {
+	case errors.Is(err, linkmon.ErrList):
+		// The next heartbeat requests another list.
+		slog.Warn("cannot follow interfaces", "err", err)
+		m.links.agreed = false
+		return nil
+	case err != nil:
 		return err
+	case !list || !u.Complete || !m.links.compare:
+		m.update(u)
+	default:
+		m.links.compare = false
+		if m.links.agreed = m.checkBindings(u); m.links.agreed {
+			m.feed()
+		}
 	}
-	m.update(u)
+	if m.metrics != nil && !m.metrics.complete && u.Complete {
+		// The state of the interfaces is known only now: write it without waiting for the interval.
+		m.metrics.complete = true
+		return m.startRound(false)
+	}
 	return nil
 }

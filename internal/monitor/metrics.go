@@ -26,12 +26,15 @@ import (
 // (RENAME_EXCHANGE, renameat2(2)). A process keeps both locked (flock(2)) until it ends: a spare
 // file that can be locked was left by a process that was killed.
 type metricsFile struct {
-	path   string
-	dir    int // of the directory, O_PATH
-	name   string
-	spare  string
-	files  [2]int // the spare one first
-	failed lossLog
+	path  string
+	dir   int // of the directory, O_PATH
+	name  string
+	spare string
+	files [2]int // the spare one first
+	// complete means that the state of the interfaces is known, and a round was started to write
+	// it.
+	complete bool
+	failed   lossLog
 }
 
 // startMetrics opens the metrics file. On an error it logs the reason and returns nil: the program

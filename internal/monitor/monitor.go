@@ -298,7 +298,7 @@ func (m *monitor) run(o cli.Options) error {
 		debug.FreeOSMemory() // memory that only the start needed
 		m.confined()
 		if m.links != nil {
-			err = m.startFollowing()
+			go m.follow()
 		}
 	}
 	if err == nil {

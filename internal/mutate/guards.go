@@ -217,7 +217,7 @@ var guards = []guard{
 	{"the parser's word is enough", "internal/monitor/start.go", "m.confinement.inspection, err = sandbox.Inspect(m.child.Pid())", "m.confinement.inspection, err = sandbox.Inspection{}, nil", "./integration ^TestLyingParser$/^(unconfined|hidden|dumpable)$"},
 	{"the parser outlives the monitor", "privsep/start.go", "unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)", "error(nil)", "./privsep ^TestChildDiesWithParent$"},
 	{"the parser is not killed in the end", "internal/monitor/end.go", "\t\tm.child.Kill()\n\t}\n", "\t}\n", "./internal/monitor ^TestParserIsKilled$"},
-	{"any message at any time", "internal/monitor/loop.go", "return unexpected(r.Message)\n}\n\n// startFollowing", "return nil\n}\n\n// startFollowing", byRound},
+	{"any message at any time", "internal/monitor/loop.go", "return unexpected(r.Message)\n}\n\n// follow", "return nil\n}\n\n// follow", byRound},
 	{"an input ends twice", "internal/monitor/loop.go", "m.input != nil && !m.inputEnded:", "m.input != nil:", byRound},
 	{"interfaces end", "internal/monitor/loop.go", "r.Type == privsep.End && m.input != nil &&", "r.Type == privsep.End &&", byRound},
 
