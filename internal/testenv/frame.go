@@ -94,9 +94,11 @@ func packetSocket(name string, protocol uint16) (int, error) {
 	return fd, nil
 }
 
-// Port returns an open Port that is closed at the end of the test.
+// Port waits until the interface is running, because the kernel drops what is sent before, and
+// returns an open Port that is closed at the end of the test.
 func (h Host) Port(t testing.TB) *Port {
 	t.Helper()
+	Must(t, h.AwaitRunning())
 	p, err := h.Open()
 	Must(t, err)
 	t.Cleanup(func() { p.Close() })
