@@ -171,7 +171,7 @@ func (m *monitor) follow() {
 }
 
 // nextUpdate reads the next changes of interfaces, if there are any, and adapts the sockets. The
-// first update lists all interfaces, and so includes any change since the sockets were opened.
+// first list includes any change since the sockets were opened.
 func (m *monitor) nextUpdate() error {
 	u, list, err := m.links.Next()
 	switch {
