@@ -89,8 +89,11 @@ func testItLasts(t *testing.T, o testenv.Options, limit *testenv.CPULimit) {
 			}
 		})
 	}
-	defer strains.Wait()
-	defer close(stop)
+	relax := sync.OnceFunc(func() {
+		close(stop)
+		strains.Wait()
+	})
+	defer relax()
 
 	load := b.Port(t)
 	strain(time.Millisecond, func() {
@@ -162,6 +165,13 @@ func testItLasts(t *testing.T, o testenv.Options, limit *testenv.CPULimit) {
 	}
 	t.Logf("%v: %d lines asked for, the slowest came after %v; %d lines in all", time.Since(started), lines, slowest, len(p.Lines.Seen()))
 
+	if limit != nil {
+		// When it is stopped, the program waits for its reader for a limited time, in which it must
+		// have a processor itself.
+		relax()
+		testenv.Must(t, limit.Set(0))
+		sendUntilSeen(t, p, port)
+	}
 	p.Stop(t)
 	if got := errorLines(p.Log.WaitEnd(t)); len(got) != 0 {
 		t.Errorf("errors %q", got)
