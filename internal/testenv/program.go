@@ -456,6 +456,27 @@ func (p *Program) NoTrace(t testing.TB) {
 	}
 }
 
+// Delay returns the time that the threads of a process have waited for a processor
+// (/proc/PID/task/TID/schedstat, Documentation/scheduler/sched-stats.rst), without those that have
+// ended.
+func Delay(t testing.TB, pid int) (sum time.Duration) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	Must(t, err)
+	for _, path := range files {
+		var ran, waited int64
+		content, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue
+		}
+		Must(t, err)
+		_, err = fmt.Sscan(string(content), &ran, &waited)
+		Must(t, err)
+		sum += time.Duration(waited)
+	}
+	return sum
+}
+
 // CPU returns the processor time of all threads that a process has or had.
 func CPU(pid int) (time.Duration, error) {
 	// The clock of another process (clock_getcpuclockid(3)), in nanoseconds.
