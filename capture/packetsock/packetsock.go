@@ -4,6 +4,10 @@
 // sockets.
 package packetsock
 
+// #include <linux/if_packet.h>
+// int packetsock_in_parallel(const int *fds, int n, const struct tpacket_req *ring);
+import "C"
+
 import (
 	"cmp"
 	"encoding/binary"
@@ -11,8 +15,7 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
-	"sync"
+	"unsafe"
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
@@ -95,15 +98,12 @@ func prepare(fd int) (int, error) {
 // MakeRings sets up the ring of each socket, with capture.RingSlots(len(sockets), ipv6) slots. It
 // needs no capability, and must be called before Bind.
 func MakeRings(sockets []*Socket, ipv6 bool) error {
-	ring := capture.Ring(capture.RingSlots(len(sockets), ipv6), ipv6)
-	return inParallel(sockets, func(s *Socket) error { return makeRing(s.fd, ring) })
-}
-
-func makeRing(fd int, ring *unix.TpacketReq) error {
-	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2); err != nil {
-		return fmt.Errorf("choose TPACKET_V2: %w", err)
+	for _, s := range sockets {
+		if err := unix.SetsockoptInt(s.fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2); err != nil {
+			return fmt.Errorf("choose TPACKET_V2: %w", err)
+		}
 	}
-	if err := unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, ring); err != nil {
+	if err := inParallel(sockets, capture.Ring(capture.RingSlots(len(sockets), ipv6), ipv6)); err != nil {
 		return fmt.Errorf("make ring: %w", err)
 	}
 	return nil
@@ -111,37 +111,22 @@ func makeRing(fd int, ring *unix.TpacketReq) error {
 
 // Close closes sockets. Closing the last descriptor of a socket waits until the kernel has stopped
 // the flow of frames.
-func Close(sockets []*Socket) error {
-	return inParallel(sockets, func(s *Socket) error { return os.NewSyscallError("close", unix.Close(s.fd)) })
-}
+func Close(sockets []*Socket) error { return os.NewSyscallError("close", inParallel(sockets, nil)) }
 
-// inParallel calls f for each socket and returns the first error. To set up a ring and to close a
-// socket, the kernel waits until every processor has passed through the scheduler (synchronize_net
-// in net/packet/af_packet.c), 10 ms or more each time. Threads that wait at the same time share one
-// wait. The threads end with the call.
-func inParallel(sockets []*Socket, f func(*Socket) error) error {
-	const few, most = 4, 16
-	threads := min(len(sockets)/few, most)
-	if threads < 2 {
-		for _, s := range sockets {
-			if err := f(s); err != nil {
-				return err
-			}
-		}
-		return nil
+// inParallel gives each socket a ring, or closes it if ring is nil. For either, the kernel waits
+// until every processor has passed through the scheduler (synchronize_net in
+// net/packet/af_packet.c), 10 ms or more each time. Threads that wait at the same time share one
+// wait.
+func inParallel(sockets []*Socket, ring *unix.TpacketReq) error {
+	fds := make([]C.int, len(sockets))
+	for i, s := range sockets {
+		fds[i] = C.int(s.fd)
 	}
-	errs := make([]error, threads)
-	var group sync.WaitGroup
-	for i := range threads {
-		group.Go(func() {
-			runtime.LockOSThread() // not unlocked, so that the thread ends
-			for n := i; n < len(sockets) && errs[i] == nil; n += threads {
-				errs[i] = f(sockets[n])
-			}
-		})
+	errno := C.packetsock_in_parallel(unsafe.SliceData(fds), C.int(len(fds)), (*C.struct_tpacket_req)(unsafe.Pointer(ring)))
+	if errno != 0 {
+		return unix.Errno(errno)
 	}
-	group.Wait()
-	return cmp.Or(errs...)
+	return nil
 }
 
 // Ethernet reports whether an interface of this ARPHRD_ type (include/uapi/linux/if_arp.h) delivers

@@ -8,6 +8,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -34,6 +39,23 @@ func open(t *testing.T, h testenv.Host, ipv6 bool) (s *packetsock.Socket, index 
 	}))
 	t.Cleanup(func() { unix.Close(s.FD()) })
 	return s, index
+}
+
+// openMany opens n sockets for the host's interface, without rings.
+func openMany(h testenv.Host, n int) (sockets []*packetsock.Socket, err error) {
+	err = h.Do(func() error {
+		ifi, err := net.InterfaceByName(h.Name)
+		for range n {
+			if err != nil {
+				return err
+			}
+			var s *packetsock.Socket
+			s, err = packetsock.Open(ifi, false)
+			sockets = append(sockets, s)
+		}
+		return err
+	})
+	return sockets, err
 }
 
 // indexOf returns the index of the host's interface.
@@ -142,6 +164,117 @@ func TestGoneMeanwhile(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// mapRing maps the ring of a socket, one of n.
+func mapRing(s *packetsock.Socket, n int) ([]byte, error) {
+	ring := capture.Ring(capture.RingSlots(n, false), false)
+	return unix.Mmap(s.FD(), 0, int(ring.Block_size*ring.Block_nr), unix.PROT_READ, unix.MAP_SHARED)
+}
+
+// MakeRings and Close serve every socket, whatever their number is, before they return.
+func TestNumberOfSockets(t *testing.T) {
+	a, _ := testenv.RawPair(t)
+	for _, n := range []int{0, 1, 7, 8, 63, 64, 67, 67, 67} {
+		sockets, err := openMany(a, n)
+		testenv.Must(t, err)
+		testenv.Must(t, packetsock.MakeRings(sockets, false))
+		for i, s := range slices.Backward(sockets) {
+			ring, err := mapRing(s, n)
+			if err != nil {
+				t.Fatalf("socket %d of %d has no ring: %v", i, n, err)
+			}
+			testenv.Must(t, unix.Munmap(ring))
+		}
+		testenv.Must(t, packetsock.Close(sockets))
+		for i, s := range slices.Backward(sockets) {
+			if _, err := unix.FcntlInt(uintptr(s.FD()), unix.F_GETFD, 0); !errors.Is(err, unix.EBADF) {
+				t.Fatalf("socket %d of %d is open: %v", i, n, err)
+			}
+		}
+	}
+}
+
+// An error of one socket of many is returned.
+func TestOneOfManyFails(t *testing.T) {
+	a, _ := testenv.RawPair(t)
+	sockets, err := openMany(a, 65)
+	testenv.Must(t, err)
+	testenv.Must(t, packetsock.MakeRings(sockets[64:], false))
+	ring, err := mapRing(sockets[64], 1)
+	testenv.Must(t, err)
+	if err := packetsock.MakeRings(sockets, false); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("a ring that is in use is replaced: %v, want EBUSY", err)
+	}
+	testenv.Must(t, unix.Munmap(ring))
+	testenv.Must(t, packetsock.Close(sockets[64:]))
+	if err := packetsock.Close(sockets); !errors.Is(err, unix.EBADF) {
+		t.Errorf("a socket is closed twice: %v, want EBADF", err)
+	}
+}
+
+// The threads that MakeRings creates block every signal: the Go runtime's handler is for its own.
+// The caller blocks what it did before. MakeRings is called until one is seen in its system call
+// (/proc/PID/task/TID/syscall, proc_pid_syscall(5)).
+func TestThreadsBlockSignals(t *testing.T) {
+	a, _ := testenv.RawPair(t)
+	caller, stop, done := make(chan int, 1), make(chan struct{}), make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		caller <- unix.Gettid()
+		var before, after unix.Sigset_t
+		for {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			sockets, err := openMany(a, 32)
+			if err == nil {
+				err = errors.Join(
+					unix.PthreadSigmask(unix.SIG_BLOCK, nil, &before),
+					packetsock.MakeRings(sockets, false),
+					unix.PthreadSigmask(unix.SIG_BLOCK, nil, &after),
+					packetsock.Close(sockets))
+			}
+			if before != after {
+				err = fmt.Errorf("the caller blocks %x, want %x as before", after.Val, before.Val)
+			}
+			if err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	self := <-caller
+	makesRing := regexp.MustCompile(fmt.Sprintf("^%d 0x[0-9a-f]+ %#x %#x ", unix.SYS_SETSOCKOPT, unix.SOL_PACKET, unix.PACKET_RX_RING))
+	blocksThese := regexp.MustCompile("\nSigBlk:\t([0-9a-f]+)\n")
+	var blocked [][]byte
+	for end := time.Now().Add(testenv.Patience); blocked == nil && time.Now().Before(end); {
+		tasks, err := filepath.Glob("/proc/self/task/*")
+		testenv.Must(t, err)
+		for _, task := range tasks {
+			call, _ := os.ReadFile(task + "/syscall") // the thread may end at any time
+			if filepath.Base(task) == fmt.Sprint(self) || !makesRing.Match(call) {
+				continue
+			}
+			status, _ := os.ReadFile(task + "/status")
+			blocked = blocksThese.FindSubmatch(status)
+		}
+	}
+	close(stop)
+	testenv.Must(t, <-done)
+	if blocked == nil {
+		t.Fatal("no thread but the caller makes a ring")
+	}
+	mask, err := strconv.ParseUint(string(blocked[1]), 16, 64)
+	testenv.Must(t, err)
+	// SIGKILL, SIGSTOP and the two of the C library are left out. It blocks them too when a thread
+	// ends.
+	if all := uint64(0xfffffffe7ffbfeff); mask&all != all {
+		t.Errorf("a thread blocks %x, want %x", mask, all)
+	}
 }
 
 // allmulti returns the number of memberships of all multicast groups that the interface has.

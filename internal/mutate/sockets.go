@@ -47,6 +47,11 @@ var socketGuards = []guard{
 	{"socket: memberships add up", "capture/packetsock/packetsock.go", "\treturn old.leave()\n", "\t_ = old\n\treturn nil\n", bySocket},
 	{"socket: muted, all groups are received", "capture/packetsock/packetsock.go", "cmp.Or(s.bind(ifindex, unix.ETH_P_802_EX1), s.leave())", "s.bind(ifindex, unix.ETH_P_802_EX1)", bySocket},
 	{"socket: unbound is bound", "capture/packetsock/packetsock.go", "ll.Ifindex < 0 || ", "", bySocket},
+	{"sockets: one thread for all", "capture/packetsock/parallel.c", "i > 0 && pthread_create", "0 && pthread_create", bySocket},
+	{"sockets: the threads handle signals", "capture/packetsock/parallel.c", "pthread_sigmask(SIG_SETMASK, &all, &old)", "pthread_sigmask(SIG_SETMASK, NULL, &old)", bySocket},
+	{"sockets: the caller blocks signals from now on", "capture/packetsock/parallel.c", "\tpthread_sigmask(SIG_SETMASK, &old, NULL);\n", "", bySocket},
+	{"sockets: an error is lost", "capture/packetsock/parallel.c", "\t\t\terr = shares[i].err;", "\t\t\tcontinue;", bySocket},
+	{"sockets: the caller's share is left out", "capture/packetsock/parallel.c", "\t\t\tserve(&shares[i]);", "\t\t\tcontinue;", bySocket},
 
 	{"ring: slots are kept", "capture/reader.go", "\tatomic.StoreUint32(&g.header().Status, unix.TP_STATUS_KERNEL)\n", "", byRing},
 	{"ring: it has no end", "capture/reader.go", "\t\tg.head = 0\n", "\t\tg.head -= g.slotLen\n", byRing},
