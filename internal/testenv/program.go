@@ -477,6 +477,21 @@ func Delay(t testing.TB, pid int) (sum time.Duration) {
 	return sum
 }
 
+// Stalled returns the time in which some thread of the machine has waited for a processor
+// (/proc/pressure/cpu, Documentation/accounting/psi.rst), or 0 if the kernel does not tell.
+func Stalled(t testing.TB) time.Duration {
+	t.Helper()
+	content, err := os.ReadFile("/proc/pressure/cpu")
+	if err != nil {
+		return 0
+	}
+	var ignored string
+	var total int64 // in microseconds
+	_, err = fmt.Sscanf(string(content), "some avg10=%s avg60=%s avg300=%s total=%d", &ignored, &ignored, &ignored, &total)
+	Must(t, err)
+	return time.Duration(total) * time.Microsecond
+}
+
 // CPU returns the processor time of all threads that a process has or had.
 func CPU(pid int) (time.Duration, error) {
 	// The clock of another process (clock_getcpuclockid(3)), in nanoseconds.
