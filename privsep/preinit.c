@@ -115,7 +115,7 @@ static _Noreturn void fail(const char *what, int err, const char *hint) {
 int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
 // __wrap_pthread_create is pthread_create for the Go runtime, which tries 20 times, in one thread
-// (_cgo_try_pthread_create in runtime/cgo).
+// (_cgo_try_pthread_create in runtime/cgo). C code of this program tries once and goes on without.
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*f)(void *), void *arg) {
 	static _Thread_local int failures; // others may succeed at the same time
 	int err = __real_pthread_create(thread, attr, f, arg);

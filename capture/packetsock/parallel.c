@@ -21,7 +21,7 @@ struct share {
 
 static void *serve(void *arg) {
 	struct share *s = arg;
-	for (int i = s->first; i < s->end && s->err == 0; i += s->step)
+	for (int i = s->first; i < s->end; i += s->step)
 		if ((s->ring ? setsockopt(s->fds[i], SOL_PACKET, PACKET_RX_RING, s->ring, sizeof *s->ring) : close(s->fds[i])) != 0)
 			s->err = errno;
 	return NULL;
@@ -30,32 +30,30 @@ static void *serve(void *arg) {
 // packetsock_in_parallel gives each of n sockets a ring, or closes it if ring is NULL. It returns
 // the error number of one that failed, or 0.
 int packetsock_in_parallel(const int *fds, int n, const struct tpacket_req *ring) {
-	struct share shares[MOST];
-	pthread_t threads[MOST];
-	int started[MOST];
-	int step = n / FEW, err = 0;
+	int step = n / FEW, created = 1, err = 0;
 	if (step < 1)
 		step = 1;
 	if (step > MOST)
 		step = MOST;
+	struct share shares[MOST];
+	for (int i = 0; i < step; i++)
+		shares[i] = (struct share){.fds = fds, .first = i, .end = n, .step = step, .ring = ring};
 	// Signals are for the threads of the Go runtime. A new thread blocks what its creator does.
+	pthread_t threads[MOST];
 	sigset_t all, old;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	for (int i = 0; i < step; i++) {
-		shares[i] = (struct share){.fds = fds, .first = i, .end = n, .step = step, .ring = ring};
-		started[i] = i > 0 && pthread_create(&threads[i], NULL, serve, &shares[i]) == 0;
-	}
+	while (created < step && pthread_create(&threads[created], NULL, serve, &shares[created]) == 0)
+		created++;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	// This thread has the first share, and those of threads that could not be created.
+	// This thread has the first share, and those for which no thread could be created.
+	serve(&shares[0]);
+	for (int i = created; i < step; i++)
+		serve(&shares[i]);
+	for (int i = 1; i < created; i++)
+		pthread_join(threads[i], NULL);
 	for (int i = 0; i < step; i++)
-		if (!started[i])
-			serve(&shares[i]);
-	for (int i = 0; i < step; i++) {
-		if (started[i])
-			pthread_join(threads[i], NULL);
 		if (shares[i].err != 0)
 			err = shares[i].err;
-	}
 	return err;
 }

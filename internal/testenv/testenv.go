@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -41,6 +42,9 @@ const (
 	VXLAN    Feature = "vxlan"
 	PidFD    Feature = "pidfd"    // pidfd_getfd(2), since Linux 5.6
 	Landlock Feature = "landlock" // since Linux 5.13
+
+	// Processors: there is more than one.
+	Processors Feature = "processors"
 
 	// Tcpdump: it is installed, and can change to its own user, which user 0 of a user namespace
 	// cannot.
@@ -199,6 +203,11 @@ func probe(f Feature) error {
 		_, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 		if errno != 0 {
 			return errno
+		}
+		return nil
+	case Processors:
+		if runtime.NumCPU() == 1 {
+			return errors.New("one processor")
 		}
 		return nil
 	case Droppable:
