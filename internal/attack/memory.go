@@ -27,7 +27,7 @@ var exhaustions = []Act{
 	takes("stacks of threads", Done, held{size: 8 << 20, protection: writable, flags: private | unix.MAP_STACK}),
 	// One page each, at such distances that none shares a page table: three more pages (those of
 	// 4 KiB; larger ones need fewer tables).
-	takes("page tables", Whatever, held{size: 4096, protection: writable, flags: private | unix.MAP_FIXED, apart: 1 << 30, tables: 3 * 4096}),
+	takes("page tables", Whatever, held{size: 4096, protection: writable, flags: private, apart: 1 << 30, tables: 3 * 4096}),
 	takes("the program's break", Done, held{then: grow}),
 }
 
@@ -44,7 +44,7 @@ type held struct {
 	size       uintptr // of a mapping
 	protection uintptr
 	flags      uintptr
-	apart      uintptr // distance of the addresses, 0 if the kernel chooses them
+	apart      uintptr // distance of the addresses, 0 if the kernel chooses them alone
 	tables     uintptr // page tables per mapping
 	then       func(address, size uintptr) syscall.Errno
 }
@@ -75,14 +75,14 @@ func (h held) take() (total uintptr, errno syscall.Errno) {
 		}
 		at := uintptr(0)
 		if h.apart != 0 {
-			at = 1<<40 + uintptr(n)*h.apart // an unused range
+			at = 1<<40 + uintptr(n)*h.apart // the kernel takes another one if it is in use
 		}
 		address, errno = value(unix.SYS_MMAP, at, h.size, h.protection, h.flags, none, 0)
 		if errno != 0 {
 			break
 		}
 		mappings[n] = address
-		if h.protection&unix.PROT_WRITE != 0 && (h.tables == 0 || n%16 == 0) {
+		if h.protection&unix.PROT_WRITE != 0 && (h.tables == 0 || n%256 == 0) {
 			touch(address)
 		}
 		if h.then != nil {
