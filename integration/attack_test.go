@@ -250,6 +250,7 @@ func (a attempt) check(t *testing.T) error {
 // outcome waits for the outcome of an act, and reports whether its process survived.
 func outcome(p *testenv.Program, name string) (attack.Outcome, bool) {
 	prefix := "attack: " + name + ": "
+	p.Log.Await(testenv.Contains(prefix)) // the start has a time of its own
 	line, ok := p.Log.Await(testenv.Contains(prefix), testenv.Not(testenv.Contains(": now")))
 	return attack.Outcome(strings.TrimPrefix(line, prefix)), ok
 }
