@@ -318,9 +318,9 @@ func TestManyInterfaces(t *testing.T) {
 // kernel's wait for grace periods, two for each socket, which takes longer on a busy machine. So
 // these two limits are numbers of grace periods: the start has 75 to 91 of them and the end 143 to
 // 165, whatever the load. If a program waits for one socket after the other, some 300 are counted,
-// or it is not ready in time. Where the kernel expedites them they are so short that both take half
-// a second, and only seconds without the waiting for a processor are an error. The time for the
-// counters does not include that either; they take 0.5 s.
+// or it is not ready in time. Where the kernel expedites grace periods, their number says nothing,
+// and the start and the end take half a second each: there the limit is a time, which does not
+// include waiting for a processor. Nor does the time for the counters, which take 0.5 s.
 func TestMostInterfaces(t *testing.T) {
 	const n, limit, limitWaits, limitCPU = 1024, 5 * time.Second, 256, 2 * time.Second
 	ns := testenv.Net(t)

@@ -10,7 +10,7 @@ import (
 const exhaustion = "take the memory of the machine"
 
 // exhaustions allocate memory until the kernel refuses more, in each way that a limit might not
-// count, or until they have more than [MaxMemory]. They write only the first page of each mapping
+// count, or until they have more than [MaxMemory]. They write at most the first page of a mapping
 // and release everything, to save the memory of the test machine; the limit does not depend on
 // whether the rest is written. They report the amount that they could hold:
 //
