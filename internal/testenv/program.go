@@ -422,6 +422,15 @@ func (p *Program) Stop(t testing.TB) {
 	}
 }
 
+// End ends the program with SIGTERM, unless it has ended by itself, and returns its exit status.
+func (p *Program) End(t testing.TB) int {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
+		Must(t, err)
+	}
+	return p.Exit(t)
+}
+
 // Killer waits for the end of the program and returns the signal that killed it, or 0.
 func (p *Program) Killer(t testing.TB) syscall.Signal {
 	t.Helper()
