@@ -153,11 +153,13 @@ func watchBriefly(t *testing.T, p *testenv.Program) (watching bool, status int, 
 	} else {
 		status = p.Exit(t)
 	}
-	return watching, status, p.Log.WaitEnd(t)
+	log = p.Log.WaitEnd(t)
+	p.NoTrace(t)
+	return watching, status, log
 }
 
-// For any limit on threads, the program runs, or ends with an error and a hint: at its start, and
-// when it is confined. There is no dump of the Go runtime, and no kill by seccomp.
+// For any limit on threads, the program runs, or ends with an error and a hint: at its start,
+// when it is confined, and later. There is no dump of the Go runtime, and no kill by seccomp.
 func TestFewThreads(t *testing.T) {
 	testenv.Require(t, testenv.Root)
 	a, _ := testenv.RawPair(t)

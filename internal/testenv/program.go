@@ -422,13 +422,16 @@ func (p *Program) Stop(t testing.TB) {
 	}
 }
 
-// End ends the program with SIGTERM, unless it has ended by itself, and returns its exit status.
+// End ends the program with SIGTERM, unless it has ended by itself with an error, and returns its
+// exit status.
 func (p *Program) End(t testing.TB) int {
 	t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
+	err := p.cmd.Process.Signal(syscall.SIGTERM)
+	status := p.Exit(t)
+	if !errors.Is(err, os.ErrProcessDone) || status == 0 {
 		Must(t, err)
 	}
-	return p.Exit(t)
+	return status
 }
 
 // Killer waits for the end of the program and returns the signal that killed it, or 0.
